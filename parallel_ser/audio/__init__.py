@@ -1,0 +1,1 @@
+"""From a recording to frame features: loading, preprocessing, extraction, cache."""

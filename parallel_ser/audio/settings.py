@@ -1,0 +1,64 @@
+"""Settings of the audio front end. Everything here is part of a cache entry's key."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from parallel_ser.settings import Settings
+
+Stream = Literal["logmel", "mfcc", "mfcc_delta", "mfcc_delta2", "pitch", "voicing", "loudness", "intensity"]
+
+
+class AudioSettings(Settings):
+    """From a file to a clean signal; each step is a switch.
+
+    ``denoise``: background noise removal; ``auto`` only where the estimated SNR is below ``denoise_below_db``.
+    ``silence``: ``edges`` trims before and after the speech, ``all`` removes long pauses too, ``off`` keeps all;
+    silent is what lies more than ``silence_below_db`` under the utterance's loudest frames.
+    ``level``: the target is ``level_target`` (dBFS for ``peak`` and ``rms``, LUFS for ``lufs``).
+    ``min_seconds``, ``max_seconds``: an utterance outside them is refused by name.
+    """
+
+    sample_rate: int = Field(16000, ge=8000, le=96000)
+    denoise: Literal["off", "auto", "on"] = "auto"
+    denoise_below_db: float = 10.0
+    silence: Literal["off", "edges", "all"] = "edges"
+    silence_below_db: float = Field(35.0, gt=0.0)
+    level: Literal["off", "peak", "rms", "lufs"] = "off"
+    level_target: float = Field(-23.0, le=0.0)
+    min_seconds: float = Field(0.1, gt=0.0)
+    max_seconds: float = Field(60.0, gt=0.0)
+
+
+class FeatureSettings(Settings):
+    """Frames and what is measured in each.
+
+    ``streams``: stacked as rows in this order. ``window`` and ``hop`` in seconds, ``f_min`` and ``f_max`` in Hz.
+    """
+
+    streams: tuple[Stream, ...] = Field(("logmel",), min_length=1)
+    window: float = Field(0.025, gt=0.0, le=0.2)
+    hop: float = Field(0.010, gt=0.0, le=0.1)
+    window_shape: Literal["hann", "hamming", "rectangular"] = "hann"
+    n_mels: int = Field(64, ge=8, le=256)
+    n_mfcc: int = Field(20, ge=4, le=64)
+    f_min: float = Field(50.0, ge=0.0)
+    f_max: float = Field(8000.0, gt=0.0)
+    pitch_min: float = Field(60.0, gt=0.0)
+    pitch_max: float = Field(500.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _combination(self) -> FeatureSettings:
+        if self.hop > self.window:
+            raise ValueError(f"features.hop={self.hop} must not exceed features.window={self.window}")
+        if self.f_min >= self.f_max:
+            raise ValueError(f"features.f_min={self.f_min} must be below features.f_max={self.f_max}")
+        if self.pitch_min >= self.pitch_max:
+            raise ValueError("features.pitch_min must be below features.pitch_max")
+        if self.n_mfcc > self.n_mels:
+            raise ValueError(f"features.n_mfcc={self.n_mfcc} must not exceed features.n_mels={self.n_mels}")
+        if len(set(self.streams)) != len(self.streams):
+            raise ValueError("features.streams names a stream twice")
+        return self

@@ -1,0 +1,1 @@
+"""From class probabilities to an answer and the confidence in it."""

@@ -1,0 +1,40 @@
+"""Writing files so that a reader sees the whole of one or nothing of it."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import BinaryIO
+
+from parallel_ser.errors import UserError
+
+
+def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Give ``write`` a temporary file beside ``path``, flush it to disk, then rename it into place.
+
+    Two processes may write the same path at once: each reader sees one of the two, whole.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; nothing is left behind.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """``write_atomic`` for a text in UTF-8."""
+    write_atomic(path, lambda file: file.write(text.encode()))

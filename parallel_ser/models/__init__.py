@@ -1,0 +1,1 @@
+"""Chains of named blocks; no word of processes."""

@@ -1,0 +1,1 @@
+"""Placing a chain's blocks on ranks and stepping them; no word of speech."""
