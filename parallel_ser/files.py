@@ -38,3 +38,11 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """``write_atomic`` for a text in UTF-8."""
     write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def cache_folder() -> Path:
+    """Where caches live: ``$PARALLEL_SER_CACHE``, else ``parallel-ser`` below the user's cache folder (XDG)."""
+    if own := os.environ.get("PARALLEL_SER_CACHE"):
+        return Path(own).expanduser()
+    shared = os.environ.get("XDG_CACHE_HOME")
+    return (Path(shared) if shared else Path.home() / ".cache") / "parallel-ser"

@@ -60,7 +60,7 @@ class SplitSettings(Settings):
     folds: int = Field(5, ge=0)
     only: tuple[int, ...] = ()
     selection: float = Field(0.15, gt=0.0, lt=0.9)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
     test: CorpusSettings | None = None
 
     @model_validator(mode="after")

@@ -1,0 +1,163 @@
+"""Features on disk: computed once for a file's bytes and the settings, by as many processes as there are cores."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from parallel_ser.audio.extract import Extractor, Features
+from parallel_ser.audio.settings import AudioSettings, FeatureSettings
+from parallel_ser.errors import UserError
+from parallel_ser.files import cache_folder, write_atomic
+
+_DIGEST = 16
+_CHUNK = 16
+"""Files a worker takes at once: less is spent on handing out, and the progress still moves."""
+
+
+class FeatureCache:
+    """Features of files, from ``folder`` (by default below the user's cache folder) where they are there already.
+
+    An entry is named by the hash of the file's bytes and of ``extractor.key``, so that moving or renaming a file keeps
+    its entry, and changing a setting makes another. Any number of processes may use one folder: an entry appears whole.
+    """
+
+    def __init__(self, folder: Path | None, extractor: Extractor):
+        self.folder = folder if folder is not None else cache_folder() / "features"
+        self.extractor = extractor
+
+    def entry(self, path: Path) -> Path:
+        """Where the features of the file are kept.
+
+        Raises:
+            UserError: the file cannot be read.
+        """
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
+        name = hashlib.blake2b(
+            hashlib.blake2b(content).digest() + self.extractor.key.encode(), digest_size=_DIGEST
+        ).hexdigest()
+        return self.folder / name[:2] / f"{name}.features"
+
+    def get(self, path: Path) -> Features:
+        """Features of one file, computed and kept when they are not there.
+
+        Raises:
+            UserError: the file has no features (see ``Extractor.file``), or they cannot be written.
+        """
+        entry = self.entry(path)
+        return _read(entry) or _make(self.extractor, path, entry)
+
+    def fill(
+        self, paths: Sequence[Path], jobs: int = 1, progress: Callable[[int, int], None] | None = None
+    ) -> list[Features]:
+        """Features of all files, in their order; what is missing is computed by up to ``jobs`` processes.
+
+        A file without features does not stop the others, which are kept.
+
+        Args:
+            paths: the audio files.
+            jobs: processes, each on one thread; few missing files take fewer.
+            progress: called with the number of files done and of all files.
+
+        Raises:
+            UserError: files have no features (it names the first), or an entry cannot be written.
+        """
+        entries = [self.entry(path) for path in paths]
+        known = {entry: _read(entry) for entry in dict.fromkeys(entries)}
+        sources = dict(zip(entries, paths))
+        missing = [(sources[entry], entry) for entry, features in known.items() if features is None]
+        done = len(known) - len(missing)
+        problems: dict[Path, str] = {}
+        if progress:
+            progress(done, len(known))
+        for made in _run(self.extractor, missing, jobs):
+            problems |= {path: problem for path, problem in made.items() if problem}
+            done += len(made)
+            if progress:
+                progress(done, len(known))
+        if problems:
+            first = next(path for path in paths if path in problems)
+            more = f" ({len(problems) - 1} more files fail as well)" if len(problems) > 1 else ""
+            raise UserError(f"{problems[first].removesuffix('.')}{more}.")
+        return [known[entry] or self.get(path) for entry, path in zip(entries, paths)]
+
+
+def _run(extractor: Extractor, missing: list[tuple[Path, Path]], jobs: int) -> Iterator[dict[Path, str]]:
+    """Make the ``missing`` (file, entry) chunk by chunk; yields each chunk's result as it comes."""
+    chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
+    jobs = min(jobs, len(chunks))
+    if jobs <= 1:
+        yield from (_make_all(extractor, chunk) for chunk in chunks)
+        return
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    settings = extractor.audio, extractor.features
+    try:
+        with parallel_config("loky", inner_max_num_threads=1):
+            workers = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+            yield from workers(delayed(_work)(*settings, chunk) for chunk in chunks)
+    except TerminatedWorkerError as error:
+        raise UserError(
+            "a worker process was killed while features were computed, most likely for want of memory; use fewer jobs."
+        ) from error
+
+
+def _work(audio: AudioSettings, features: FeatureSettings, chunk: list[tuple[Path, Path]]) -> dict[Path, str]:
+    return _make_all(Extractor(audio, features), chunk)
+
+
+def _make_all(extractor: Extractor, chunk: list[tuple[Path, Path]]) -> dict[Path, str]:
+    """Make each entry; what is wrong with each file, or an empty text."""
+    problems = {}
+    for path, entry in chunk:
+        try:
+            features, problems[path] = extractor.file(path), ""
+        except UserError as error:
+            problems[path] = str(error)
+        else:
+            write_atomic(entry, lambda file, features=features: file.write(_pack(features)))  # type: ignore[misc]
+    return problems
+
+
+def _make(extractor: Extractor, path: Path, entry: Path) -> Features:
+    features = extractor.file(path)
+    write_atomic(entry, lambda file: file.write(_pack(features)))
+    return features
+
+
+def _pack(features: Features) -> bytes:
+    """A digest, a line of JSON, and the frames as little-endian float32.
+
+    Not an .npz: a zip archive of three small arrays takes ten times as long to open, and notices only some damage.
+    """
+    about = {"shape": features.frames.shape, "measures": features.measures, "audio_id": features.audio_id}
+    content = json.dumps(about).encode() + b"\n" + np.ascontiguousarray(features.frames, dtype="<f4").tobytes()
+    return hashlib.blake2b(content, digest_size=_DIGEST).digest() + content
+
+
+def _read(entry: Path) -> Features | None:
+    """An entry's features, or None where there is no entry or it is damaged."""
+    try:
+        packed = entry.read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise UserError(f"cannot read {entry}: {error.strerror or error}.") from error
+    content = packed[_DIGEST:]
+    if hashlib.blake2b(content, digest_size=_DIGEST).digest() != packed[:_DIGEST]:
+        return None
+    line, _, frames = content.partition(b"\n")
+    about = json.loads(line)
+    return Features(
+        np.frombuffer(frames, dtype="<f4").astype(np.float32).reshape(about["shape"]),
+        about["measures"],
+        about["audio_id"],
+    )

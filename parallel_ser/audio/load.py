@@ -1,0 +1,38 @@
+"""From a file to a mono signal at one sample rate."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from parallel_ser.corpora.content import decode
+from parallel_ser.errors import UserError
+
+
+def load(path: Path, sample_rate: int) -> np.ndarray:
+    """Mono signal (samples,), float32, full scale ±1, at ``sample_rate`` Hz; a silent file is a signal of zeros.
+
+    Raises:
+        UndecodableError: the file is missing, empty, no audio, damaged or truncated.
+        UserError: it holds samples that are no numbers.
+    """
+    return mono(*decode(path), sample_rate, name=str(path))
+
+
+def mono(samples: np.ndarray, rate: int, sample_rate: int, name: str = "the signal") -> np.ndarray:
+    """Mean of the channels of ``samples`` (samples, channels), resampled from ``rate`` to ``sample_rate`` Hz.
+
+    Resampling is soxr's HQ (a linear-phase low-pass, no delay).
+
+    Raises:
+        UserError: a sample is NaN or infinite.
+    """
+    if not np.isfinite(samples).all():
+        raise UserError(f"{name} holds samples that are NaN or infinite; export it again or leave it out.")
+    signal = samples.mean(axis=1, dtype=np.float32)
+    if rate == sample_rate:
+        return signal
+    import soxr
+
+    return soxr.resample(signal, rate, sample_rate, quality="HQ")

@@ -1,0 +1,75 @@
+"""The outer shell: ``parallel-ser COMMAND``. Commands live in ``parallel_ser.commands``."""
+
+from __future__ import annotations
+
+import traceback
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from parallel_ser import __version__
+from parallel_ser.commands import corpus
+from parallel_ser.errors import UserError
+
+
+class Shell(TyperGroup):
+    """Turns what ends a command into a line on stderr and an exit status.
+
+    ==================  ===========================  ======
+    what ended it       on stderr                    status
+    ==================  ===========================  ======
+    ``UserError``       ``error: …``, one line       2
+    Ctrl-C              ``interrupted``              130
+    anything else       a traceback: it is a bug     1
+    ==================  ===========================  ======
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; ``--debug`` shows the traceback of a ``UserError`` above its line."""
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            if ctx.params.get("debug"):
+                traceback.print_exc()
+            typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
+            raise typer.Exit(2) from error
+        except KeyboardInterrupt as error:
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(130) from error
+
+
+app = typer.Typer(
+    cls=Shell,
+    help="Emotion recognition in speech, trained by distributed model parallelism on one machine.",
+    epilog="A research tool: it names emotions that speech is heard to express, never a disorder.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(corpus.app, name="corpus")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"parallel-ser {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", envvar="PARALLEL_SER_DEBUG", help="Show the traceback of an error.")
+    ] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options before the command."""
+
+
+def main() -> None:
+    """Run the command line; what the console script calls."""
+    app()

@@ -1,0 +1,120 @@
+"""``parallel-ser corpus``: looking at corpora and fetching them."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+import typer
+
+from parallel_ser.errors import UserError
+
+if TYPE_CHECKING:
+    from parallel_ser.corpora.base import Corpus
+    from parallel_ser.corpora.check import CheckReport
+
+app = typer.Typer(help="Check the recordings of a corpus, or fetch them.", no_args_is_help=True)
+
+Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Files decoded at a time; 0 means one a core.")]
+
+
+@app.command()
+def check(
+    root: Annotated[Path, typer.Argument(help="The corpus's folder, or the CSV file of a manifest.")],
+    name: Annotated[
+        str | None, typer.Option("--name", "-n", help="Such as ravdess; by default what the files look like.")
+    ] = None,
+    jobs: Jobs = 0,
+) -> None:
+    """Decode every file and say what the corpus holds and what is wrong with it.
+
+    Prints files, minutes, speakers by emotion, sample rates and each problem. Exit status 1 when there are any.
+    """
+    if _show(read(root, name), root, jobs).problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def fetch(
+    name: Annotated[str, typer.Argument(help="ravdess or tess.")],
+    to: Annotated[Path, typer.Option("--to", help="Becomes the corpus's folder.")],
+    accept_licence: Annotated[
+        bool,
+        typer.Option("--accept-licence", "--accept-license", help="You have read the licence and accept it."),
+    ] = False,
+    mirror: Annotated[
+        str | None, typer.Option("--mirror", help="Address of a folder that serves the same archive.")
+    ] = None,
+    jobs: Jobs = 0,
+) -> None:
+    """Download a corpus from its authors' archive, verify it, unpack it and check it.
+
+    Without --accept-licence it shows the licence and stops. The same command goes on with a broken download.
+    """
+    from rich.console import Console
+
+    from parallel_ser.commands.terminal import progress
+    from parallel_ser.corpora import fetch as archive
+
+    known = archive.sources()
+    if name not in known:
+        raise UserError(f"cannot fetch {name}{_did_you_mean(name, known)}; there is {' and '.join(known)}.")
+    console = Console()
+    with progress(f"fetching {name}", of_bytes=True) as advance:
+        folder = archive.fetch(
+            cast(Literal["ravdess", "tess"], name),
+            to,
+            accept_licence,
+            mirror,
+            advance,
+            lambda text: console.print(text, markup=False, highlight=False, soft_wrap=True),
+        )
+    _show(read(folder, name), folder, jobs)
+
+
+def read(root: Path, name: str | None) -> Corpus:
+    """Read the corpus at ``root``, of the kind that its files look like when ``name`` is None.
+
+    Raises:
+        UserError: no such corpus, nothing at ``root``, or files that look like no corpus or like more than one.
+    """
+    from parallel_ser.corpora.registry import READERS
+
+    if name is not None:
+        if name not in READERS:
+            raise UserError(f"no corpus is called {name}{_did_you_mean(name, READERS)}; there is {', '.join(READERS)}.")
+        return READERS[name](root)
+    if not root.expanduser().exists():
+        raise UserError(f"{root} does not exist; give the corpus's folder or a manifest's CSV file.")
+    if root.expanduser().is_file():
+        return READERS["manifest"](root)
+    found = []
+    for reader in READERS.values():
+        try:
+            found.append(reader(root))
+        except UserError:  # not this one
+            continue
+    if len(found) == 1:
+        return found[0]
+    looks = " or ".join(corpus.name for corpus in found) or "no known corpus"
+    raise UserError(f"the files in {root} look like {looks}; say which with --name: {', '.join(READERS)}.")
+
+
+def _show(corpus: Corpus, root: Path, jobs: int) -> CheckReport:
+    from rich.console import Console
+
+    from parallel_ser.commands.terminal import progress
+    from parallel_ser.corpora.check import check as check_files
+    from parallel_ser.report.corpus import print_report
+
+    with progress("decoding") as advance:
+        report = check_files(corpus, root, jobs or None, advance)
+    print_report(Console(), report)
+    return report
+
+
+def _did_you_mean(word: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1)
+    return f" (did you mean {near[0]}?)" if near else ""

@@ -1,0 +1,146 @@
+"""All settings of a run: read from YAML, overridden by ``key=value``, written back in full."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError, model_validator
+
+from parallel_ser import yaml_text
+from parallel_ser.audio.settings import AudioSettings, FeatureSettings
+from parallel_ser.config_errors import Sources, explain, group_of
+from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
+from parallel_ser.errors import UserError
+from parallel_ser.models.settings import ModelSettings
+from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.settings import Settings
+from parallel_ser.training.settings import RunSettings, TrainSettings
+
+
+class Config(Settings):
+    """Everything that decides a run; the validator sees what no group can see by itself."""
+
+    corpus: CorpusSettings = CorpusSettings()
+    split: SplitSettings = SplitSettings()
+    audio: AudioSettings = AudioSettings()
+    features: FeatureSettings = FeatureSettings()
+    model: ModelSettings = ModelSettings()
+    strategy: StrategySettings = StrategySettings()
+    train: TrainSettings = TrainSettings()
+    run: RunSettings = RunSettings()
+
+    @model_validator(mode="after")
+    def _combination(self) -> Config:
+        half = self.audio.sample_rate / 2
+        if self.features.f_max > half:
+            raise ValueError(
+                f"features.f_max={self.features.f_max:g} lies above half of audio.sample_rate="
+                f"{self.audio.sample_rate}; use {half:g} or less"
+            )
+        if self.audio.min_seconds >= self.audio.max_seconds:
+            raise ValueError(
+                f"audio.min_seconds={self.audio.min_seconds:g} must be below audio.max_seconds="
+                f"{self.audio.max_seconds:g}"
+            )
+        if self.strategy.name == "pipeline" and self.strategy.microbatches > self.train.batch:
+            raise ValueError(
+                f"strategy.microbatches={self.strategy.microbatches} cannot exceed train.batch={self.train.batch}"
+            )
+        if self.split.protocol in ("emobox6", "luna5") and self.corpus.name != "ravdess":
+            raise ValueError(
+                f"split.protocol={self.split.protocol} is made of RAVDESS's actors; "
+                f"use speaker for corpus.name={self.corpus.name}"
+            )
+        if self.split.test is not None and self.split.test.labels != self.corpus.labels:
+            raise ValueError(
+                f"split.test.labels={self.split.test.labels} must equal corpus.labels={self.corpus.labels}; "
+                "seven suits every corpus"
+            )
+        return self
+
+
+def load(config: Path | None, overrides: Sequence[str]) -> Config:
+    """Return the settings of a YAML file (the defaults without one), changed by ``group.key=value`` overrides.
+
+    A value is read as YAML: ``train.epochs=3``, ``split.only=[0,2]``, ``run.folder=`` (nothing, so no value). The
+    last override of a key holds. A relative path counts from the current directory, also one that stands in a file.
+
+    >>> load(None, ["train.epochs=3"]).train.epochs
+    3
+
+    Raises:
+        UserError: the file cannot be read or is not YAML; a key is unknown, a value has the wrong type or is out of
+            range, or settings contradict each other.
+    """
+    data, lines = _read_file(config) if config is not None else ({}, {})
+    overridden = [_override(data, text) for text in overrides]
+    _tidy(data, Config)
+    try:
+        # JSON's strict rules fit YAML's data: a list becomes a tuple and a text a path, but "3" is no number.
+        return Config.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        raise UserError(explain(error, Config, Sources(config, lines, overridden))) from error
+
+
+def dump(config: Config) -> str:
+    """Return YAML naming every setting, which ``load`` turns into an equal ``Config``."""
+    return yaml_text.write(config.model_dump(mode="json"))
+
+
+def _read_file(path: Path) -> tuple[dict[str, Any], Mapping[str, int]]:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is not a text in UTF-8; settings are YAML.") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"cannot read the settings file {path}: {reason}.") from error
+    try:
+        data, lines = yaml_text.read(text)
+    except yaml_text.YamlProblem as problem:
+        raise UserError(f"{path}, line {problem.line}: {problem.clause}.") from problem
+    if data is None:
+        return {}, {}
+    if not isinstance(data, dict):
+        raise UserError(f"{path} must hold groups of settings, such as 'train:' with 'epochs: 3' under it.")
+    return data, lines
+
+
+def _tidy(data: dict[str, Any], model: type[Settings]) -> None:
+    """Take a group with nothing under it (all its lines commented out) as its defaults, and ``~/`` as home."""
+    for name, field in model.model_fields.items():
+        group, value = group_of(field.annotation), data.get(name)
+        if isinstance(value, str) and value.startswith("~/"):
+            data[name] = os.path.expanduser(value)
+        elif group is not None and isinstance(value, dict):
+            _tidy(value, group)
+        elif group is not None and value is None and field.default is not None:
+            data.pop(name, None)
+
+
+def _override(data: dict[str, Any], text: str) -> str:
+    """Put one ``group.key=value`` into ``data`` and return its dotted name."""
+    name, equals, raw = text.partition("=")
+    name = name.strip()
+    parts = name.split(".")
+    if not equals or not all(re.fullmatch(r"[A-Za-z_][\w-]*", part) for part in parts):
+        raise UserError(f"cannot read {text!r} on the command line; write group.key=value, such as train.epochs=3.")
+    try:
+        value, _ = yaml_text.read(raw)
+    except yaml_text.YamlProblem as problem:
+        raise UserError(f"cannot read {text!r} on the command line: {problem.clause}; quote the value.") from problem
+    if isinstance(value, dict):
+        raise UserError(f"cannot read {text!r} on the command line; quote the value, or set the keys under {name}.")
+    for part in parts[:-1]:
+        if data.get(part) is None:
+            data[part] = {}
+        if not isinstance(data[part], dict):  # the file's own mistake, which validation names
+            return name
+        data = data[part]
+    data[parts[-1]] = value
+    return name

@@ -1,0 +1,185 @@
+"""What the sides of a split have in common: speakers, sentences, recordings."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from parallel_ser.corpora.base import Utterance
+from parallel_ser.corpora.protocols import Fold
+
+#: How many names of shared speakers, sentences or recordings an audit keeps.
+NAMES = 12
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Overlap(_Frozen):
+    """Speakers, sentences or recordings that two sides share.
+
+    ``shared`` of the ``total`` distinct ones on the held-out side are also on the other side; ``names`` are the first
+    of them; ``unknown`` utterances of either side do not say (no text).
+    """
+
+    shared: int
+    total: int
+    names: tuple[str, ...] = ()
+    unknown: int = 0
+
+
+class Between(_Frozen):
+    """What a held-out side shares with the side that is learnt from."""
+
+    speakers: Overlap
+    texts: Overlap
+    audio: Overlap
+
+
+class Audit(_Frozen):
+    """The audit of one fold.
+
+    ``test``: test against train and select together. ``selection``: select against train. ``utterances`` and
+    ``classes`` count each side; ``left_out`` counts, by class, what is on no side.
+    """
+
+    protocol: str
+    fold: int
+    selection_by: str
+    utterances: dict[str, int]
+    classes: dict[str, dict[str, int]]
+    left_out: dict[str, int]
+    test: Between
+    selection: Between
+
+    def verdict(self) -> str:
+        """One sentence on training and test, such as 'No speaker, 2 of 2 sentences and no audio are shared …'."""
+        return _verdict(self.test, "training and test", "")
+
+    def selection_verdict(self) -> str:
+        """The same for the split that the best epoch is picked on."""
+        return _verdict(self.selection, f"training and selection (held out by {self.selection_by})", "")
+
+
+class Summary(_Frozen):
+    """The audits of a protocol's folds; each overlap is that of the worst fold.
+
+    ``tested`` is the number of utterances tested over all folds.
+    """
+
+    protocol: str
+    folds: tuple[int, ...]
+    selection_by: tuple[str, ...]
+    tested: int
+    test: Between
+    selection: Between
+
+    def verdict(self) -> str:
+        """One sentence that holds for every fold."""
+        return _verdict(self.test, f"training and test in {_folds(self)}", "at most ")
+
+    def selection_verdict(self) -> str:
+        """The same for the split that the best epoch is picked on."""
+        by = " or ".join(self.selection_by)
+        return _verdict(self.selection, f"training and selection (held out by {by}) in {_folds(self)}", "at most ")
+
+
+def audit(utterances: Sequence[Utterance], fold: Fold, audio_ids: Sequence[str]) -> Audit:
+    """Compare the sides of a fold.
+
+    Args:
+        utterances: what the fold's indices count through.
+        fold: the split.
+        audio_ids: for each utterance an identifier of its audio, such as a hash of the file; equal audio, equal
+            identifier. An empty one is unknown.
+    """
+    if len(utterances) != len(audio_ids):
+        raise ValueError(f"{len(utterances)} utterances and {len(audio_ids)} audio identifiers")
+    sides = {"train": fold.train, "select": fold.select, "test": fold.test}
+    used = set(fold.train) | set(fold.select) | set(fold.test)
+    return Audit(
+        protocol=fold.protocol,
+        fold=fold.index,
+        selection_by=fold.selection_by,
+        utterances={side: len(indices) for side, indices in sides.items()},
+        classes={side: _counts(utterances, indices) for side, indices in sides.items()},
+        left_out=_counts(utterances, (i for i in range(len(utterances)) if i not in used)),
+        test=_between(utterances, audio_ids, fold.test, (*fold.train, *fold.select)),
+        selection=_between(utterances, audio_ids, fold.select, fold.train),
+    )
+
+
+def combine(audits: Sequence[Audit]) -> Summary:
+    """One summary of the audits of a protocol's folds; ``audits`` must not be empty."""
+    return Summary(
+        protocol=audits[0].protocol,
+        folds=tuple(one.fold for one in audits),
+        selection_by=tuple(dict.fromkeys(one.selection_by for one in audits)),
+        tested=sum(one.utterances["test"] for one in audits),
+        test=_worst([one.test for one in audits]),
+        selection=_worst([one.selection for one in audits]),
+    )
+
+
+def _counts(utterances: Sequence[Utterance], indices: Iterable[int]) -> dict[str, int]:
+    return dict(sorted(Counter(utterances[i].emotion for i in indices).items()))
+
+
+def _between(
+    utterances: Sequence[Utterance], audio_ids: Sequence[str], held: Sequence[int], learnt: Sequence[int]
+) -> Between:
+    speakers = [u.speaker for u in utterances]
+    texts = [u.text for u in utterances]
+    files: dict[str, list[str]] = {}
+    for index in (*held, *learnt):
+        files.setdefault(audio_ids[index], []).append("/".join(utterances[index].path.parts[-2:]))
+    audio = _overlap(audio_ids, held, learnt)
+    return Between(
+        speakers=_overlap(speakers, held, learnt),
+        texts=_overlap(texts, held, learnt),
+        audio=audio.model_copy(update={"names": tuple(" = ".join(files[name]) for name in audio.names)}),
+    )
+
+
+def _overlap(names: Sequence[str], held: Sequence[int], learnt: Sequence[int]) -> Overlap:
+    total = {names[i] for i in held} - {""}
+    shared = sorted(total & {names[i] for i in learnt})
+    unknown = sum(not names[i] for i in (*held, *learnt))
+    return Overlap(shared=len(shared), total=len(total), names=tuple(shared[:NAMES]), unknown=unknown)
+
+
+def _worst(of: Sequence[Between]) -> Between:
+    def worst(overlaps: Sequence[Overlap]) -> Overlap:
+        largest = max(overlaps, key=lambda o: (o.shared / max(o.total, 1), o.shared))
+        return largest.model_copy(update={"unknown": max(o.unknown for o in overlaps)})
+
+    return Between(
+        speakers=worst([one.speakers for one in of]),
+        texts=worst([one.texts for one in of]),
+        audio=worst([one.audio for one in of]),
+    )
+
+
+def _folds(summary: Summary) -> str:
+    return f"{len(summary.folds)} fold{'s' * (len(summary.folds) > 1)}"
+
+
+def _verdict(between: Between, sides: str, limit: str) -> str:
+    def amount(overlap: Overlap, one: str, many: str) -> str:
+        count = f"{limit}{overlap.shared} of {overlap.total} {many}" if overlap.shared else f"no {one}"
+        return f"{count} (unknown for {overlap.unknown} utterances)" if overlap.unknown else count
+
+    parts = (
+        amount(between.speakers, "speaker", "speakers"),
+        amount(between.texts, "sentence", "sentences"),
+        amount(between.audio, "audio", "recordings"),
+    )
+    text = f"{parts[0]}, {parts[1]} and {parts[2]} are shared between {sides}"
+    if between.speakers.shared:
+        text += ": SPEAKERS ARE ON BOTH SIDES, so this figure says nothing about new speakers"
+    if between.audio.shared:
+        text += "; THE SAME RECORDING IS ON BOTH SIDES"
+    return text[0].upper() + text[1:] + "."

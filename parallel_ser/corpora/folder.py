@@ -1,0 +1,122 @@
+"""What corpora that write their labels into file names share: finding the files and reading the names."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from parallel_ser.corpora.base import Corpus, Problem, Utterance
+from parallel_ser.corpora.labels import present
+from parallel_ser.errors import UserError
+
+AUDIO_SUFFIXES = (".wav", ".flac")
+
+
+@dataclass(frozen=True)
+class Named:
+    """What a file's name says; ``misplaced`` is a clause for the user when its folder says something else."""
+
+    utterance: Utterance
+    misplaced: str = ""
+
+
+class UnparsableNameError(ValueError):
+    """A file name that does not follow the corpus's scheme."""
+
+
+Parse = Callable[[Path], Named | None]
+"""From a path to what its name says; None where the release holds files that are no speech audio (songs, video).
+It raises ``UnparsableNameError``."""
+
+
+def existing_folder(root: Path, corpus: str, expected: str) -> Path:
+    """``root`` with ``~`` expanded, or a ``UserError`` that says what the corpus's folder looks like."""
+    root = root.expanduser()
+    if not root.is_dir():
+        trouble = "is not a folder" if root.exists() else "does not exist"
+        raise UserError(f"{corpus}: {root} {trouble}; expected the corpus's folder with {expected}.")
+    return root
+
+
+def audio_files(root: Path) -> list[Path]:
+    """Every .wav and .flac (any case) below ``root``, in an order that does not depend on the file system.
+
+    Hidden files and folders, macOS's ``._*`` copies and ``__MACOSX`` are passed over; links to folders are followed.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    return sorted(_walk(root), key=lambda path: _order(path.relative_to(root)))
+
+
+def read_names(root: Path, name: str, classes: Sequence[str], parse: Parse, expected: str) -> Corpus:
+    """Read a corpus whose file names tell all.
+
+    A file name that occurs twice (the nested copies in some releases) is read once: from where it is not misplaced,
+    then from the shallower folder; the others become ``duplicate`` problems.
+
+    Args:
+        root: the corpus's folder.
+        name: of the corpus.
+        classes: its emotions in canonical order.
+        parse: from a path to what its name says.
+        expected: an example of a file in its folder, for messages.
+
+    Raises:
+        UserError: no such folder, or no file in it whose name can be read.
+    """
+    root = existing_folder(root, name, f"files such as {expected}")
+    problems: list[Problem] = []
+    found: dict[str, list[tuple[Path, Named]]] = {}
+    files = audio_files(root)
+    for path in files:
+        try:
+            named = parse(path)
+        except UnparsableNameError as error:
+            problems.append(Problem(path, "unparsable name", str(error)))
+            continue
+        if named is not None:
+            found.setdefault(path.stem.casefold(), []).append((path, named))
+    if not found:
+        held = f"none of its {len(files)} audio files is" if files else "it holds no .wav or .flac file"
+        raise UserError(
+            f"{name}: nothing to read in {root}: {held}{' named' if files else '; expected files'} like {expected}."
+        )
+
+    utterances: list[Utterance] = []
+    for same in found.values():
+        same.sort(key=lambda item: (bool(item[1].misplaced), len(item[0].parts), _order(item[0])))
+        kept, named = same[0]
+        utterances.append(named.utterance)
+        for path, copy in same:
+            if copy.misplaced:
+                problems.append(Problem(path, "misplaced", copy.misplaced))
+            elif path != kept:
+                problems.append(Problem(path, "duplicate", f"same name as {kept.relative_to(root)}, which is read"))
+    utterances.sort(key=lambda utterance: _order(utterance.path.relative_to(root)))
+    problems.sort(key=lambda problem: _order(problem.path.relative_to(root)))
+    return Corpus(name, tuple(utterances), present(classes, (u.emotion for u in utterances)), tuple(problems))
+
+
+def _walk(root: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> None:
+        raise UserError(f"cannot read the folder {error.filename}: {error.strerror}; check its permissions.")
+
+    entered: set[str] = set()
+    for folder, subfolders, names in os.walk(root, followlinks=True, onerror=refuse):
+        real = os.path.realpath(folder)
+        subfolders[:] = sorted(sub for sub in subfolders if not sub.startswith(".") and sub != "__MACOSX")
+        if real in entered:  # a link that leads back into the tree
+            subfolders.clear()
+            continue
+        entered.add(real)
+        for file in names:
+            if not file.startswith(".") and file.lower().endswith(AUDIO_SUFFIXES):
+                yield Path(folder, file)
+
+
+def _order(path: Path) -> tuple[str, str]:
+    text = path.as_posix()
+    return text.casefold(), text

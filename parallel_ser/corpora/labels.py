@@ -1,0 +1,101 @@
+"""Emotion words: one table of spellings, and the label maps built on it.
+
+Corpora spell one emotion in many ways (Angry, anger, ANG; happy, HAP, joy; ps, pleasant_surprised). ``canonical``
+brings every known spelling to one word; the maps to seven and to four classes are then a few lines each.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Literal
+
+from parallel_ser.corpora.base import Corpus
+from parallel_ser.errors import UserError
+
+Scheme = Literal["own", "seven", "four"]
+
+SEVEN = ("joy", "anger", "sadness", "surprise", "fear", "disgust", "neutral")
+FOUR = ("neutral", "happy", "angry", "sad")
+
+_SPELLINGS: Mapping[str, str] = MappingProxyType(
+    {
+        "joy": "joy joyful joyous happy happiness hap",
+        "anger": "anger angry ang angray",
+        "sadness": "sadness sad",
+        "surprise": "surprise surprised sur ps pleasant_surprise pleasant_surprised pleasantly_surprised",
+        "fear": "fear fearful fea anxiety anxious anxiety_fear fear_anxiety",
+        "disgust": "disgust disgusted dis",
+        "neutral": "neutral neutrality neutral_state neu",
+        "calm": "calm calmness",
+        "boredom": "boredom bored bor",
+        "excitement": "excitement excited exc",
+        "frustration": "frustration frustrated fru",
+        "contempt": "contempt contemptuous",
+        "other": "other oth",
+    }
+)
+_CANONICAL: Mapping[str, str] = MappingProxyType(
+    {spelling: word for word, spellings in _SPELLINGS.items() for spelling in spellings.split()}
+)
+_SEVEN_OF: Mapping[str, str] = MappingProxyType(
+    {**{word: word for word in SEVEN}, "calm": "neutral", "excitement": "joy"}
+)
+_FOUR_OF: Mapping[str, str] = MappingProxyType(
+    {"neutral": "neutral", "joy": "happy", "excitement": "happy", "anger": "angry", "sadness": "sad"}
+)
+
+
+def canonical(word: str) -> str | None:
+    """The one word for an emotion in any known spelling; None for a word that the table does not know.
+
+    >>> canonical("Pleasant Surprise"), canonical("ANG"), canonical("jealousy")
+    ('surprise', 'anger', None)
+    """
+    return _CANONICAL.get(re.sub(r"[\s/-]+", "_", word.strip().casefold()))
+
+
+def present(order: Iterable[str], emotions: Iterable[str]) -> tuple[str, ...]:
+    """Those classes of ``order`` that occur among ``emotions``, in that order: no class is without an utterance."""
+    found = set(emotions)
+    return tuple(emotion for emotion in order if emotion in found)
+
+
+def apply(corpus: Corpus, scheme: Scheme) -> Corpus:
+    """The corpus under another label map.
+
+    ``own`` changes nothing. ``seven`` maps to ``SEVEN``: calm counts as neutral, happy and excited as joy. ``four``
+    maps to ``FOUR``, where happy includes excited (the usual IEMOCAP task). Emotions with no counterpart (boredom,
+    frustration, …) are left out. The classes are those that occur, in the order of the scheme.
+
+    Raises:
+        UserError: an emotion's word is not known, so that nobody can say where it belongs; or nothing is left.
+    """
+    if scheme == "own":
+        return corpus
+    order, targets = (SEVEN, _SEVEN_OF) if scheme == "seven" else (FOUR, _FOUR_OF)
+    mapped = []
+    for utterance in corpus.utterances:
+        word = canonical(utterance.emotion)
+        if word is None:
+            raise UserError(_unknown(corpus, utterance.emotion, scheme))
+        if word in targets:
+            mapped.append(replace(utterance, emotion=targets[word]))
+    if not mapped:
+        raise UserError(
+            f"{corpus.name}: none of its emotions ({', '.join(corpus.classes)}) belongs to the {len(order)} classes of "
+            f"corpus.labels={scheme} ({', '.join(order)}); use corpus.labels=own."
+        )
+    return replace(corpus, utterances=tuple(mapped), classes=present(order, (u.emotion for u in mapped)))
+
+
+def _unknown(corpus: Corpus, emotion: str, scheme: Scheme) -> str:
+    near = difflib.get_close_matches(emotion.casefold(), _CANONICAL, n=1)
+    hint = f" (did you mean '{near[0]}'?)" if near else ""
+    return (
+        f"{corpus.name}: the emotion '{emotion}'{hint} has no place in corpus.labels={scheme}; "
+        "spell it as one of " + ", ".join(_SPELLINGS) + ", or use corpus.labels=own."
+    )

@@ -1,0 +1,136 @@
+"""The blocks of the convolutional networks, on batches of utterances of unequal length.
+
+Padded frames are kept at zero. A convolution then sees at an utterance's end what it would see without a batch
+around it, and statistics over time are taken over real frames: an utterance's logits do not depend on its padding.
+"""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor, nn
+
+from parallel_ser.models.chain import Block, frame_mask, hashed_uniform
+
+
+class MaskedGroupNorm(nn.GroupNorm):
+    """GroupNorm whose mean and variance are over real frames (Wu & He 2018); padding comes out as zero."""
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
+        """``x``: ``(batch, channels, rows, frames)``, zero where padded; ``mask``: ``(batch, frames)``."""
+        batch, channels, rows, _ = x.shape
+        wide = x.dtype if x.dtype == torch.float64 else torch.float32  # sums in bfloat16 would lose the variance
+        x = x.to(wide)
+        grouped = (batch, self.num_groups, channels // self.num_groups)
+        count = mask.sum(1).to(wide)[:, None] * (rows * grouped[2])
+        mean = x.sum((2, 3)).view(grouped).sum(2) / count
+        square = x.square().sum((2, 3)).view(grouped).sum(2) / count
+        scale = torch.rsqrt((square - mean.square()).clamp_min(0.0) + self.eps)
+        weight = scale.repeat_interleave(grouped[2], 1) * self.weight
+        bias = self.bias - mean.repeat_interleave(grouped[2], 1) * weight
+        return torch.addcmul(bias[:, :, None, None], x, weight[:, :, None, None]) * mask[:, None, None, :]
+
+
+def conv3x3(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Conv2d:
+    """A 3 × 3 convolution over (rows, frames) without bias: the normalisation behind it has one."""
+    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+
+
+class Stem(Block):
+    """Convolution, normalisation, rectifier: ``(batch, 1, rows, frames)`` to ``(batch, channels, rows', frames')``."""
+
+    def __init__(self, channels: int, groups: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv = conv3x3(1, channels, stride)
+        self.norm = MaskedGroupNorm(groups, channels)
+
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
+        """See the class."""
+        x = self.conv(x)
+        return self.norm(x, frame_mask(valid, x.shape[-1])).relu()
+
+
+class Residual(Block):
+    """Two convolutions and a shortcut (He et al. 2016), with GroupNorm."""
+
+    def __init__(self, inputs: int, outputs: int, groups: int, stride: tuple[int, int]) -> None:
+        super().__init__()
+        self.conv1 = conv3x3(inputs, outputs, stride)
+        self.norm1 = MaskedGroupNorm(groups, outputs)
+        self.conv2 = conv3x3(outputs, outputs, (1, 1))
+        self.norm2 = MaskedGroupNorm(groups, outputs)
+        plain = inputs == outputs and stride == (1, 1)
+        self.shortcut = None if plain else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
+
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
+        """``(batch, inputs, rows, frames)`` to ``(batch, outputs, rows', frames')``."""
+        y = self.conv1(x)
+        mask = frame_mask(valid, y.shape[-1])
+        y = self.conv2(self.norm1(y, mask).relu())
+        y = self.norm2(y, mask)
+        return (y + (x if self.shortcut is None else self.shortcut(x))).relu().to(y.dtype)
+
+
+class AttentiveStatistics(Block):
+    """Attentive statistics pooling (Okabe, Koshinaka & Shinoda 2018): a weighted mean and deviation over real frames.
+
+    ``(batch, channels, rows, frames)`` to ``(batch, 2 · channels · rows)``.
+    """
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__()
+        self.score = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
+        """See the class."""
+        frames = x.flatten(1, 2).transpose(1, 2)  # (batch, frames, features)
+        mask = frame_mask(valid, frames.shape[1])
+        score = self.score(frames).squeeze(-1).to(frames.dtype).masked_fill(mask == 0, -torch.inf)
+        weight = score.softmax(1).unsqueeze(-1)
+        mean = (weight * frames).sum(1)
+        variance = (weight * (frames - mean.unsqueeze(1)).square()).sum(1)
+        return torch.cat([mean, (variance + 1e-6).sqrt()], 1)
+
+
+class Dropout(nn.Module):
+    """Dropout (Srivastava et al. 2014) whose draws are a function of the utterance's seed and this layer's name."""
+
+    def __init__(self, share: float, name: str) -> None:
+        super().__init__()
+        self.share = share
+        self.stream = zlib.crc32(name.encode())
+
+    def forward(self, x: Tensor, seed: Tensor) -> Tensor:
+        """``x``: ``(batch, features)``."""
+        if not self.training or self.share == 0.0:
+            return x
+        keep = hashed_uniform(seed, self.stream, x.shape[1]) >= self.share
+        return x * (keep.to(x.dtype) / (1.0 - self.share))
+
+
+class Dense(Block):
+    """Dropout, linear, LayerNorm, rectifier: ``(batch, inputs)`` to ``(batch, outputs)``."""
+
+    def __init__(self, inputs: int, outputs: int, dropout: float, name: str) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout, name)
+        self.linear = nn.Linear(inputs, outputs)
+        self.norm = nn.LayerNorm(outputs)
+
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
+        """See the class."""
+        return self.norm(self.linear(self.dropout(x, seed)).to(x.dtype)).relu()
+
+
+class Head(Block):
+    """Dropout and a linear layer: ``(batch, inputs)`` to logits ``(batch, classes)``."""
+
+    def __init__(self, inputs: int, classes: int, dropout: float, name: str) -> None:
+        super().__init__()
+        self.dropout = Dropout(dropout, name)
+        self.linear = nn.Linear(inputs, classes)
+
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
+        """See the class."""
+        return self.linear(self.dropout(x, seed)).to(x.dtype)

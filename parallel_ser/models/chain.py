@@ -1,0 +1,84 @@
+"""The chain: an ordered list of named blocks, each taking one float tensor to one.
+
+Beside the activations every block gets two small facts about the batch, whatever its depth:
+
+``valid`` ``(batch,)``
+    the share of each utterance's frames that is real. A share holds at every depth, whatever the strides before it:
+    of ``t`` frames the first ``ceil(valid · t)`` are real and the rest is padding, which must not change a result.
+``seed`` ``(batch,)``
+    an integer per utterance and step, from which a block draws its random numbers. So the draws do not depend on
+    which process computes the block, or on how the batch is cut into micro-batches.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+
+class Block(nn.Module):
+    """One named link of a chain; what a strategy may not cut through."""
+
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
+        """Take activations ``(batch, ...)`` to activations ``(batch, ...)``, contiguous and floating."""
+        raise TypeError(f"{type(self).__name__} is a block without a forward")
+
+
+class Chain(nn.Sequential):
+    """Named blocks in order. A slice of a chain is a chain whose parameters keep their names."""
+
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:  # type: ignore[override]
+        """Run all blocks.
+
+        Args:
+            x: ``(batch, 1, rows, frames)``, zero where padded.
+            valid: ``(batch,)`` share of real frames.
+            seed: ``(batch,)`` int64.
+        """
+        for block in self:
+            x = block(x, valid, seed)
+        return x
+
+    def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
+        """The shape before each block and after the last, for an input of ``shape``; computes nothing."""
+        x = torch.empty(tuple(shape), device="meta")
+        valid = torch.ones(shape[0], device="meta")
+        seed = torch.zeros(shape[0], dtype=torch.int64, device="meta")
+        shapes = [tuple(x.shape)]
+        with torch.no_grad():
+            for block in copy.deepcopy(self).float().to("meta"):
+                x = block(x, valid, seed)
+                shapes.append(tuple(x.shape))
+        return shapes
+
+    def signature(self) -> dict[str, list[int]]:
+        """Names and shapes of all parameters: two chains with the same signature can share a checkpoint."""
+        return {name: list(parameter.shape) for name, parameter in self.named_parameters()}
+
+
+def frame_mask(valid: Tensor, frames: int) -> Tensor:
+    """The mask ``(batch, frames)`` that is 1 on real frames.
+
+    The small term keeps a share such as 0.6 of 5 frames, stored as 0.6000000238, from counting a fourth one.
+    """
+    real = torch.ceil(valid * frames - 1e-3)
+    return (torch.arange(frames, device=valid.device) < real[:, None]).to(valid.dtype)
+
+
+def hashed_uniform(seed: Tensor, stream: int, count: int) -> Tensor:
+    """Uniform numbers in [0, 1), ``(batch, count)``, each a function of its seed, the stream and its place alone.
+
+    A 32-bit avalanche (Chris Wellons' ``lowbias32``) in 64-bit integers: no generator's state, so no process order.
+    """
+
+    def avalanche(z: Tensor) -> Tensor:
+        z = ((z ^ (z >> 16)) * 0x7FEB352D) & 0xFFFFFFFF
+        z = ((z ^ (z >> 15)) * 0x846CA68B) & 0xFFFFFFFF
+        return z ^ (z >> 16)
+
+    place = torch.arange(count, device=seed.device, dtype=torch.int64)
+    start = avalanche((seed ^ (seed >> 32)) & 0xFFFFFFFF) ^ (stream & 0xFFFFFFFF)
+    return avalanche((avalanche(start)[:, None] + place * 0x9E3779B9) & 0xFFFFFFFF).double().div(2.0**32)

@@ -1,0 +1,64 @@
+"""The convolutional network of the project in four sizes, as a chain."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, Residual, Stem
+from parallel_ser.models.chain import Block, Chain
+from parallel_ser.models.settings import ModelSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Width of each level, residual blocks in it, and width of the dense layer behind the pooling."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    embedding: int
+
+
+PLANS = {
+    "s": Plan((24, 40, 64, 88), (1, 1, 1, 1), 64),
+    "m": Plan((64, 96, 144, 208), (1, 1, 2, 2), 256),
+    "l": Plan((128, 256, 416, 592), (2, 2, 2, 3), 512),
+    "xl": Plan((256, 512, 800, 1120), (2, 2, 3, 3), 1024),
+}
+TIME_STRIDE = 8  # frames of input that become one frame before the pooling
+GROUPS = 8  # of every normalisation
+
+
+def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
+    """The chain for inputs ``(batch, 1, rows, frames)`` whose ``frames`` is a multiple of ``TIME_STRIDE``.
+
+    Every rank that calls this with the same arguments gets the same weights; no global random state is touched.
+
+    Args:
+        settings: the size and the dropout.
+        rows: features a frame, such as 64 mel bands.
+        classes: of emotions.
+        seed: of the initial weights.
+    """
+    plan = PLANS[settings.size]
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        blocks: OrderedDict[str, Block] = OrderedDict(stem=Stem(plan.widths[0], GROUPS, (2, 1)))
+        height, channels = -(-rows // 2), plan.widths[0]
+        for level, (width, depth) in enumerate(zip(plan.widths, plan.depths)):
+            for index in range(depth):
+                stride = (2, 2) if level and not index else (1, 1)
+                blocks[f"level{level + 1}_{index + 1}"] = Residual(channels, width, GROUPS, stride)
+                height, channels = -(-height // stride[0]), width
+        features = height * channels
+        blocks["pool"] = AttentiveStatistics(features, plan.embedding)
+        blocks["embed"] = Dense(2 * features, plan.embedding, settings.dropout, "embed")
+        blocks["head"] = Head(plan.embedding, classes, settings.dropout, "head")
+        chain = Chain(OrderedDict[str, nn.Module](blocks))
+        for module in chain.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+    return chain

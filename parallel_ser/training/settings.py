@@ -1,0 +1,54 @@
+"""Settings of the trainer and of a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from parallel_ser.settings import Settings
+
+
+class TrainSettings(Settings):
+    """Optimisation, regularisation and what a step runs on.
+
+    ``batch``: utterances a step, over all ranks. ``warmup``: share of the steps over which the learning rate rises.
+    ``mixup``: parameter of the beta distribution, 0 turns it off. ``ema``: decay of the weights' moving average,
+    0 turns it off. ``patience``: epochs without a better selection UAR before stopping, 0 never stops early.
+    ``normalise``: what standardises the features: nothing, each utterance's, the training set's or (transductive)
+    each speaker's own statistics.
+    ``checkpoint_every``: in steps. ``threads``: of one rank, 0 shares the cores among the ranks.
+    """
+
+    epochs: int = Field(40, ge=1, le=100_000)
+    batch: int = Field(32, ge=1, le=65_536)
+    learning_rate: float = Field(2e-3, gt=0.0, le=10.0)
+    weight_decay: float = Field(0.05, ge=0.0, le=10.0)
+    warmup: float = Field(0.1, ge=0.0, lt=1.0)
+    label_smoothing: float = Field(0.1, ge=0.0, lt=1.0)
+    clip_norm: float = Field(1.0, gt=0.0, le=1e6)
+    mixup: float = Field(0.0, ge=0.0, le=10.0)
+    spec_augment: bool = True
+    ema: float = Field(0.0, ge=0.0, lt=1.0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+    patience: int = Field(0, ge=0)
+    normalise: Literal["none", "utterance", "train", "speaker"] = "train"
+    checkpoint_every: int = Field(50, ge=1)
+    threads: int = Field(0, ge=0, le=1024)
+    seed: int = Field(0, ge=0, lt=2**32)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+
+
+class RunSettings(Settings):
+    """Where a run keeps what it makes.
+
+    ``folder``: of this run, by default ``runs/<date-time>-<corpus>-<strategy>``; one that exists is refused unless
+    ``resume`` goes on from its last checkpoint.
+    ``cache``: of the features. ``jobs``: processes that extract features, 0 means one a core.
+    """
+
+    folder: Path | None = None
+    cache: Path | None = None
+    jobs: int = Field(0, ge=0, le=1024)
+    resume: bool = False
