@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
@@ -52,7 +53,11 @@ class FeatureCache:
             UserError: the file has no features (see ``Extractor.file``), or they cannot be written.
         """
         entry = self.entry(path)
-        return _read(entry) or _make(self.extractor, path, entry)
+        if (known := _read(entry)) is not None:
+            return known
+        features = self.extractor.file(path)
+        _write(entry, features)
+        return features
 
     def fill(
         self, paths: Sequence[Path], jobs: int = 1, progress: Callable[[int, int], None] | None = None
@@ -70,27 +75,28 @@ class FeatureCache:
             UserError: files have no features (it names the first), or an entry cannot be written.
         """
         entries = [self.entry(path) for path in paths]
-        known = {entry: _read(entry) for entry in dict.fromkeys(entries)}
-        sources = dict(zip(entries, paths))
-        missing = [(sources[entry], entry) for entry, features in known.items() if features is None]
-        done = len(known) - len(missing)
+        files = Counter(entries)  # equal files share an entry
+        known = {entry: _read(entry) for entry in files}
+        source = dict(zip(reversed(entries), reversed(paths)))
+        missing = [(source[entry], entry) for entry, features in known.items() if features is None]
+        done = len(paths) - sum(files[entry] for _, entry in missing)
         problems: dict[Path, str] = {}
         if progress:
-            progress(done, len(known))
+            progress(done, len(paths))
         for made in _run(self.extractor, missing, jobs):
-            problems |= {path: problem for path, problem in made.items() if problem}
-            done += len(made)
+            problems |= {entry: problem for entry, problem in made.items() if problem}
+            done += sum(files[entry] for entry in made)
             if progress:
-                progress(done, len(known))
+                progress(done, len(paths))
         if problems:
-            first = next(path for path in paths if path in problems)
-            more = f" ({len(problems) - 1} more files fail as well)" if len(problems) > 1 else ""
-            raise UserError(f"{problems[first].removesuffix('.')}{more}.")
+            first = problems[next(entry for entry in entries if entry in problems)].removesuffix(".")
+            others = len(problems) - 1
+            raise UserError(f"{first}; {others} more fail as well." if others else f"{first}.")
         return [known[entry] or self.get(path) for entry, path in zip(entries, paths)]
 
 
 def _run(extractor: Extractor, missing: list[tuple[Path, Path]], jobs: int) -> Iterator[dict[Path, str]]:
-    """Make the ``missing`` (file, entry) chunk by chunk; yields each chunk's result as it comes."""
+    """Make the ``missing`` (file, entry) chunk by chunk; yields what ``_make_all`` returns for each as it comes."""
     chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
     jobs = min(jobs, len(chunks))
     if jobs <= 1:
@@ -115,22 +121,21 @@ def _work(audio: AudioSettings, features: FeatureSettings, chunk: list[tuple[Pat
 
 
 def _make_all(extractor: Extractor, chunk: list[tuple[Path, Path]]) -> dict[Path, str]:
-    """Make each entry; what is wrong with each file, or an empty text."""
+    """Make each (file, entry); for each entry what is wrong with its file, or an empty text."""
     problems = {}
     for path, entry in chunk:
         try:
-            features, problems[path] = extractor.file(path), ""
+            features = extractor.file(path)
         except UserError as error:
-            problems[path] = str(error)
+            problems[entry] = str(error)
         else:
-            write_atomic(entry, lambda file, features=features: file.write(_pack(features)))  # type: ignore[misc]
+            problems[entry] = ""
+            _write(entry, features)
     return problems
 
 
-def _make(extractor: Extractor, path: Path, entry: Path) -> Features:
-    features = extractor.file(path)
+def _write(entry: Path, features: Features) -> None:
     write_atomic(entry, lambda file: file.write(_pack(features)))
-    return features
 
 
 def _pack(features: Features) -> bytes:

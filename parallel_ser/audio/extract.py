@@ -30,8 +30,9 @@ class Features:
 
     Attributes:
         frames: (rows, frames), float32.
-        measures: of the whole utterance, on the original signal: ``duration_s``, ``speech_s`` (not silent), ``snr_db``,
-            ``denoised`` (0 or 1), ``intensity_db`` and ``loudness_db`` (means over what is not silent), and ``rhythm``'s.
+        measures: of the whole utterance, on the original signal: ``duration_s``, ``speech_s`` (not silent),
+            ``snr_db``, ``denoised`` (0 or 1), ``intensity_db`` and ``loudness_db`` (means over what is not silent), and
+            ``rhythm``'s.
         audio_id: identity of the decoded audio (``corpora.content.audio_id``); empty when unknown.
     """
 

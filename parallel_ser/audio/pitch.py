@@ -71,8 +71,8 @@ class Pitch(nn.Module):
         """Measure ``signal`` (…, samples).
 
         Returns:
-            f0 in Hz, 0 where unvoiced, and voicing in [0, 1], the height of the chosen peak. Silence, which is what lies
-            40 dB under the signal's loudest frame, has voicing 0. Both (…, 1 + samples // hop).
+            f0 in Hz, 0 where unvoiced, and voicing in [0, 1], the height of the chosen peak. Silence, which is what
+            lies 40 dB under the signal's loudest frame, has voicing 0. Both (…, 1 + samples // hop).
 
         Raises:
             UserError: the signal has no samples.

@@ -7,6 +7,7 @@ pauses would weigh in the level.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 import numpy as np
@@ -100,7 +101,8 @@ def denoise(signal: np.ndarray, sample_rate: int) -> np.ndarray:
     import noisereduce
 
     n_fft = 1 << (round(0.032 * sample_rate) - 1).bit_length()
-    clean = noisereduce.reduce_noise(signal, sample_rate, stationary=True, y_noise=noise, n_fft=n_fft)
+    enough = np.resize(noise, max(len(noise), n_fft))  # repeated: a shorter one than the transform is an error there
+    clean = noisereduce.reduce_noise(signal, sample_rate, stationary=True, y_noise=enough, n_fft=n_fft)
     return np.asarray(clean, dtype=np.float32)
 
 
@@ -137,7 +139,7 @@ def keep_mask(speech: np.ndarray, mode: Literal["off", "edges", "all"], seconds:
     keep[: max(where[0] - margin, 0)] = False
     keep[where[-1] + margin + 1 :] = False
     if mode == "all":
-        for before, after in zip(where[:-1], where[1:]):
+        for before, after in pairwise(where):
             if after - before - 1 > longest:
                 keep[before + margin + 1 : after - margin] = False
     return keep
@@ -164,8 +166,8 @@ def normalise_level(
 ) -> np.ndarray:
     """Signal at ``target_db``: dBFS of its peak or RMS, or LUFS (ITU-R BS.1770-4, gated).
 
-    A signal shorter than the gate's 0.4 s is measured as one K-weighted block, without gate. Silence stays as it is, and
-    the gain never lifts the peak above full scale, so that a quiet but peaky signal may stay below the target.
+    A signal shorter than the gate's 0.4 s is measured as one K-weighted block, without gate. Silence stays as it
+    is, and the gain never lifts the peak above full scale, so that a quiet but peaky signal may stay below the target.
     """
     peak = float(np.abs(signal).max())
     if mode == "off" or peak == 0.0:

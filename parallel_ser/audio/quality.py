@@ -17,15 +17,6 @@ def frame(signal: np.ndarray, window: int, hop: int) -> np.ndarray:
     return np.lib.stride_tricks.sliding_window_view(signal, window)[::hop]
 
 
-def overlap_add(frames: np.ndarray, hop: int) -> np.ndarray:
-    """Signal ((frames - 1) · hop + window,) of the frames (frames, window), added up where they overlap."""
-    count, window = frames.shape
-    signal = np.zeros((count - 1) * hop + window, frames.dtype)
-    for index, samples in enumerate(frames):
-        signal[index * hop : index * hop + window] += samples
-    return signal
-
-
 def decibels(power: np.ndarray | float) -> np.ndarray:
     """10 log10 of power, not below -120 dB."""
     return 10.0 * np.log10(np.maximum(power, DIGITAL_ZERO))
@@ -36,7 +27,7 @@ def estimate_snr(signal: np.ndarray, sample_rate: int) -> float:
 
     The background is the 10th percentile of the power of frames of 25 ms (digital silence set aside), the speech the
     mean power of frames at least 3 dB above it, less the background. So it needs pauses: speech without any reads too
-    low. Against speech with known steady noise it is right within 2 dB from 10 dB on, and reads up to 7 dB high at 0 dB.
+    low. Against RAVDESS with known steady noise it is right within 3 dB from 10 to 30 dB, and 4 to 7 dB high at 0 dB.
     """
     power = _power(signal, sample_rate)
     if not len(power):

@@ -43,9 +43,10 @@ def rhythm(
     """Rhythm measures of one signal (samples,) in [-1, 1], every one finite.
 
     Syllables are counted as by de Jong & Wempe 2009 (Behavior Research Methods 41): voiced peaks of intensity above its
-    median over the sounding frames, with a dip of 2 dB between them. A frame is silent when it lies ``silence_db`` under
-    the 99th percentile of intensity, or under ``floor_db``. The **span** is from the first to the last sounding frame,
-    for the silence around it belongs to the recording; a **pause** is silence of ``min_pause`` seconds or more inside.
+    median over the sounding frames, with a dip of 2 dB between them. A frame is silent when it lies ``silence_db``
+    under the 99th percentile of intensity, or under ``floor_db``. The **span** is from the first to the last sounding
+    frame, for the silence around it belongs to the recording; a **pause** is silence of ``min_pause`` seconds or more
+    inside.
 
         speech_rate         syllables per second of the span
         articulation_rate   syllables per second of the span without its pauses
@@ -109,7 +110,9 @@ def _syllables(level: Tensor, sounding: Tensor, voiced: Tensor) -> int:
     from scipy.signal import find_peaks
 
     # Silence outside, so that a span which starts or ends within a syllable still has that syllable's peak.
-    padded = torch.nn.functional.pad(level, (1, 1), value=-200.0).numpy()
+    # The slight rise parts peaks of one height: prominence looks past equals, and each ripple of a tone would count.
+    rising = level.double() + 1e-6 * torch.arange(len(level))
+    padded = torch.nn.functional.pad(rising, (1, 1), value=-200.0).numpy()
     peaks, _ = find_peaks(padded, height=float(level[sounding].median()), prominence=_DIP)
     return int(voiced[torch.from_numpy(peaks - 1)].sum())
 

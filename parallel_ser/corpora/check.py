@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -14,14 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parallel_ser.corpora.base import Corpus, Problem, Sex, Utterance
-from parallel_ser.corpora.content import audio_id, clipped_share
+from parallel_ser.corpora.content import EmptyError, UndecodableError, audio_id, clipped_share, decode
 
 SILENT_PEAK = 1e-3
 """A file whose loudest sample is below this (-60 dB of full scale) is silent."""
 CLIPPED_SHARE = 1e-4
 """A file with this share of its samples in flat tops is clipped: 5 samples in 3 s at 16 kHz."""
-
-_UNKNOWN_LENGTH = 2**62
 
 
 @dataclass(frozen=True)
@@ -119,33 +116,16 @@ def check(
 
 def inspect(path: Path) -> Inspection:
     """Decode one file; a file at fault is told of in ``trouble``, never raised."""
-    import soundfile
-
-    try:
-        if path.stat().st_size == 0:
-            return Inspection(trouble=("empty", "0 bytes"))
-        with soundfile.SoundFile(path) as file:
-            promised, rate, channels, coding = file.frames, file.samplerate, file.channels, file.format
-            if promised >= _UNKNOWN_LENGTH:
-                return Inspection(trouble=("undecodable", "its header does not say how long it is"))
-            samples = file.read(dtype="float32", always_2d=True)
-        cut = _cut_short(path)
-    except FileNotFoundError:
+    if not path.exists():
         return Inspection(trouble=("missing", "there is no such file"))
-    except OSError as error:
-        return Inspection(trouble=("undecodable", error.strerror or str(error)))
-    except (soundfile.SoundFileError, TypeError, ValueError) as error:  # TypeError: a headerless .raw file
-        reason = getattr(error, "error_string", str(error))
-        return Inspection(trouble=("undecodable", reason.strip().rstrip(".")))
-    if len(samples) < promised and coding != "MP3":  # an MP3 header's length is an estimate
-        cut = cut or f"cut short: {len(samples)} of {promised} samples are there"
-    if cut:
-        return Inspection(trouble=("undecodable", cut))
-
-    seconds = len(samples) / rate
-    if len(samples) == 0:
-        return Inspection(seconds, rate, channels, trouble=("empty", "no samples"))
-    return Inspection(seconds, rate, channels, audio_id(samples), _trouble(samples))
+    try:
+        samples, rate = decode(path)
+    except UndecodableError as error:
+        kind = "empty" if isinstance(error, EmptyError) else "undecodable"
+        # The report names the file before the clause.
+        return Inspection(trouble=(kind, str(error).replace(f"{path} ", "").replace(f" {path}", "").rstrip(".")))
+    frames, channels = samples.shape
+    return Inspection(frames / rate, rate, channels, audio_id(samples), _trouble(samples))
 
 
 def _trouble(samples: NDArray[np.float32]) -> tuple[str, str] | None:
@@ -163,26 +143,6 @@ def _trouble(samples: NDArray[np.float32]) -> tuple[str, str] | None:
     if share >= CLIPPED_SHARE:
         return "clipped", f"{100 * share:.2g}% of the samples lie in flat tops at {peak:.3f} of full scale"
     return None
-
-
-def _cut_short(path: Path) -> str:
-    """A clause when a RIFF WAV's data chunk promises more bytes than the file has: decoders read such files silently.
-
-    A chunk of 0xFFFFFFFF bytes was streamed by a program that could not know the length, and promises nothing.
-    """
-    with path.open("rb") as file:
-        head = file.read(12)
-        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
-            return ""
-        size = path.stat().st_size
-        while len(chunk := file.read(8)) == 8:
-            kind, length = struct.unpack("<4sI", chunk)
-            if kind == b"data":
-                there = size - file.tell()
-                short = there < length < 0xFFFFFFFF
-                return f"cut short: {there} of {length} bytes of sound are there" if short else ""
-            file.seek(length + length % 2, 1)
-    return ""
 
 
 def _copies(utterances: tuple[Utterance, ...], inspections: list[Inspection], root: Path | None) -> list[Problem]:

@@ -3,9 +3,98 @@
 from __future__ import annotations
 
 import hashlib
+import struct
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+
+from parallel_ser.errors import UserError
+
+_LONGEST = 2**31
+"""A header that claims more frames than this (37 hours at 16 kHz) is damaged, or of a stream of unknown length."""
+
+
+class UndecodableError(UserError):
+    """A file that is missing, empty, no audio, damaged or cut short."""
+
+
+class EmptyError(UndecodableError):
+    """A file without one byte or without one sample."""
+
+
+def decode(path: Path) -> tuple[NDArray[np.float32], int]:
+    """Samples ``(frames, channels)``, full scale ±1, and the sample rate in Hz.
+
+    WAV, FLAC, OGG, MP3 and whatever else libsndfile reads. Silence and NaN are samples like others.
+
+    Raises:
+        EmptyError: not one byte or not one sample is there.
+        UndecodableError: nothing decodable is there, or less than the file promises.
+    """
+    import soundfile
+
+    try:
+        with path.open("rb") as raw:
+            if not raw.read(1):
+                raise EmptyError(f"{path} is empty (0 bytes); copy or convert it again.")
+        with soundfile.SoundFile(path) as file:
+            promised, rate, container = file.frames, file.samplerate, file.format
+            if promised > _LONGEST:
+                raise UndecodableError(f"{path} does not say how long it is; convert it again, to WAV or FLAC.")
+            try:
+                samples = file.read(dtype="float32", always_2d=True)
+            except (soundfile.SoundFileError, MemoryError) as error:
+                raise UndecodableError(f"{path} is damaged or truncated; copy or convert it again.") from error
+        short = _cut_short(path, container, promised - len(samples))
+    except OSError as error:
+        raise UndecodableError(f"cannot read {path}: {error.strerror or error}.") from error
+    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw file
+        raise UndecodableError(f"{path} cannot be decoded as audio; use WAV, FLAC, OGG or MP3.") from error
+    if short:
+        raise UndecodableError(
+            f"{path} is truncated (it breaks off after {len(samples) / rate:.2f} s); copy or convert it again."
+        )
+    if len(samples) == 0:
+        raise EmptyError(f"{path} holds no samples; leave it out or record it again.")
+    return samples, rate
+
+
+def _cut_short(path: Path, container: str, absent: int) -> bool:
+    """Whether a file is truncated, of whose promised frames ``absent`` could not be read: 0 for many a stump."""
+    match container:
+        case "WAV" | "WAVEX":
+            return absent > 0 or not _wav_complete(path)
+        case "OGG":
+            return absent > 0 or not _ogg_complete(path)
+        case "MP3" | "MPEG":
+            # Without the encoder's own count of frames, the length is estimated from the bit rate.
+            with path.open("rb") as file:
+                head = file.read(2**17)
+            return absent > 0 and (b"Xing" in head or b"Info" in head)
+    return absent > 0
+
+
+def _wav_complete(path: Path) -> bool:
+    """Whether the data chunk of a RIFF file ends within the file; a size of 0xFFFFFFFF (from a pipe) says nothing."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        order = "<" if file.read(12)[:4] == b"RIFF" else ">"
+        while len(chunk := file.read(8)) == 8:
+            name, length = struct.unpack(f"{order}4sI", chunk)
+            if name == b"data":
+                return length == 0xFFFFFFFF or file.tell() + length <= size
+            file.seek(length + length % 2, 1)
+    return True
+
+
+def _ogg_complete(path: Path) -> bool:
+    """Whether the last page (RFC 3533, section 6) is whole: a head of 27 bytes, n lacing values, and their sum."""
+    with path.open("rb") as file:
+        file.seek(-min(path.stat().st_size, 2**17), 2)
+        tail = file.read()
+    page = tail[max(tail.rfind(b"OggS"), 0) :]
+    return len(page) >= 27 and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
 
 
 def audio_id(samples: NDArray[np.floating]) -> str:

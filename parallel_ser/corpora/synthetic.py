@@ -29,12 +29,12 @@ CLASSES = ("joy", "anger", "sadness", "surprise", "fear", "disgust", "neutral")
 # What an emotion of full strength changes in a voice, in the units of ``Voice``.
 #         pitch  span slope final  tempo level tension breath rough tremor artic tract
 _EFFECTS = {
-    "joy":      Voice(4.0,  1.6,  0.0,  1.0,  0.12,  2.0,  0.4, -1.0, 0.0, 0.0,  0.15,  6.0),
-    "anger":    Voice(3.0,  1.0, -1.0, -1.5,  0.12,  4.0,  1.4, -5.0, 0.8, 0.0,  0.20,  0.0),
-    "sadness":  Voice(-1.5, -1.0, -1.0, -1.0, -0.22, -3.0, -1.1,  6.0, 0.2, 0.1, -0.30, -1.0),
+    "joy":      Voice(4.0,  1.6,  0.0,  1.0,  0.12,  1.5,  0.4, -1.0, 0.0, 0.0,  0.15,  6.0),
+    "anger":    Voice(3.0,  1.0, -1.0, -1.5,  0.12,  3.0,  1.4, -5.0, 0.8, 0.0,  0.20,  0.0),
+    "sadness":  Voice(-1.5, -1.0, -1.0, -1.0, -0.20, -2.0, -1.1,  6.0, 0.2, 0.1, -0.30, -1.0),
     "surprise": Voice(6.0,  2.0,  3.0,  6.0,  0.00,  1.0, -0.1,  1.0, 0.0, 0.0,  0.15,  0.0),
-    "fear":     Voice(6.0, -0.8,  1.0,  1.0,  0.22,  0.0,  0.3,  8.0, 0.6, 0.6, -0.15,  2.0),
-    "disgust":  Voice(-2.0, 0.3, -3.0, -2.5, -0.18,  1.0,  0.9,  1.0, 1.5, 0.0,  0.10, -7.0),
+    "fear":     Voice(6.0, -0.8,  1.0,  1.0,  0.20,  0.0,  0.3,  8.0, 0.6, 0.6, -0.15,  2.0),
+    "disgust":  Voice(-2.0, 0.3, -3.0, -2.5, -0.15,  1.0,  0.9,  1.0, 1.5, 0.0,  0.10, -7.0),
     "neutral":  Voice(0.0,  0.0,  0.0,  0.0,  0.00,  0.0,  0.0,  0.0, 0.0, 0.0,  0.00,  0.0),
 }  # fmt: skip
 # Standard deviations: between speakers, between the ways in which speakers express one emotion, between takes.
@@ -111,7 +111,7 @@ def _render(entry: Path, seed: int, speaker: int, emotion: str, number: int, tak
     voice = _voice(seed, speaker, emotion, rng)
     text = sentence(number)
     snr = round(rng.uniform(5.0, 40.0), 1)
-    level = voice.level + rng.normal(0.0, 3.0)  # the distance to the microphone
+    level = voice.level + rng.normal(0.0, 4.0)  # the distance to the microphone
     silences = (rng.uniform(0.1, 0.35), rng.uniform(0.1, 0.35))
     signal = renderer.in_room(renderer.say(text, voice, rng), level, snr, silences, rng)
     samples = np.round(signal * 32767).astype("<i2")

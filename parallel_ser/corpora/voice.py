@@ -25,6 +25,7 @@ RATE = 16_000  # Hz
 _HOP = 80  # samples between control frames and between noise grains
 _GRAIN = 512  # samples
 _LEAD = 160  # samples of a grain before the glottal closure
+_FADE = 48  # samples at a grain's ends, over which what an FFT wraps round fades
 _FRACTIONS = 32  # pulses are placed to this fraction of a sample
 
 # Target of a phone: F1, F2, F3 in Hz (vowels: men of Peterson & Barney 1952), amplitudes of voice, aspiration and
@@ -102,8 +103,8 @@ def say(text: str, voice: Voice, rng: np.random.Generator) -> Array:
     windows = np.hanning(2 * _HOP + 1)[:-1] * rng.standard_normal((frames, 2 * _HOP))
     friction = _resonance(1000 * amplitudes[:, 3], np.full(frames, 1500.0)) * (1 - _z()) ** 2
     colour = aspiration[:, None] * _level(_tract(formants)) + amplitudes[:, 2, None] * _level(friction)
-    noise = np.fft.irfft(np.fft.rfft(windows, _GRAIN) * colour)
-    _overlap_add(speech, noise, np.arange(frames) * _HOP + _LEAD - _HOP)
+    noise = np.fft.irfft(np.fft.rfft(windows, _GRAIN) * colour * _z(_FADE))
+    _overlap_add(speech, noise, np.arange(frames) * _HOP + _LEAD - _HOP - _FADE)
     return speech[_LEAD : _LEAD + frames * _HOP] / _rms(speech)
 
 
@@ -160,7 +161,7 @@ def _pulses(period: Array, tension: float) -> Spectra:
     asymmetry = np.clip(0.7 + 0.06 * tension, 0.55, 0.9)
     centre = 1 / (2 * openness * period)
     opening = np.conj(_resonance(centre, 2 * centre / np.abs(np.tan(np.pi * asymmetry))))
-    pole = np.exp(-2 * np.pi * np.clip(1500 * 2 ** (1.3 * tension), 200, 6000) / RATE)
+    pole = np.exp(-2 * np.pi * np.clip(2200 * 2 ** (1.3 * tension), 200, 6000) / RATE)
     return opening * ((1 - _z()) * (1 - pole) / (1 - pole * _z()))
 
 
@@ -194,7 +195,8 @@ def _z(delay: float | Array = 1.0) -> Spectra:
 
 
 def _overlap_add(signal: Array, grains: Array, onsets: NDArray[np.intp]) -> None:
-    for grain, onset in zip(grains, onsets):
+    fade = np.minimum(1.0, np.minimum(np.arange(_GRAIN), np.arange(_GRAIN)[::-1]) / _FADE)
+    for grain, onset in zip(grains * np.sin(np.pi / 2 * fade) ** 2, onsets):
         signal[onset : onset + _GRAIN] += grain
 
 

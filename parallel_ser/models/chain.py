@@ -42,14 +42,17 @@ class Chain(nn.Sequential):
             x = block(x, valid, seed)
         return x
 
+    def skeleton(self) -> Chain:
+        """A copy on the meta device: it has shapes and no memory, and computing with it computes nothing."""
+        memo = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in self.parameters()}
+        return copy.deepcopy(self, memo)
+
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """The shape before each block and after the last, for an input of ``shape``; computes nothing."""
-        x = torch.empty(tuple(shape), device="meta")
-        valid = torch.ones(shape[0], device="meta")
-        seed = torch.zeros(shape[0], dtype=torch.int64, device="meta")
+        x, valid, seed = meta_inputs(shape, next(self.parameters()).dtype)
         shapes = [tuple(x.shape)]
         with torch.no_grad():
-            for block in copy.deepcopy(self).float().to("meta"):
+            for block in self.skeleton():
                 x = block(x, valid, seed)
                 shapes.append(tuple(x.shape))
         return shapes
@@ -57,6 +60,16 @@ class Chain(nn.Sequential):
     def signature(self) -> dict[str, list[int]]:
         """Names and shapes of all parameters: two chains with the same signature can share a checkpoint."""
         return {name: list(parameter.shape) for name, parameter in self.named_parameters()}
+
+
+def meta_inputs(shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """Inputs of a skeleton: activations of ``shape``, shares and seeds."""
+    batch = shape[0]
+    return (
+        torch.empty(tuple(shape), dtype=dtype, device="meta"),
+        torch.ones(batch, device="meta"),
+        torch.zeros(batch, dtype=torch.int64, device="meta"),
+    )
 
 
 def frame_mask(valid: Tensor, frames: int) -> Tensor:

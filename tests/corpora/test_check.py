@@ -16,7 +16,7 @@ from parallel_ser.corpora import ravdess, tess
 from parallel_ser.corpora.base import Corpus, Problem, Utterance
 from parallel_ser.corpora.check import check, inspect
 from parallel_ser.corpora.content import audio_id, clipped_share
-from parallel_ser.report.corpus import print_report
+from parallel_ser.report.corpus import print_report, speakers_table
 
 RATE = 16000
 DATA = Path(__file__).parents[2] / "../shared/data"
@@ -164,6 +164,13 @@ def test_printed_report(tmp_path: Path) -> None:
         "misplaced        Actor_02/03-01-01-01-01-01-02.wav  same samples as Actor_01/03-01-01-01-01-01-01.wav, "
         "which is ravdess-01, neutral"
     ) in lines
+
+
+def test_eight_classes_fit_a_terminal() -> None:
+    utterances = tuple(Utterance(Path("x"), "ravdess", "ravdess-01", "female", e) for e in ravdess.CLASSES)
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(speakers_table(check(Corpus("ravdess", utterances, ravdess.CLASSES), jobs=1)))
+    assert console.export_text().split()[:11] == ["speaker", "sex", *ravdess.CLASSES, "all"]
 
 
 def test_printed_names_are_not_markup(tmp_path: Path) -> None:

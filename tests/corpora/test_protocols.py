@@ -8,7 +8,7 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from parallel_ser.corpora.base import Corpus, Utterance
@@ -65,9 +65,7 @@ def split(corpus: Corpus, protocol: str, k: int, seed: int = 0, selection: float
         raise
 
 
-some = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow]
-)
+some = settings(max_examples=60, deadline=None)
 protocols = st.sampled_from(("random", "speaker", "text", "speaker+text"))
 
 
@@ -217,13 +215,13 @@ def ravdess(actors: range | tuple[int, ...]) -> Corpus:
     )
 
 
-def tested(corpus: Corpus, made: list[Fold]) -> dict[int, set[int]]:
+def actors_tested(corpus: Corpus, made: list[Fold]) -> dict[int, set[int]]:
     return {fold.index: {int(name[-2:]) for name in speakers(corpus, fold.test)} for fold in made}
 
 
 def test_published_sets() -> None:
     corpus = ravdess(range(1, 25))
-    assert tested(corpus, folds(corpus, SplitSettings(protocol="emobox6"))) == {
+    assert actors_tested(corpus, folds(corpus, SplitSettings(protocol="emobox6"))) == {
         0: {1, 11, 20, 21},
         1: {4, 10, 12, 14},
         2: {8, 9, 19, 23},
@@ -231,7 +229,7 @@ def test_published_sets() -> None:
         4: {2, 15, 16, 18},
         5: {6, 13, 17, 22},
     }
-    assert tested(corpus, folds(corpus, SplitSettings(protocol="luna5"))) == {
+    assert actors_tested(corpus, folds(corpus, SplitSettings(protocol="luna5"))) == {
         0: {2, 5, 14, 15, 16},
         1: {3, 6, 7, 13, 18},
         2: {10, 11, 12, 19, 20},
@@ -243,10 +241,15 @@ def test_published_sets() -> None:
 def test_published_sets_with_actors_missing() -> None:
     corpus = ravdess(range(1, 21))
     made = folds(corpus, SplitSettings(protocol="luna5"))
-    assert tested(corpus, made)[3] == {8, 17}
+    assert actors_tested(corpus, made)[3] == {8, 17}
     assert all(fold.selection_by == "speaker" for fold in made)
     corpus = ravdess((1, 2, 3, 4, 5, 9, 10, 11))
-    assert set(tested(corpus, folds(corpus, SplitSettings(protocol="luna5")))) == {0, 1, 2, 4}  # no actor of set 3
+    assert set(actors_tested(corpus, folds(corpus, SplitSettings(protocol="luna5")))) == {
+        0,
+        1,
+        2,
+        4,
+    }  # no actor of set 3
 
 
 # --- cross-corpus -----------------------------------------------------------------------------------------------------

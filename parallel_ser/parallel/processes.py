@@ -1,0 +1,126 @@
+"""The processes of a run: their group, their devices, their threads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from parallel_ser.errors import UserError
+
+T = TypeVar("T")
+
+
+class Told(SystemExit):
+    """Another rank has told the user what went wrong; this one ends quietly with status 2."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """The ranks of a run and where this one computes.
+
+    Attributes:
+        rank: of this process.
+        size: of the group.
+        device: on which this rank computes.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @property
+    def first(self) -> bool:
+        """Whether this rank speaks for the run: it alone prints and writes."""
+        return self.rank == 0
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any rank says so."""
+        if self.size == 1:
+            return flag
+        votes = torch.tensor([float(flag)], device=self.device)
+        dist.all_reduce(votes, dist.ReduceOp.MAX)
+        return bool(votes.item())
+
+    def together(self, work: Callable[[], T]) -> T:
+        """Run ``work`` on the first rank, then on the others, so that what it caches is made once.
+
+        Raises:
+            UserError: on the first rank, what ``work`` raised there; the others end quietly.
+        """
+        outcome: list[bool] = [True]
+        result: T | None = None
+        error: BaseException | None = None
+        if self.first:
+            try:
+                result = work()
+            except BaseException as caught:
+                error, outcome = caught, [False]
+        if self.size > 1:
+            dist.broadcast_object_list(outcome, src=0)
+        if error is not None:
+            raise error
+        if not outcome[0]:
+            raise Told(2)
+        return result if self.first else work()  # type: ignore[return-value]
+
+
+def choose_device(wanted: str, local_rank: int) -> torch.device:
+    """The device for ``auto``, ``cpu`` or ``cuda``; one GPU a rank.
+
+    Raises:
+        UserError: ``cuda`` without a GPU for this rank.
+    """
+    available = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if wanted == "cuda" and available < ranks:
+        raise UserError(
+            f"train.device=cuda needs one GPU a process, and this machine shows {available} for {ranks}: "
+            f"use train.device=cpu or fewer processes."
+        )
+    if wanted == "cpu" or available < ranks:
+        return torch.device("cpu")
+    return torch.device("cuda", local_rank)
+
+
+@contextmanager
+def mesh(device: str = "auto", threads: int = 0, timeout: float = 600.0) -> Iterator[Mesh]:
+    """Join the group that torchrun describes in the environment, or a group of one.
+
+    Args:
+        device: ``auto``, ``cpu`` or ``cuda``.
+        threads: of this rank; 0 shares the cores among this machine's ranks.
+        timeout: seconds after which a silent peer counts as lost.
+    """
+    rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    place = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // here))
+    if place.type == "cuda":
+        torch.cuda.set_device(place)
+    store = dist.HashStore() if "RANK" not in os.environ else None
+    dist.init_process_group(
+        "nccl" if place.type == "cuda" else "gloo",
+        store=store,
+        rank=rank,
+        world_size=size,
+        timeout=timedelta(seconds=timeout),
+    )
+    try:
+        yield Mesh(rank, size, place)
+    finally:
+        dist.destroy_process_group()
+
+
+def to_all(tensor: Tensor, source: int, size: int) -> Tensor:
+    """``tensor`` of the rank ``source`` on every rank; elsewhere it gives the shape and receives the values."""
+    if size > 1:
+        dist.broadcast(tensor, source)
+    return tensor
