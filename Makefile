@@ -16,13 +16,14 @@ help:
 
 setup: $(READY)
 
-# A .venv whose pip does not run (interrupted, or the checkout was moved) is made afresh.
+# A .venv whose pip does not run (its making was interrupted) is made afresh.
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 		|| { echo 'error: $(PYTHON) is not Python 3.10 or newer; try make PYTHON=python3.12.' >&2; exit 2; }
+	@echo 'Setting up $(VENV); the first time downloads PyTorch, which takes some minutes.'
 	@$(BIN)/pip --version >/dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	$(BIN)/python -m pip install --editable '.[dev]'
 	@touch $@
 
 demo: $(READY)

@@ -10,6 +10,9 @@ from typer.core import TyperGroup
 
 from parallel_ser import __version__
 from parallel_ser.commands import corpus
+from parallel_ser.commands.evaluate import evaluate
+from parallel_ser.commands.predict import predict
+from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
 
 
@@ -49,6 +52,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+app.command()(train)
+app.command()(evaluate)
+app.command()(predict)
 app.add_typer(corpus.app, name="corpus")
 
 

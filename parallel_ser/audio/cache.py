@@ -18,6 +18,8 @@ from parallel_ser.files import cache_folder, write_atomic
 _DIGEST = 16
 _CHUNK = 16
 """Files a worker takes at once: less is spent on handing out, and the progress still moves."""
+_FEW = 64
+"""Missing files up to which this process is quicker than workers, which take seconds to start."""
 
 
 class FeatureCache:
@@ -68,7 +70,7 @@ class FeatureCache:
 
         Args:
             paths: the audio files.
-            jobs: processes, each on one thread; few missing files take fewer.
+            jobs: processes, each on one thread, -1 for all cores; this one alone when few files are missing.
             progress: called with the number of files done and of all files.
 
         Raises:
@@ -98,8 +100,7 @@ class FeatureCache:
 def _run(extractor: Extractor, missing: list[tuple[Path, Path]], jobs: int) -> Iterator[dict[Path, str]]:
     """Make the ``missing`` (file, entry) chunk by chunk; yields what ``_make_all`` returns for each as it comes."""
     chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
-    jobs = min(jobs, len(chunks))
-    if jobs <= 1:
+    if jobs == 1 or len(missing) <= _FEW:
         yield from (_make_all(extractor, chunk) for chunk in chunks)
         return
     from joblib import Parallel, delayed, parallel_config

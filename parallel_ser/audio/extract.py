@@ -31,8 +31,8 @@ class Features:
     Attributes:
         frames: (rows, frames), float32.
         measures: of the whole utterance, on the original signal: ``duration_s``, ``speech_s`` (not silent),
-            ``snr_db``, ``denoised`` (0 or 1), ``intensity_db`` and ``loudness_db`` (means over what is not silent), and
-            ``rhythm``'s.
+            ``snr_db``, ``denoised`` (0 or 1), ``intensity_db`` and ``loudness_db`` (energy means over what is not
+            silent), and ``rhythm``'s.
         audio_id: identity of the decoded audio (``corpora.content.audio_id``); empty when unknown.
     """
 
@@ -94,7 +94,7 @@ class Extractor:
                 "speech_s": min(float(speech.sum()) * hop, len(signal)) / rate,
                 "snr_db": processed.snr_db,
                 "denoised": float(processed.denoised),
-                **{f"{stream}_db": float(track[speech].mean()) for stream, track in tracks.items()},
+                **{f"{stream}_db": _mean_level(track[speech]) for stream, track in tracks.items()},
                 **rhythm(original, rate, f_min=settings.pitch_min, f_max=settings.pitch_max),
             }
         return Features(frames.contiguous().numpy(), measures, audio_id)
@@ -109,6 +109,11 @@ class Extractor:
         # Before it is resampled, which takes longer than all the rest for a long recording.
         check_duration(round(len(samples) * self.audio.sample_rate / rate), self.audio, str(path))
         return self(mono(samples, rate, self.audio.sample_rate, str(path)), identify(samples), str(path))
+
+
+def _mean_level(decibels: torch.Tensor) -> float:
+    """Level of the mean energy: a few frames of fading sound weigh little in it, and a gain moves it as it is."""
+    return float(10.0 * torch.log10((10.0 ** (decibels.double() / 10.0)).mean()))
 
 
 @contextmanager

@@ -272,12 +272,12 @@ def _a_weighted(signal: Tensor, sample_rate: int) -> Tensor:
     # Zeros behind the signal take up the filter's ringing (its lowest pole is at 20.6 Hz); a multiple of a power of two
     # keeps the transform quick at any number of samples.
     length = math.ceil((samples + sample_rate // 10) / 1024) * 1024
-    squared = torch.fft.rfftfreq(length, 1.0 / sample_rate, dtype=torch.float64, device=signal.device).square()
+    squared = torch.fft.rfftfreq(length, 1.0 / sample_rate, device=signal.device).square()
 
     def response(square: Tensor) -> Tensor:
         low, high = 20.598997**2, 12194.217**2
         middle = ((square + 107.65265**2) * (square + 737.86223**2)).sqrt()
         return high * square**2 / ((square + low) * middle * (square + high))
 
-    gain = response(squared) / response(torch.tensor(1000.0**2, dtype=torch.float64))
-    return torch.fft.irfft(torch.fft.rfft(signal, length) * gain.float(), length)[..., :samples]
+    gain = response(squared) / response(squared.new_tensor(1000.0**2))
+    return torch.fft.irfft(torch.fft.rfft(signal, length) * gain, length)[..., :samples]

@@ -57,7 +57,7 @@ class Audit(_Frozen):
 
     def verdict(self) -> str:
         """One sentence on training and test, such as 'No speaker, 2 of 2 sentences and no audio are shared …'."""
-        return _verdict(self.test, "training and test", "")
+        return _verdict(self.test, "training and test", "", figure=True)
 
     def selection_verdict(self) -> str:
         """The same for the split that the best epoch is picked on."""
@@ -79,7 +79,7 @@ class Summary(_Frozen):
 
     def verdict(self) -> str:
         """One sentence that holds for every fold."""
-        return _verdict(self.test, f"training and test in {_folds(self)}", "at most ")
+        return _verdict(self.test, f"training and test in {_folds(self)}", "at most ", figure=True)
 
     def selection_verdict(self) -> str:
         """The same for the split that the best epoch is picked on."""
@@ -167,7 +167,9 @@ def _folds(summary: Summary) -> str:
     return f"{len(summary.folds)} fold{'s' * (len(summary.folds) > 1)}"
 
 
-def _verdict(between: Between, sides: str, limit: str) -> str:
+def _verdict(between: Between, sides: str, limit: str, figure: bool = False) -> str:
+    """The sentence on two sides; ``figure`` where a published figure comes from the held-out one."""
+
     def amount(overlap: Overlap, one: str, many: str) -> str:
         count = f"{limit}{overlap.shared} of {overlap.total} {many}" if overlap.shared else f"no {one}"
         return f"{count} (unknown for {overlap.unknown} utterances)" if overlap.unknown else count
@@ -178,7 +180,7 @@ def _verdict(between: Between, sides: str, limit: str) -> str:
         amount(between.audio, "audio", "recordings"),
     )
     text = f"{parts[0]}, {parts[1]} and {parts[2]} are shared between {sides}"
-    if between.speakers.shared:
+    if figure and between.speakers.shared:
         text += ": SPEAKERS ARE ON BOTH SIDES, so this figure says nothing about new speakers"
     if between.audio.shared:
         text += "; THE SAME RECORDING IS ON BOTH SIDES"

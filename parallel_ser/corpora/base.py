@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import MappingProxyType
 from typing import Literal
 
 Sex = Literal["female", "male", "unknown"]
@@ -33,7 +32,7 @@ class Utterance:
     emotion: str
     text: str = ""
     duration: float | None = None
-    fields: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    fields: Mapping[str, str] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ class Problem:
 
     Attributes:
         path: the file.
-        kind: ``unparsable name``, ``undecodable``, ``empty``, ``silent``, ``clipped``, ``misplaced`` or ``duplicate``.
+        kind: ``unparsable name``, ``missing``, ``undecodable``, ``empty``, ``non-finite``, ``silent``, ``clipped``,
+            ``misplaced`` or ``duplicate``.
         detail: one clause for the user.
     """
 

@@ -18,7 +18,7 @@ from typing import Literal
 
 from parallel_ser.corpora import licences
 from parallel_ser.corpora.download import Progress, download, require_space
-from parallel_ser.corpora.unpack import CorruptArchive, unpack
+from parallel_ser.corpora.unpack import CorruptArchiveError, unpack
 from parallel_ser.errors import UserError
 
 
@@ -131,7 +131,7 @@ def _install(source: Source, part: Path, target: Path) -> None:
         folder.mkdir()
         try:
             unpack(part, folder, lambda size: require_space(target.parent, size, "unpack"))
-        except CorruptArchive as error:
+        except CorruptArchiveError as error:
             part.unlink()
             raise UserError(
                 f"the archive from {source.url} cannot be unpacked ({error}); it was removed, and the same command "

@@ -13,7 +13,7 @@ _MOST_MEMBERS = 100_000
 _MOST_GROWTH = 20  # times the archive's size; recorded speech shrinks to a half or a third
 
 
-class CorruptArchive(Exception):
+class CorruptArchiveError(Exception):
     """The archive is damaged or is not what it should be; the message is one clause."""
 
 
@@ -29,13 +29,13 @@ def unpack(archive: Path, folder: Path, before: Callable[[int], None] = lambda s
         before: called with the bytes that will be written, before they are.
 
     Raises:
-        CorruptArchive: damaged or refused.
+        CorruptArchiveError: damaged or refused.
         OSError: ``folder`` cannot be written.
     """
     try:
         opened = zipfile.ZipFile(archive)
     except (zipfile.BadZipFile, ValueError, NotImplementedError, EOFError, OSError) as error:
-        raise CorruptArchive(str(error)) from error
+        raise CorruptArchiveError(str(error)) from error
     with opened as file:
         members = [(info, _safe(info)) for info in file.infolist()]
         _require_sane(members, archive.stat().st_size)
@@ -55,29 +55,29 @@ def _safe(info: zipfile.ZipInfo) -> PurePosixPath:
     name = info.orig_filename  # before zipfile mends it
     parts = name.removesuffix("/").split("/")
     if any(part in ("", ".", "..") for part in parts) or any(sign in name for sign in "\\:\0"):
-        raise CorruptArchive(f"member {name!r} would leave the folder")
+        raise CorruptArchiveError(f"member {name!r} would leave the folder")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise CorruptArchive(f"member {name!r} is a link or a device")
+        raise CorruptArchiveError(f"member {name!r} is a link or a device")
     if info.flag_bits & 0x1:
-        raise CorruptArchive(f"member {name!r} is encrypted")
+        raise CorruptArchiveError(f"member {name!r} is encrypted")
     if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise CorruptArchive(f"member {name!r} is compressed in an unusual way")
+        raise CorruptArchiveError(f"member {name!r} is compressed in an unusual way")
     return PurePosixPath(*parts)
 
 
 def _require_sane(members: list[tuple[zipfile.ZipInfo, PurePosixPath]], archive_size: int) -> None:
     if len(members) > _MOST_MEMBERS:
-        raise CorruptArchive(f"it has {len(members):,} members, more than {_MOST_MEMBERS:,}")
+        raise CorruptArchiveError(f"it has {len(members):,} members, more than {_MOST_MEMBERS:,}")
     size = sum(info.file_size for info, _ in members)
     if size > _MOST_GROWTH * archive_size:
-        raise CorruptArchive(f"it would grow to {size:,} bytes, more than {_MOST_GROWTH} times its size")
+        raise CorruptArchiveError(f"it would grow to {size:,} bytes, more than {_MOST_GROWTH} times its size")
     # folded, because some file systems do not tell A from a
     files = [str(path).casefold() for info, path in members if not info.is_dir()]
     folders = {str(parent).casefold() for _, path in members for parent in path.parents}
     folders |= {str(path).casefold() for info, path in members if info.is_dir()}
     if len(set(files)) < len(files) or folders.intersection(files):
-        raise CorruptArchive("two members have one name")
+        raise CorruptArchiveError("two members have one name")
 
 
 def _blocks(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
@@ -87,4 +87,4 @@ def _blocks(file: zipfile.ZipFile, info: zipfile.ZipInfo) -> Iterator[bytes]:
             while block := stream.read(_BLOCK):
                 yield block
     except (zipfile.BadZipFile, zlib.error, EOFError, ValueError, OSError, NotImplementedError, RuntimeError) as error:
-        raise CorruptArchive(f"member {info.filename!r} is damaged: {error}") from error
+        raise CorruptArchiveError(f"member {info.filename!r} is damaged: {error}") from error

@@ -80,7 +80,7 @@ class AttentiveStatistics(Block):
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1))
+        self.score = nn.Sequential(nn.Linear(features, hidden), nn.Tanh(), nn.Linear(hidden, 1, bias=False))
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""

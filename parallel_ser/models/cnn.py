@@ -32,6 +32,11 @@ TIME_STRIDE = 8  # frames of input that become one frame before the pooling
 GROUPS = 8  # of every normalisation
 
 
+def count_blocks(settings: ModelSettings) -> int:
+    """Blocks of the chain that ``build`` makes."""
+    return sum(PLANS[settings.size].depths) + 4
+
+
 def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
     """The chain for inputs ``(batch, 1, rows, frames)`` whose ``frames`` is a multiple of ``TIME_STRIDE``.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import accumulate
+from itertools import accumulate, pairwise
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -61,4 +61,4 @@ def cut(costs: Sequence[float], stages: int) -> tuple[int, ...]:
 def bounds(cuts: Sequence[int], count: int) -> list[tuple[int, int]]:
     """First block and one past the last block of each stage."""
     edges = [0, *cuts, count]
-    return list(zip(edges, edges[1:]))
+    return list(pairwise(edges))

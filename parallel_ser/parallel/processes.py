@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -49,27 +49,30 @@ class Mesh:
         dist.all_reduce(votes, dist.ReduceOp.MAX)
         return bool(votes.item())
 
-    def together(self, work: Callable[[], T]) -> T:
-        """Run ``work`` on the first rank, then on the others, so that what it caches is made once.
+    def together(self, work: Callable[[], T], share: bool = False) -> T:
+        """Run ``work`` on the first rank and then on the others, which so find what it has cached.
+
+        With ``share`` the others do not run it: they are given the first rank's result.
 
         Raises:
-            UserError: on the first rank, what ``work`` raised there; the others end quietly.
+            UserError: on the first rank, or whatever else ``work`` raised there; the others end quietly.
         """
-        outcome: list[bool] = [True]
-        result: T | None = None
-        error: BaseException | None = None
-        if self.first:
-            try:
-                result = work()
-            except BaseException as caught:
-                error, outcome = caught, [False]
-        if self.size > 1:
-            dist.broadcast_object_list(outcome, src=0)
-        if error is not None:
-            raise error
-        if not outcome[0]:
+        if self.size == 1:
+            return work()
+        try:
+            told: list[Any] = [True, work() if self.first else None]
+        except BaseException:
+            dist.broadcast_object_list([False, None], src=0)
+            raise
+        result = told[1]
+        if not share:
+            told[1] = None
+        dist.broadcast_object_list(told, src=0)
+        if not told[0]:
             raise Told(2)
-        return result if self.first else work()  # type: ignore[return-value]
+        if self.first:
+            return result  # type: ignore[no-any-return]
+        return told[1] if share else work()  # type: ignore[no-any-return]
 
 
 def choose_device(wanted: str, local_rank: int) -> torch.device:

@@ -150,6 +150,10 @@ class Strategy(ABC):
         finally:
             self._write(own)
 
+    def load_weights(self, weights: dict[str, Tensor]) -> None:
+        """Take this rank's part of the weights of a whole chain."""
+        self._write({name: weights[name] for name in self.parameters})
+
     def _write(self, weights: dict[str, Tensor]) -> None:
         with torch.no_grad():
             for name, value in weights.items():
@@ -175,7 +179,7 @@ class Strategy(ABC):
 
     def load_full_state(self, state: dict[str, Any]) -> None:
         """Take this rank's part of what ``full_state`` gave, under whatever strategy."""
-        self._write({name: state["weights"][name] for name in self.parameters})
+        self.load_weights(state["weights"])
         for name in self.average:
             self.average[name].copy_(state["average"].get(name, state["weights"][name]))
         self.updates = state["updates"]

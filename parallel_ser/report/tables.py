@@ -96,6 +96,25 @@ def speakers_table(record: Mapping[str, Any]) -> Table:
     return table
 
 
+def decisions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """What was heard in each file: emotion, confidence, and the two that come next."""
+    table = _table("Heard in each file")
+    table.add_column("file", overflow="fold")
+    for name in ("emotion", "confidence", "then", "s", "SNR dB"):
+        table.add_column(name, justify="left" if name in ("emotion", "then") else "right", no_wrap=name != "then")
+    for row in rows:
+        then = ", ".join(f"{name} {share:.2f}" for name, share in list(row["probabilities"].items())[1:3])
+        table.add_row(
+            Text(row["file"]),
+            Text(row["emotion"], style="bold"),
+            f"{row['confidence']:.2f}",
+            then,
+            f"{row['seconds']:.1f}",
+            f"{row['snr_db']:.0f}",
+        )
+    return table
+
+
 def audit_sentence(record: Mapping[str, Any]) -> str:
     """The protocol and what its audit found, or a warning that there was none."""
     audit = record["audit"]

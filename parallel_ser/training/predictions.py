@@ -96,7 +96,8 @@ class Predictions:
             UserError: the file cannot be written.
         """
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        # The writer quotes the line ends it writes: with the standard's \r\n, a name with either comes back.
+        writer = csv.writer(text, lineterminator="\r\n")
         writer.writerow([*_COLUMNS, *(_PREFIX + name for name in self.classes)])
         rows = zip(self.paths, self.speakers, self.sexes, self.folds.tolist(), self.truth, self.predicted)
         for row, values in zip(rows, self.probabilities.tolist()):

@@ -14,8 +14,11 @@ class TrainSettings(Settings):
     """Optimisation, regularisation and what a step runs on.
 
     ``batch``: utterances a step, over all ranks. ``warmup``: share of the steps over which the learning rate rises.
+    ``warp``: largest relative stretch of time, and half of it of frequency; 0 turns it off. ``crop``: seconds that a
+    training step sees of a longer utterance, at a random place.
     ``mixup``: parameter of the beta distribution, 0 turns it off. ``ema``: decay of the weights' moving average,
-    0 turns it off. ``patience``: epochs without a better selection UAR before stopping, 0 never stops early.
+    0 turns it off. ``keep``: the model of the epoch with the best selection UAR, or the last.
+    ``patience``: epochs without a better selection UAR before stopping, 0 never stops early.
     ``normalise``: what standardises the features: nothing, each utterance's, the training set's or (transductive)
     each speaker's own statistics.
     ``checkpoint_every``: in steps. ``threads``: of one rank, 0 shares the cores among the ranks.
@@ -30,8 +33,11 @@ class TrainSettings(Settings):
     clip_norm: float = Field(1.0, gt=0.0, le=1e6)
     mixup: float = Field(0.0, ge=0.0, le=10.0)
     spec_augment: bool = True
+    warp: float = Field(0.1, ge=0.0, le=0.5)
+    crop: float = Field(6.0, ge=0.5, le=60.0)
     ema: float = Field(0.0, ge=0.0, lt=1.0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    keep: Literal["best", "last"] = "best"
     patience: int = Field(0, ge=0)
     normalise: Literal["none", "utterance", "train", "speaker"] = "train"
     checkpoint_every: int = Field(50, ge=1)

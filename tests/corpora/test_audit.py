@@ -49,9 +49,13 @@ def test_verdict_of_a_clean_split() -> None:
 
 def test_speakers_on_both_sides_are_said_loudly() -> None:
     fold = Fold(0, train=(0, 2), select=(4,), test=(1, 3, 5), protocol="random")
-    verdict = audit(UTTERANCES, fold, list("abcdef")).verdict()
+    made = audit(UTTERANCES, fold, list("abcdef"))
+    verdict = made.verdict()
     assert verdict.startswith("3 of 3 speakers, no sentence and no audio")
     assert "SPEAKERS ARE ON BOTH SIDES, so this figure says nothing about new speakers" in verdict
+    assert made.selection_verdict() == (
+        "No speaker, 1 of 1 sentences and no audio are shared between training and selection (held out by given)."
+    )
 
 
 def test_duplicate_audio_is_said_loudly() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import random
@@ -20,7 +21,7 @@ import pytest
 from parallel_ser.corpora import fetch as fetching
 from parallel_ser.corpora.fetch import Source, fetch, fetch_source, sources
 from parallel_ser.corpora.licences import Licence
-from parallel_ser.corpora.unpack import CorruptArchive, unpack
+from parallel_ser.corpora.unpack import CorruptArchiveError, unpack
 from parallel_ser.errors import UserError
 
 LICENCE = Licence("TINY", "CC0", "https://creativecommons.org/publicdomain/zero/1.0/", "Do what you like.", "Nobody.")
@@ -174,7 +175,7 @@ def test_an_empty_folder_is_filled_and_a_used_one_is_left_alone(server: Server, 
     target.mkdir(parents=True)
     get(source(server), target)
     (target / "Actor_01" / "take 1.wav").unlink()
-    with pytest.raises(UserError, match="4 of 5 recordings.*remove it or name another"):
+    with pytest.raises(UserError, match=r"4 of 5 recordings.*remove it or name another"):
         get(source(server), target)
     assert (target / "Actor_02" / "take 2.wav").exists()
 
@@ -289,7 +290,7 @@ def test_a_wrong_range_is_never_appended(server: Server, target: Path, told: str
         lambda start: (206, {"Content-Range": told, "Content-Length": "9"}, b"x" * 9),
         ranged(),
     ]
-    if "/10" in told:  # another size than known: another file
+    if told == "bytes 0-9/10":  # another size than known: another file
         assert "announces 10 bytes" in refused(source(server), target)
         assert part(target).read_bytes() == ARCHIVE[:30_000]
     else:
@@ -350,7 +351,7 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: int) -> None:
         info.external_attr = (kind | 0o777) << 16
         archive.writestr(info, "/etc/passwd")
         archive.writestr("link/file", "through the link")
-    with pytest.raises(CorruptArchive, match="link or a device"):
+    with pytest.raises(CorruptArchiveError, match="link or a device"):
         unpack(tmp_path / "a.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -365,7 +366,7 @@ def test_links_and_devices_are_refused(tmp_path: Path, kind: int) -> None:
 )
 def test_other_archives_that_are_refused(tmp_path: Path, files: dict[str, bytes], why: str) -> None:
     (tmp_path / "a.zip").write_bytes(zipped(files))
-    with pytest.raises(CorruptArchive, match=why):
+    with pytest.raises(CorruptArchiveError, match=why):
         unpack(tmp_path / "a.zip", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
@@ -379,10 +380,8 @@ def test_damage_anywhere_is_noticed_or_harmless(tmp_path: Path, seed: int) -> No
         content[rng.randrange(len(content))] = rng.randrange(256)
     (tmp_path / "a.zip").write_bytes(content)
     (tmp_path / "out").mkdir()
-    try:
+    with contextlib.suppress(CorruptArchiveError):
         unpack(tmp_path / "a.zip", tmp_path / "out")
-    except CorruptArchive:
-        pass
     assert {path.name for path in tmp_path.iterdir()} == {"a.zip", "out"}
 
 

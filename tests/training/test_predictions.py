@@ -43,11 +43,18 @@ def test_csv_columns(tmp_path: Path) -> None:
     example(4).to_csv(tmp_path / "p.csv")
     with (tmp_path / "p.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    assert list(rows[0]) == "path speaker sex fold truth predicted confidence p.joy p.fear p.sad".split()
+    assert ",".join(rows[0]) == "path,speaker,sex,fold,truth,predicted,confidence,p.joy,p.fear,p.sad"
     assert rows[0]["path"] == "a,b.wav"
     assert (rows[0]["predicted"], rows[0]["confidence"], rows[0]["p.sad"]) == ("sad", "0.7", "0.7")
     assert {row["fold"] for row in rows} == {"4"}
     assert [path.name for path in tmp_path.iterdir()] == ["p.csv"]
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\nb", "a\r\nb", "\r", "=1+1", " a ", "a,b", 'a"b'])
+def test_csv_brings_back_names_with_line_ends_and_quotes(tmp_path: Path, name: str) -> None:
+    said = replace(example(), speakers=(name, "s2", name), classes=("joy", "fear", name), truth=(name, "joy", "fear"))
+    said.to_csv(tmp_path / "p.csv")
+    assert same(Predictions.from_csv(tmp_path / "p.csv"), said)
 
 
 def test_csv_brings_back_names_that_are_not_utf8(tmp_path: Path) -> None:
@@ -104,7 +111,7 @@ def test_what_is_not_a_prediction_is_refused(change: dict[str, object], message:
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="must be|but"):
+    with pytest.raises(ValueError, match=r"must be|but"):
         replace(example(), **change)  # type: ignore[arg-type]
 
 

@@ -1,0 +1,60 @@
+"""``parallel-ser evaluate``: a run's models on their test sides, or on another corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parallel_ser.errors import UserError
+
+
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Such as corpus.root=FOLDER, where the corpus has moved."),
+    ] = None,
+    corpus: Annotated[
+        str | None, typer.Option("--corpus", help="Test on all of another corpus, such as tess, instead.")
+    ] = None,
+    root: Annotated[Path | None, typer.Option("--root", help="The other corpus's folder.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+) -> None:
+    """Test a run's models again: each fold's on the speakers that it was not trained on.
+
+    With --corpus all folds' models together are tested on a corpus that none of them has seen.
+    """
+    from rich.console import Console
+
+    from parallel_ser.config import dump, load
+    from parallel_ser.files import write_text
+    from parallel_ser.report.tables import print_metrics
+    from parallel_ser.training import run_folder
+    from parallel_ser.training.inference import Run
+
+    if root is not None and corpus is None:
+        raise UserError("--root is the folder of another corpus: say which with --corpus, such as --corpus tess.")
+    trained = Run.open(run)
+    config = load(run / "config.yaml", overrides or [])
+    if dump(config) != dump(trained.config):
+        changed = {name.partition("=")[0] for name in overrides or []}
+        if wrong := sorted(name for name in changed if name not in ("corpus.root", "run.cache", "run.jobs")):
+            raise UserError(f"{wrong[0]} belongs to the training of {run}; evaluate takes corpus.root and run.cache.")
+    if corpus is None:
+        parts, audits = trained.test_own(config)
+    else:
+        labels = trained.config.corpus.labels
+        asked = [f"corpus.name={corpus}", f"corpus.labels={labels}", *([f"corpus.root={root}"] if root else [])]
+        parts, audits = trained.test_other(config, load(None, asked).corpus)
+    predictions, metrics = run_folder.summarise(parts, audits, trained.config)
+    if json:
+        typer.echo(metrics.model_dump_json(indent=1))
+        return
+    print_metrics(Console(), metrics.model_dump(mode="json"))
+    if corpus is not None:
+        target = run / f"on-{corpus}"
+        run_folder.write_results(target, predictions, metrics)
+        write_text(target / "corpus.txt", f"{corpus} {root or ''}\n")
+        Console().print(f"Results folder: {target}", highlight=False, soft_wrap=True)

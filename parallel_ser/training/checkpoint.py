@@ -1,0 +1,58 @@
+"""Checkpoints: where a fold stands, and the model that it keeps."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parallel_ser.errors import UserError
+from parallel_ser.files import write_atomic
+
+FORMAT = 1
+
+
+def save(path: Path, content: Mapping[str, Any], signature: Mapping[str, list[int]]) -> None:
+    """Write ``content`` (tensors, numbers, texts, lists and dicts of them) whole or not at all."""
+    whole = {"format": FORMAT, "signature": dict(signature), **content}
+    write_atomic(path, lambda file: torch.save(whole, file))
+
+
+def load(path: Path) -> dict[str, Any]:
+    """What was saved; nothing in the file is executed.
+
+    Raises:
+        UserError: there is no such file, or it is damaged.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}.") from error
+    except (RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise UserError(f"{path} is no readable checkpoint (cut short, or not made by this program).") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise UserError(f"{path} is not a checkpoint of format {FORMAT}; train again with this version.")
+    return content
+
+
+def fits(path: Path, content: Mapping[str, Any], signature: Mapping[str, list[int]]) -> None:
+    """Refuse the content of a checkpoint for a model with other parameters.
+
+    Raises:
+        UserError: names the first parameter that differs.
+    """
+    if content["signature"] != dict(signature):
+        raise UserError(f"{path} is a checkpoint of another model: {_difference(content['signature'], signature)}.")
+
+
+def _difference(theirs: Mapping[str, list[int]], ours: Mapping[str, list[int]]) -> str:
+    """The first parameter in which two models differ."""
+    for name, shape in ours.items():
+        if name not in theirs:
+            return f"it has no {name}"
+        if theirs[name] != shape:
+            return f"its {name} is {theirs[name]}, not {shape}"
+    return f"its {next(name for name in theirs if name not in ours)} is not in the model of these settings"

@@ -1,0 +1,217 @@
+"""From a corpus to batches: what is trained on, in which order, and what a step sees of it.
+
+All randomness is a function of (seed, epoch, utterance) or (seed, epoch, step): no generator's state is carried, so a
+run can stop and go on at any step, and every rank draws the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parallel_ser.audio.augment import shift_bands, spec_augment, stretch
+from parallel_ser.audio.cache import FeatureCache
+from parallel_ser.audio.extract import Extractor
+from parallel_ser.config import Config
+from parallel_ser.corpora import protocols, registry
+from parallel_ser.corpora.audit import Audit, audit
+from parallel_ser.corpora.base import Corpus, Utterance
+from parallel_ser.corpora.protocols import Fold
+from parallel_ser.parallel.batch import Inputs
+from parallel_ser.training.settings import TrainSettings
+
+FRAMES_STEP = 32
+"""Frames of a batch are a multiple of it: few shapes to prepare, and divisible by the models' strides."""
+POOL = 16
+"""Batches whose utterances are sorted by length together."""
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All utterances of a run with their features.
+
+    Attributes:
+        utterances: of the corpus, then of the corpus tested on (``cross-corpus``).
+        classes: that can be predicted; column order of every logit.
+        rows: names of the features in each frame.
+        frames: of each utterance, ``(rows, frames)`` float32, as extracted.
+        audio_ids: hash of each utterance's decoded samples.
+    """
+
+    utterances: tuple[Utterance, ...]
+    classes: tuple[str, ...]
+    rows: tuple[str, ...]
+    frames: list[np.ndarray]
+    audio_ids: list[str]
+
+    @property
+    def bands(self) -> int:
+        """How many of the first rows are log-mel bands."""
+        return sum(name.startswith("logmel") for name in self.rows)
+
+    def label(self, index: int) -> int:
+        """Place of an utterance's emotion among ``classes``."""
+        return self.classes.index(self.utterances[index].emotion)
+
+    def speakers(self, indices: Sequence[int]) -> list[str]:
+        """Of the utterances at ``indices``."""
+        return [self.utterances[index].speaker for index in indices]
+
+
+def corpora_of(config: Config) -> tuple[Corpus, Corpus | None]:
+    """The corpus trained on, and under ``cross-corpus`` the one tested on."""
+    test = config.split.test
+    return registry.load(config.corpus, config.run.jobs or None), registry.load(test) if test else None
+
+
+def prepare(
+    config: Config, progress: Callable[[int, int], None] | None = None
+) -> tuple[Dataset, list[Fold], list[Audit]]:
+    """Read the corpus, split it, extract or look up its features, and audit the split.
+
+    Raises:
+        UserError: whatever is wrong with the corpus, its files or the protocol.
+    """
+    corpus, test = corpora_of(config)
+    folds = protocols.folds(corpus, config.split, test)
+    utterances = corpus.utterances + (test.utterances if test else ())
+    data = dataset(config, utterances, corpus.classes, progress)
+    return data, folds, [audit(utterances, fold, data.audio_ids) for fold in folds]
+
+
+def dataset(
+    config: Config,
+    utterances: tuple[Utterance, ...],
+    classes: tuple[str, ...],
+    progress: Callable[[int, int], None] | None = None,
+) -> Dataset:
+    """The utterances with their features, from the cache where they are there already."""
+    extractor = Extractor(config.audio, config.features)
+    cache = FeatureCache(config.run.cache, extractor)
+    features = cache.fill([one.path for one in utterances], config.run.jobs or -1, progress)
+    frames = [one.frames for one in features]
+    return Dataset(utterances, classes, tuple(extractor.names), frames, [one.audio_id for one in features])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training step's utterances and their targets ``(batch, classes)``, which sum to 1."""
+
+    inputs: Inputs
+    targets: Tensor
+
+
+class Training:
+    """The training side of a fold, as batches of an epoch."""
+
+    def __init__(
+        self,
+        frames: Sequence[np.ndarray],
+        labels: Sequence[int],
+        classes: int,
+        bands: int,
+        settings: TrainSettings,
+        hop: float,
+    ) -> None:
+        self.frames, self.labels, self.classes, self.bands, self.settings = frames, labels, classes, bands, settings
+        self.limit = max(FRAMES_STEP, int(settings.crop / hop) // FRAMES_STEP * FRAMES_STEP)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.frames) // self.settings.batch)
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """The utterances of each step: shuffled, then sorted by length within pools to save padding."""
+        rng = np.random.default_rng([self.settings.seed, epoch])
+        size = self.settings.batch
+        shuffled = rng.permutation(len(self.frames)).tolist()
+        pool = size * POOL
+        groups = [shuffled[start : start + pool] for start in range(0, len(shuffled), pool)]
+        ordered = [index for group in groups for index in sorted(group, key=lambda i: self.frames[i].shape[1])]
+        steps = [ordered[start : start + size] for start in range(0, len(ordered), size)]
+        return [steps[place] for place in rng.permutation(len(steps))]
+
+    def batch(self, epoch: int, indices: Sequence[int], with_inputs: bool = True) -> Batch:
+        """What a step sees of the utterances; without inputs ``x`` is a meta tensor of the right shape."""
+        parts, lengths = [], []
+        for index in indices:
+            rng = np.random.default_rng([self.settings.seed, epoch, index])
+            length = self._length(index, rng)
+            lengths.append(min(length, self.limit))
+            if with_inputs:
+                parts.append(self._augmented(index, length, rng))
+        inputs = collate(parts or None, lengths, self.frames[indices[0]].shape[0])
+        seeds = np.random.SeedSequence([self.settings.seed, epoch, *indices]).generate_state(len(indices), np.uint64)
+        inputs = Inputs(inputs.x, inputs.valid, torch.from_numpy((seeds >> np.uint64(2)).astype(np.int64)))
+        smooth = self.settings.label_smoothing
+        targets = torch.full((len(indices), self.classes), smooth / self.classes)
+        targets[torch.arange(len(indices)), [self.labels[index] for index in indices]] += 1.0 - smooth
+        return self._mixed(Batch(inputs, targets), epoch, indices)
+
+    def _length(self, index: int, rng: np.random.Generator) -> int:
+        """Frames after warping; the first draw of the utterance's generator, so that a length is known without data."""
+        warp = self.settings.warp
+        length = self.frames[index].shape[1]
+        return max(1, round(length * rng.uniform(1.0 - warp, 1.0 + warp))) if warp else length
+
+    def _augmented(self, index: int, length: int, rng: np.random.Generator) -> np.ndarray:
+        frames = self.frames[index]
+        if self.settings.warp:
+            half = self.settings.warp / 2
+            frames = shift_bands(stretch(frames, length), rng.uniform(1.0 - half, 1.0 + half), self.bands)
+        if length > self.limit:
+            start = int(rng.integers(0, length - self.limit + 1))
+            frames = frames[:, start : start + self.limit]
+        return spec_augment(frames, rng) if self.settings.spec_augment else frames
+
+    def _mixed(self, batch: Batch, epoch: int, indices: Sequence[int]) -> Batch:
+        """Mixup (Zhang et al. 2018): each utterance with another of the batch, in one random proportion."""
+        if not self.settings.mixup or len(indices) < 2:
+            return batch
+        rng = np.random.default_rng([self.settings.seed, epoch, len(indices), *indices[:1]])
+        share = float(rng.beta(self.settings.mixup, self.settings.mixup))
+        other = torch.from_numpy(rng.permutation(len(indices)))
+        inputs = batch.inputs
+        x = inputs.x if inputs.x.is_meta else share * inputs.x + (1.0 - share) * inputs.x[other]
+        valid = torch.maximum(inputs.valid, inputs.valid[other])
+        return Batch(Inputs(x, valid, inputs.seed), share * batch.targets + (1.0 - share) * batch.targets[other])
+
+
+def collate(parts: Sequence[np.ndarray] | None, lengths: Sequence[int], rows: int) -> Inputs:
+    """Features ``(rows, frames)`` of unequal length as one batch, padded with zeros at the end.
+
+    Args:
+        parts: the features; None gives a meta tensor of the same shape.
+        lengths: frames of each before padding.
+        rows: of each frame.
+    """
+    frames = -(-max(lengths) // FRAMES_STEP) * FRAMES_STEP
+    valid = torch.tensor([length / frames for length in lengths])
+    seed = torch.zeros(len(lengths), dtype=torch.int64)
+    if parts is None:
+        return Inputs(torch.empty(len(lengths), 1, rows, frames, device="meta"), valid, seed)
+    x = torch.zeros(len(lengths), 1, rows, frames)
+    for place, part in enumerate(parts):
+        x[place, 0, :, : part.shape[1]] = torch.from_numpy(np.ascontiguousarray(part))
+    return Inputs(x, valid, seed)
+
+
+def evaluation_batches(frames: Sequence[np.ndarray], batch: int) -> Iterator[tuple[list[int], Inputs]]:
+    """All utterances, whole, in batches of like length: their places and the inputs. None is left out."""
+    order = sorted(range(len(frames)), key=lambda index: frames[index].shape[1])
+    for start in range(0, len(order), batch):
+        places = order[start : start + batch]
+        parts = [frames[place] for place in places]
+        yield places, collate(parts, [part.shape[1] for part in parts], parts[0].shape[0])
+
+
+def probabilities(predict: Callable[[Inputs], Tensor], frames: Sequence[np.ndarray], batch: int) -> np.ndarray:
+    """Class probabilities ``(utterances, classes)`` in double precision, in the order of ``frames``."""
+    rows: dict[int, np.ndarray] = {}
+    for places, inputs in evaluation_batches(frames, batch):
+        rows |= zip(places, predict(inputs).double().softmax(1).numpy())
+    return np.stack([rows[place] for place in range(len(frames))])

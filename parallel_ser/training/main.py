@@ -1,0 +1,155 @@
+"""A run from settings to results, on every rank; what torchrun starts."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from parallel_ser.config import Config, load
+from parallel_ser.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from parallel_ser.corpora.audit import Audit
+    from parallel_ser.corpora.protocols import Fold
+    from parallel_ser.parallel.processes import Mesh
+    from parallel_ser.training.data import Dataset
+    from parallel_ser.training.interrupts import Request
+    from parallel_ser.training.predictions import Predictions
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Parse ``[--config FILE] [key=value …]`` and run; returns the exit status.
+
+    ======================  ======
+    what ended it           status
+    ======================  ======
+    all folds trained       0
+    a mistake of the user   2
+    SIGINT or SIGTERM       130 or 143, with where it stands saved
+    ======================  ======
+    """
+    parser = argparse.ArgumentParser(
+        description="Train and evaluate on the processes that torchrun starts.",
+        epilog="Any setting can be given as group.key=value, such as train.epochs=3; configs/default.yaml has them all.",
+    )
+    parser.add_argument("--config", type=Path, help="YAML with settings; without it the built-in corpus is used")
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    given = parser.parse_intermixed_args(arguments)
+    debug = given.debug or bool(os.environ.get("PARALLEL_SER_DEBUG"))
+    first = os.environ.get("RANK", "0") == "0"
+    try:
+        return run(load(given.config, given.overrides))
+    except UserError as error:
+        if debug:
+            raise
+        if first:  # what every rank finds alike is said once
+            print(f"error: {error}", file=sys.stderr, flush=True)
+        return 2
+
+
+def run(config: Config) -> int:
+    """Train the folds of a run under its strategy, test each, and report; returns the exit status.
+
+    Raises:
+        UserError: whatever is wrong with the settings, the corpus or the folder; the first rank says it.
+    """
+    from rich.console import Console
+
+    from parallel_ser.parallel.processes import mesh
+    from parallel_ser.training import run_folder
+    from parallel_ser.training.interrupts import Stopped, heed
+
+    console = Console()
+    with mesh(config.train.device, config.train.threads) as ranks:
+        folder = Path(ranks.together(lambda: str(run_folder.choose(config)), share=True))
+        data, folds, audits = ranks.together(lambda: _prepare(config, folder, ranks))
+        with heed() as request:
+            try:
+                parts = [
+                    _run_fold(config, data, fold, run_folder.fold_folder(folder, fold.index), ranks, console, request)
+                    for fold in folds
+                ]
+            except Stopped as stopped:
+                if ranks.first:
+                    console.print(
+                        f"Stopped and saved at {stopped}. To go on: parallel-ser train --nproc {ranks.size} "
+                        f"--config {folder}/config.yaml run.folder={folder} run.resume=true",
+                        highlight=False,
+                        soft_wrap=True,
+                    )
+                return 128 + (request.signal or signal.SIGTERM)
+        if ranks.first:
+            from parallel_ser.report.tables import print_metrics
+
+            predictions, metrics = run_folder.summarise(parts, audits, config)
+            print_metrics(console, run_folder.write_results(folder, predictions, metrics))
+            console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+    return 0
+
+
+def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[Fold], list[Audit]]:
+    """Data and folds; the first rank fills the cache and opens the folder before the others come here."""
+    import torch
+
+    from parallel_ser.commands.terminal import progress
+    from parallel_ser.models.cnn import count_blocks
+    from parallel_ser.parallel.requirements import require
+    from parallel_ser.training import run_folder
+    from parallel_ser.training.data import prepare
+
+    require(config.strategy, ranks.size, count_blocks(config.model))
+    if ranks.first and config.run.resume:
+        run_folder.same_run(folder, config)
+    if ranks.first:
+        with progress("features") as advance:
+            prepared = prepare(config, advance)
+    else:
+        prepared = prepare(config)
+    if ranks.first and not config.run.resume:
+        run_folder.open_new(folder, config, ranks.size, torch.get_num_threads())
+    if ranks.first:
+        for fold, audit in zip(prepared[1], prepared[2]):
+            record = {**audit.model_dump(mode="json"), "verdict": audit.verdict()}
+            run_folder.write_json(run_folder.fold_folder(folder, fold.index) / "audit.json", record)
+    return prepared
+
+
+def _run_fold(
+    config: Config, data: Dataset, fold: Fold, folder: Path, ranks: Mesh, console: Console, request: Request
+) -> Predictions:
+    """Train and test one fold; one that an earlier stop left finished is read."""
+    from parallel_ser.training import run_folder
+    from parallel_ser.training.predictions import Predictions
+    from parallel_ser.training.trainer import Trainer
+    from parallel_ser.training.watch import Screen, Watch
+
+    finished = folder / "predictions.csv"
+    if ranks.together(lambda: config.run.resume and finished.exists(), share=True):
+        return Predictions.from_csv(finished)
+    trainer = Trainer(config, data, fold, ranks, folder, request)
+    if config.run.resume:
+        trainer.resume()
+    sides = f"{len(fold.train)} training, {len(fold.select)} selection, {len(fold.test)} test utterances"
+    title = f"Fold {fold.index}: {sides}"
+    with Screen(console, title, folder / "tensorboard") if ranks.first else Watch() as watch:
+        trainer.train(watch)
+    predictions = trainer.test()
+    if ranks.first:
+        from parallel_ser.report.figures import training_curves
+
+        run_folder.write_json(folder / "history.json", trainer.progress.history)
+        training_curves(trainer.progress.history, folder / "curves.png")
+        predictions.to_csv(finished)
+    return predictions
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""A trained model as one file: weights, classes, normaliser, and what it was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parallel_ser.errors import UserError
+from parallel_ser.models.chain import Chain
+from parallel_ser.models.cnn import build
+from parallel_ser.models.settings import ModelSettings
+from parallel_ser.parallel.batch import Inputs
+from parallel_ser.training import checkpoint
+from parallel_ser.training.data import probabilities
+from parallel_ser.training.normalise import Normaliser
+
+
+@dataclass(frozen=True)
+class Model:
+    """One fold's model, ready to recognise in this process.
+
+    Attributes:
+        chain: in evaluation mode.
+        classes: in the order of the logits.
+        normaliser: of the features.
+    """
+
+    chain: Chain
+    classes: tuple[str, ...]
+    normaliser: Normaliser
+
+    def probabilities(self, frames: list[np.ndarray], speakers: list[str], batch: int = 32) -> np.ndarray:
+        """Class probabilities ``(utterances, classes)`` of features as extracted."""
+        return probabilities(self._logits, self.normaliser(frames, speakers), batch)
+
+    def _logits(self, inputs: Inputs) -> Tensor:
+        with torch.inference_mode():
+            return self.chain(inputs.x, inputs.valid, inputs.seed).clone()
+
+
+def save(
+    path: Path,
+    signature: Mapping[str, list[int]],
+    weights: dict[str, Tensor],
+    classes: tuple[str, ...],
+    normaliser: Normaliser,
+) -> None:
+    """Write a model whole or not at all."""
+    content = {"weights": weights, "classes": list(classes), "normaliser": normaliser.state()}
+    checkpoint.save(path, content, signature)
+
+
+def load(path: Path, settings: ModelSettings) -> Model:
+    """The model of a file.
+
+    Raises:
+        UserError: no such file, a damaged one, or one of another model than the settings describe.
+    """
+    content = checkpoint.load(path)
+    if "normaliser" not in content:
+        raise UserError(f"{path} holds no model: give a file such as fold-0/model.pt.")
+    normaliser, classes = Normaliser.from_state(content["normaliser"]), tuple(content["classes"])
+    chain = build(settings, len(normaliser.mean), len(classes), seed=0)
+    checkpoint.fits(path, content, chain.signature())
+    chain.load_state_dict(content["weights"])
+    return Model(chain.eval(), classes, normaliser)

@@ -1,0 +1,182 @@
+"""A run's folder: settings, models, predictions, metrics, pictures.
+
+::
+
+    RUN/config.yaml           the resolved settings: --config RUN/config.yaml repeats the run
+    RUN/environment.json      machine, versions, processes, threads, git revision, command
+    RUN/metrics.json          over all folds; predictions.csv, confusion.png and summary.png beside it
+    RUN/fold-0/model.pt       the kept model; last.pt, from which training goes on
+    RUN/fold-0/audit.json     what the fold's sides share; predictions.csv, history.json, curves.png, tensorboard/
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from parallel_ser.config import Config, dump, load
+from parallel_ser.corpora.audit import Audit, combine
+from parallel_ser.errors import UserError
+from parallel_ser.files import write_text
+from parallel_ser.training.metrics import Metrics, measure
+from parallel_ser.training.predictions import Predictions, concatenate
+
+TRANSDUCTIVE = (
+    "features were standardised by each speaker's own unlabelled utterances (transductive, and helped where the "
+    "corpus is balanced)"
+)
+
+
+def choose(config: Config) -> Path:
+    """The folder of a new run, or of the run to go on with; nothing is made yet.
+
+    Raises:
+        UserError: the folder exists and ``run.resume`` is off, or it does not and ``run.resume`` is on.
+    """
+    folder = config.run.folder
+    if config.run.resume:
+        if folder is None or not (folder / "config.yaml").exists():
+            raise UserError("run.resume=true needs run.folder, the folder of a run to go on with.")
+        return folder
+    if folder is None:
+        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
+        folder = Path("runs") / f"{stamp}-{config.corpus.name}-{config.strategy.name}"
+    if folder.exists():
+        raise UserError(f"the run folder {folder} exists: give another run.folder, or run.resume=true to go on with it.")
+    return folder
+
+
+def open_new(folder: Path, config: Config, ranks: int, threads: int) -> None:
+    """Make the folder with the settings of the run and what it ran on."""
+    train = config.train.model_copy(update={"threads": threads})
+    run = config.run.model_copy(update={"folder": None, "resume": False})
+    resolved = config.model_copy(update={"train": train, "run": run})
+    repeat = f"# To repeat: parallel-ser train --nproc {ranks} --config {folder}/config.yaml\n"
+    write_text(folder / "config.yaml", repeat + dump(resolved))
+    write_json(folder / "environment.json", environment(ranks, threads))
+
+
+def same_run(folder: Path, config: Config) -> None:
+    """Refuse to go on with a run under settings that would make it another one.
+
+    Raises:
+        UserError: names the first group that differs; strategy and run may.
+    """
+    before = settings(folder)
+    for group in ("corpus", "split", "audio", "features", "model", "train"):
+        ours, theirs = getattr(config, group), getattr(before, group)
+        for name in type(ours).model_fields:
+            free = group == "train" and name in ("threads", "device", "checkpoint_every")
+            if not free and getattr(ours, name) != getattr(theirs, name):
+                raise UserError(
+                    f"{folder} was trained with {group}.{name}={getattr(theirs, name)}, not {getattr(ours, name)}: "
+                    f"go on with --config {folder}/config.yaml run.folder={folder} run.resume=true."
+                )
+
+
+def settings(folder: Path) -> Config:
+    """The settings of a run.
+
+    Raises:
+        UserError: the folder is not one of a run.
+    """
+    if not (folder / "config.yaml").exists():
+        raise UserError(f"{folder} is not the folder of a run: it holds no config.yaml.")
+    return load(folder / "config.yaml", [])
+
+
+def folds(folder: Path) -> list[int]:
+    """The folds of a run that have a model."""
+    return sorted(int(one.parent.name.removeprefix("fold-")) for one in folder.glob("fold-*/model.pt"))
+
+
+def fold_folder(folder: Path, index: int) -> Path:
+    """Where a fold's files lie."""
+    return folder / f"fold-{index}"
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON whole or not at all."""
+    write_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a file of a run.
+
+    Raises:
+        UserError: it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UserError(f"{path} is missing: the run has not come that far.") from error
+    except ValueError as error:
+        raise UserError(f"{path} is damaged: {error}.") from error
+
+
+def summarise(parts: Sequence[Predictions], audits: Sequence[Audit], config: Config) -> tuple[Predictions, Metrics]:
+    """All folds' predictions and their metrics, with the protocol's audit and what must be said beside a figure."""
+    predictions = concatenate(list(parts))
+    summary = combine(list(audits))
+    record = {**summary.model_dump(mode="json"), "verdict": summary.verdict()}
+    record["selection_verdict"] = summary.selection_verdict()
+    metrics = measure(predictions, record)
+    if config.train.normalise == "speaker":
+        metrics = metrics.model_copy(update={"notes": (*metrics.notes, TRANSDUCTIVE)})
+    return predictions, metrics
+
+
+def write_results(folder: Path, predictions: Predictions, metrics: Metrics) -> dict[str, Any]:
+    """Write predictions, metrics and their pictures; returns the metrics as a plain record."""
+    from parallel_ser.report.figures import confusion_picture, summary_picture
+
+    record = metrics.model_dump(mode="json")
+    predictions.to_csv(folder / "predictions.csv")
+    write_json(folder / "metrics.json", record)
+    confusion_picture(record, folder / "confusion.png")
+    summary_picture(record, folder / "summary.png")
+    return record
+
+
+def environment(ranks: int, threads: int) -> dict[str, Any]:
+    """What a figure depends on beside the settings."""
+    packages = ("torch", "torchaudio", "numpy", "scipy", "soundfile", "soxr", "parallel-ser")
+    return {
+        "command": " ".join(sys.argv),
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "processes": ranks,
+        "threads_per_process": threads,
+        "cores": len(os.sched_getaffinity(0)),
+        "machine": platform.machine(),
+        "processor": _processor(),
+        "system": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {name: version(name) for name in packages},
+        "git": _git_revision(),
+    }
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _git_revision() -> str:
+    """Of the project's checkout, or nothing outside one."""
+    here = Path(__file__).resolve().parent
+    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
+    except (OSError, subprocess.TimeoutExpired):
+        return ""

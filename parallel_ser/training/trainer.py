@@ -1,0 +1,195 @@
+"""Training one fold under a strategy: steps, epochs, selection, checkpoints."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parallel_ser.config import Config
+from parallel_ser.corpora.protocols import Fold
+from parallel_ser.models.cnn import build
+from parallel_ser.parallel.processes import Mesh
+from parallel_ser.parallel.registry import STRATEGIES
+from parallel_ser.parallel.requirements import require
+from parallel_ser.training import checkpoint, metrics, model_file
+from parallel_ser.training.data import FRAMES_STEP, Dataset, Training, probabilities
+from parallel_ser.training.interrupts import Request, Stopped
+from parallel_ser.training.normalise import Normaliser
+from parallel_ser.training.optim import adamw, cross_entropy, learning_rate
+from parallel_ser.training.predictions import Predictions
+from parallel_ser.training.watch import Epoch, Watch
+
+
+@dataclass
+class Progress:
+    """Where a fold's training stands; everything random follows from it and the seed.
+
+    Attributes:
+        epoch: the one in work, from 0.
+        step: steps done in it.
+        losses: of those steps.
+        seconds: spent in them.
+        best: highest selection UAR so far.
+        best_epoch: where it was reached, from 1; 0 is nowhere yet.
+        history: a row per finished epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    losses: list[float] = field(default_factory=list)
+    seconds: float = 0.0
+    best: float = -1.0
+    best_epoch: int = 0
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Trainer:
+    """One fold of a run, on every rank alike; the first rank alone writes."""
+
+    def __init__(self, config: Config, data: Dataset, fold: Fold, mesh: Mesh, folder: Path, request: Request) -> None:
+        self.config, self.data, self.fold, self.mesh, self.folder = config, data, fold, mesh, folder
+        self.request = request
+        settings = config.train
+        frames = data.frames
+        self.normaliser = Normaliser.fit(settings.normalise, [frames[index] for index in fold.train])
+        chain = build(config.model, len(data.rows), len(data.classes), settings.seed)
+        self.signature = chain.signature()
+        require(config.strategy, mesh.size, len(chain))
+        self.training = Training(
+            self._frames(fold.train),
+            [data.label(index) for index in fold.train],
+            len(data.classes),
+            data.bands,
+            settings,
+            config.features.hop,
+        )
+        self.strategy = STRATEGIES[config.strategy.name](
+            config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16"
+        )
+        typical = (
+            max(1, settings.batch // config.strategy.microbatches),
+            1,
+            len(data.rows),
+            -(-int(np.median([one.shape[1] for one in self.training.frames])) // FRAMES_STEP) * FRAMES_STEP,
+        )
+        self.strategy.setup(chain, cross_entropy, lambda part: adamw(part, settings), mesh, typical)
+        self.progress = Progress()
+
+    def _frames(self, indices: tuple[int, ...]) -> list[np.ndarray]:
+        return self.normaliser([self.data.frames[index] for index in indices], self.data.speakers(indices))
+
+    @property
+    def last(self) -> Path:
+        """The checkpoint that training goes on from."""
+        return self.folder / "last.pt"
+
+    @property
+    def model(self) -> Path:
+        """The model that the fold keeps."""
+        return self.folder / "model.pt"
+
+    def resume(self) -> None:
+        """Go on from the last checkpoint, where there is one, made under whatever strategy."""
+        if not self.last.exists():
+            return
+        content = checkpoint.load(self.last)
+        checkpoint.fits(self.last, content, self.signature)
+        self.strategy.load_full_state(content["state"])
+        self.progress = Progress(**content["progress"])
+
+    def save(self) -> None:
+        """Write where training stands."""
+        state = self.strategy.full_state()
+        if self.mesh.first:
+            checkpoint.save(self.last, {"state": state, "progress": asdict(self.progress)}, self.signature)
+
+    def train(self, watch: Watch) -> None:
+        """Train to the last epoch, or until the selection UAR has not risen for ``patience`` epochs.
+
+        Raises:
+            Stopped: a signal asked for it; where training stands is saved.
+        """
+        settings, progress = self.config.train, self.progress
+        steps = len(self.training)
+        selection = self._frames(self.fold.select)
+        watch.start(steps, settings.epochs, progress.epoch, progress.step, progress.history)
+        while progress.epoch < settings.epochs and not self._patience_is_out():
+            order = self.training.order(progress.epoch)
+            for step in range(progress.step, steps):
+                began = time.perf_counter()
+                done = progress.epoch * steps + step
+                self.strategy.set_learning_rate(learning_rate(done, settings.epochs * steps, settings))
+                batch = self.training.batch(progress.epoch, order[step], self.strategy.reads_inputs)
+                loss = self.strategy.train_step(batch.inputs, batch.targets)
+                progress.losses.append(loss)
+                progress.seconds += time.perf_counter() - began
+                progress.step = step + 1
+                watch.step(loss)
+                if self.mesh.agree(self.request.signal != 0):
+                    self.save()
+                    raise Stopped(f"epoch {progress.epoch + 1}, step {progress.step} of {steps}")
+                if (done + 1) % settings.checkpoint_every == 0:
+                    self.save()
+            self._finish_epoch(selection, watch)
+        self.save()
+
+    def _patience_is_out(self) -> bool:
+        patience = self.config.train.patience
+        return patience > 0 and self.progress.epoch - max(0, self.progress.best_epoch) >= patience
+
+    def _finish_epoch(self, selection: list[np.ndarray], watch: Watch) -> None:
+        progress, settings = self.progress, self.config.train
+        began = time.perf_counter()
+        with self.strategy.averaged():
+            predicted = probabilities(self.strategy.predict, selection, settings.batch).argmax(1)
+            truth = np.array([self.data.label(index) for index in self.fold.select])
+            confusion = metrics.confusion_matrix(truth, predicted, len(self.data.classes))
+            uar = float(metrics.uar(confusion))
+            if settings.keep == "last" or uar > progress.best:
+                weights = self.strategy.weights()
+                if self.mesh.first:
+                    model_file.save(self.model, self.signature, weights, self.data.classes, self.normaliser)
+        if uar > progress.best:
+            progress.best, progress.best_epoch = uar, progress.epoch + 1
+        steps = len(self.training)
+        row = Epoch(
+            epoch=progress.epoch + 1,
+            loss=float(np.mean(progress.losses)),
+            select_uar=uar,
+            select_wa=float(metrics.wa(confusion)),
+            lr=learning_rate(progress.epoch * steps + steps - 1, settings.epochs * steps, settings),
+            seconds=progress.seconds + time.perf_counter() - began,
+        )
+        progress.history.append(asdict(row))
+        progress.epoch, progress.step, progress.losses, progress.seconds = progress.epoch + 1, 0, [], 0.0
+        watch.epoch(row, len(self.training.frames), progress.best_epoch)
+
+    def test(self) -> Predictions:
+        """Predictions of the kept model on the fold's test side, by the strategy, the same on every rank.
+
+        Raises:
+            UserError: the model's file is gone or damaged.
+        """
+        content = checkpoint.load(self.model)
+        checkpoint.fits(self.model, content, self.signature)
+        self.strategy.load_weights(content["weights"])
+        rows = probabilities(self.strategy.predict, self._frames(self.fold.test), self.config.train.batch)
+        return predictions_of(self.data, self.fold, rows)
+
+
+def predictions_of(data: Dataset, fold: Fold, rows: np.ndarray) -> Predictions:
+    """Probabilities ``(test utterances, classes)`` of a fold with what they are of."""
+    tested = [data.utterances[index] for index in fold.test]
+    return Predictions(
+        paths=tuple(str(one.path) for one in tested),
+        speakers=tuple(one.speaker for one in tested),
+        sexes=tuple(one.sex for one in tested),
+        folds=np.full(len(tested), fold.index),
+        truth=tuple(one.emotion for one in tested),
+        classes=data.classes,
+        probabilities=rows,
+    )
