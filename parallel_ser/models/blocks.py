@@ -7,9 +7,11 @@ around it, and statistics over time are taken over real frames: an utterance's l
 from __future__ import annotations
 
 import zlib
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from parallel_ser.models.chain import Block, frame_mask, hashed_uniform
 
@@ -18,18 +20,60 @@ class MaskedGroupNorm(nn.GroupNorm):
     """GroupNorm whose mean and variance are over real frames (Wu & He 2018); padding comes out as zero."""
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
-        """``x``: ``(batch, channels, rows, frames)``, zero where padded; ``mask``: ``(batch, frames)``."""
-        batch, channels, rows, _ = x.shape
+        """``x``: ``(batch, channels, rows, frames)``, whatever it holds in padding; ``mask``: ``(batch, frames)``."""
+        return _Normalise.apply(x, mask, self.weight, self.bias, self.num_groups, self.eps)
+
+
+class _Normalise(torch.autograd.Function):
+    """Masked group normalisation with its gradient written out.
+
+    With ``n`` real values in a group, ``h = (x - mean) / deviation`` and ``y = w h + b``::
+
+        dx = (w dy - mean_n(w dy) - h mean_n(w dy h)) / deviation       on real frames, and 0 on padding
+
+    Autograd would make a dozen passes over the activations and keep several copies of them; this keeps one.
+    """
+
+    @staticmethod
+    def forward(  # type: ignore[override]
+        ctx: Any, x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float
+    ) -> Tensor:
         wide = x.dtype if x.dtype == torch.float64 else torch.float32  # sums in bfloat16 would lose the variance
-        x = x.to(wide)
-        grouped = (batch, self.num_groups, channels // self.num_groups)
-        count = mask.sum(1).to(wide)[:, None] * (rows * grouped[2])
+        veil = mask.to(wide)[:, None, None, :]
+        x = x.to(wide) * veil
+        batch, channels, rows, _ = x.shape
+        grouped = (batch, groups, channels // groups)
+        count = mask.sum(1).to(wide).clamp_min(1.0)[:, None] * (rows * grouped[2])
         mean = x.sum((2, 3)).view(grouped).sum(2) / count
-        square = x.square().sum((2, 3)).view(grouped).sum(2) / count
-        scale = torch.rsqrt((square - mean.square()).clamp_min(0.0) + self.eps)
-        weight = scale.repeat_interleave(grouped[2], 1) * self.weight
-        bias = self.bias - mean.repeat_interleave(grouped[2], 1) * weight
-        return torch.addcmul(bias[:, :, None, None], x, weight[:, :, None, None]) * mask[:, None, None, :]
+        square = torch.linalg.vector_norm(x, dim=(2, 3)).square().view(grouped).sum(2) / count
+        inverse = torch.rsqrt((square - mean.square()).clamp_min(0.0) + eps)
+        scale = inverse.repeat_interleave(grouped[2], 1) * weight
+        shift = bias - mean.repeat_interleave(grouped[2], 1) * scale
+        ctx.save_for_backward(x, veil, weight, mean, inverse, count)
+        return torch.addcmul(shift[:, :, None, None], x, scale[:, :, None, None]).mul_(veil)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        x, veil, weight, mean, inverse, count = ctx.saved_tensors
+        batch, channels = x.shape[:2]
+        groups = mean.shape[1]
+        grouped = (batch, groups, channels // groups)
+        gradient = gradient * veil
+        total = gradient.sum((2, 3))  # of dy, per utterance and channel
+        flat = (batch * channels, -1)
+        product = torch.linalg.vecdot(gradient.reshape(flat), x.view(flat)).view(batch, channels)  # of dy x
+        mean_c, inverse_c = (one.repeat_interleave(grouped[2], 1) for one in (mean, inverse))
+        along = (product - mean_c * total) * inverse_c  # of dy h
+        first = (weight * total).view(grouped).sum(2) / count
+        second = (weight * along).view(grouped).sum(2) / count
+        # dx = a dy + b x + c
+        a = weight * inverse_c
+        b = -(second * inverse.square()).repeat_interleave(grouped[2], 1)
+        c = (second * inverse.square() * mean - first * inverse).repeat_interleave(grouped[2], 1)
+        dx = torch.addcmul(c[:, :, None, None], x, b[:, :, None, None])
+        dx = dx.addcmul_(gradient, a[:, :, None, None]).mul_(veil)
+        return dx, None, along.sum(0), total.sum(0), None, None
 
 
 def conv3x3(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Conv2d:
@@ -48,7 +92,7 @@ class Stem(Block):
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
         x = self.conv(x)
-        return self.norm(x, frame_mask(valid, x.shape[-1])).relu()
+        return self.norm(x, frame_mask(valid, x.shape[-1])).relu_()
 
 
 class Residual(Block):
@@ -67,9 +111,9 @@ class Residual(Block):
         """``(batch, inputs, rows, frames)`` to ``(batch, outputs, rows', frames')``."""
         y = self.conv1(x)
         mask = frame_mask(valid, y.shape[-1])
-        y = self.conv2(self.norm1(y, mask).relu())
+        y = self.conv2(self.norm1(y, mask).relu_())
         y = self.norm2(y, mask)
-        return (y + (x if self.shortcut is None else self.shortcut(x))).relu().to(y.dtype)
+        return (y + (x if self.shortcut is None else self.shortcut(x))).relu_()
 
 
 class AttentiveStatistics(Block):

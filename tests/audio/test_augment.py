@@ -1,0 +1,79 @@
+"""Augmentation against numpy's own interpolation and what masks promise."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parallel_ser.audio.augment import shift_bands, spec_augment, stretch
+
+
+def noise(rows: int, frames: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal((rows, frames)).astype(np.float32)
+
+
+@given(frames=st.integers(1, 50), count=st.integers(1, 90))
+def test_stretch_is_linear_interpolation(frames: int, count: int) -> None:
+    one = noise(3, frames, frames)
+    out = stretch(one, count)
+    places = np.linspace(0, frames - 1, count)
+    truth = np.stack([np.interp(places, np.arange(frames), row) for row in one])
+    assert out.dtype == np.float32
+    np.testing.assert_allclose(out, truth, rtol=1e-4, atol=1e-4)
+
+
+def test_stretch_to_the_same_length_changes_nothing() -> None:
+    one = noise(4, 33)
+    np.testing.assert_allclose(stretch(one, 33), one, rtol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [0.9, 1.0, 1.13])
+def test_bands_move_and_the_other_rows_stay(factor: float) -> None:
+    one = noise(10, 7)
+    out = shift_bands(one, factor, 8)
+    places = np.minimum(np.arange(8) * factor, 7)
+    truth = np.stack([np.interp(places, np.arange(8), column) for column in one[:8].T], axis=1)
+    np.testing.assert_allclose(out[:8], truth, rtol=1e-4, atol=1e-5)
+    assert np.array_equal(out[8:], one[8:])
+    assert out.dtype == np.float32
+
+
+def test_without_bands_nothing_moves() -> None:
+    one = noise(5, 7)
+    assert np.array_equal(shift_bands(one, 1.2, 0), one)
+
+
+def test_a_peak_goes_where_the_factor_sends_it() -> None:
+    one = np.zeros((40, 1), dtype=np.float32)
+    one[20] = 1.0
+    assert int(shift_bands(one, 0.8, 40).argmax()) == 25  # band 25 now reads what lies at 20
+
+
+@given(rows=st.integers(1, 40), frames=st.integers(1, 120), seed=st.integers(0, 1000))
+def test_masks_are_bands_of_at_most_an_eighth(rows: int, frames: int, seed: int) -> None:
+    one = np.ones((rows, frames), dtype=np.float32)
+    out = spec_augment(one, np.random.default_rng(seed), masks=1)
+    assert set(np.unique(out)) <= {0.0, 1.0}
+    kept_rows, kept_frames = out.any(axis=1), out.any(axis=0)
+    np.testing.assert_array_equal(out, np.outer(kept_rows, kept_frames))  # whole rows and whole frames
+    for kept in (kept_rows, kept_frames):
+        assert (~kept).sum() <= len(kept) // 8
+        assert np.abs(np.diff(kept.astype(int))).sum() <= 2  # in one piece
+    assert one.all()  # the features of the next epoch
+
+
+def test_a_seed_says_what_is_masked() -> None:
+    one = noise(32, 100)
+    first, same, other = (spec_augment(one, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    assert np.array_equal(first, same)
+    assert not np.array_equal(first, other)
+    assert np.array_equal(first[first != 0], one[first != 0])
+
+
+def test_masks_are_as_wide_as_they_should_be_on_average() -> None:
+    one = np.ones((64, 160), dtype=np.float32)
+    rng = np.random.default_rng(5)
+    masked = np.mean([1 - spec_augment(one, rng, masks=1).any(axis=0).mean() for _ in range(600)])
+    assert masked == pytest.approx(10 / 160, abs=0.006)  # widths 0 to 20, all alike

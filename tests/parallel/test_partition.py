@@ -1,0 +1,69 @@
+"""Cuts against trying all of them; costs against counting by hand."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from parallel_ser.models.cnn import build
+from parallel_ser.models.settings import ModelSettings
+from parallel_ser.parallel.partition import block_costs, bounds, cut
+
+
+@given(
+    costs=st.lists(st.floats(0, 1e6) | st.integers(0, 5).map(float), min_size=1, max_size=9),
+    stages=st.integers(1, 9),
+)
+def test_cut_is_as_good_as_the_best_of_all_cuts(costs: list[float], stages: int) -> None:
+    stages = min(stages, len(costs))
+
+    def costliest(cuts: tuple[int, ...]) -> float:
+        return max(sum(costs[start:stop]) for start, stop in zip((0, *cuts), (*cuts, len(costs))))
+
+    cuts = cut(costs, stages)
+    assert len(cuts) == stages - 1
+    assert list(cuts) == sorted(set(cuts))
+    assert all(0 < place < len(costs) for place in cuts)
+    best = min(costliest(every) for every in combinations(range(1, len(costs)), stages - 1))
+    assert costliest(cuts) <= best * (1 + 1e-9) + 1e-9
+    assert cut(costs, stages) == cuts
+
+
+def test_known_cuts() -> None:
+    assert cut([1, 1, 1, 1], 2) == (2,)
+    assert cut([9, 1, 1, 1], 2) == (1,)
+    assert cut([1, 2, 3], 3) == (1, 2)
+    assert cut([5], 1) == ()
+
+
+@pytest.mark.parametrize("stages", [0, 4])
+def test_cut_needs_a_block_for_every_stage(stages: int) -> None:
+    with pytest.raises(ValueError, match="3 blocks"):
+        cut([1, 1, 1], stages)
+
+
+def test_bounds_cover_every_block_once() -> None:
+    assert bounds((2, 5), 7) == [(0, 2), (2, 5), (5, 7)]
+    assert bounds((), 3) == [(0, 3)]
+
+
+def test_costs_are_positive_and_the_stems_is_that_of_its_convolution() -> None:
+    chain = build(ModelSettings(size="s"), rows=16, classes=4, seed=0)
+    costs = block_costs(chain, (2, 1, 16, 32))
+    assert len(costs) == len(chain)
+    assert all(cost > 0 for cost in costs)
+    outputs = 2 * 24 * 8 * 32  # batch, channels, rows at stride 2, frames
+    assert costs[0] == 2 * 9 * outputs + outputs  # a product and a sum for each of 3 x 3 x 1 weights; its activations
+    assert not any(p.is_meta for p in chain.parameters())
+    double = block_costs(chain, (4, 1, 16, 32))
+    assert double == pytest.approx([2 * cost for cost in costs])
+
+
+def test_costs_do_not_depend_on_the_weights() -> None:
+    one, two = (build(ModelSettings(size="s"), rows=16, classes=4, seed=seed) for seed in (0, 1))
+    torch.nn.init.zeros_(next(two.parameters()))
+    assert block_costs(one, (1, 1, 16, 32)) == block_costs(two, (1, 1, 16, 32))

@@ -1,0 +1,81 @@
+"""What a strategy cannot run is refused by name, with a number that works."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from parallel_ser.errors import UserError
+from parallel_ser.parallel.requirements import require
+from parallel_ser.parallel.settings import StrategySettings
+
+
+def settings(**changes: Any) -> StrategySettings:
+    return StrategySettings.model_validate(changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ranks", "named", "works"),
+    [
+        ({"name": "single"}, 2, "strategy.name=single", ({"name": "single"}, 1)),
+        ({}, 9, "strategy.name=pipeline", ({"microbatches": 8}, 8)),
+        ({"stages": (2, 4)}, 2, "strategy.stages", ({"stages": (2,)}, 2)),
+        ({"stages": (8,)}, 2, "strategy.stages", ({"stages": (7,)}, 2)),
+        ({"microbatches": 2}, 3, "strategy.microbatches", ({"microbatches": 3}, 3)),
+    ],
+)
+def test_a_refusal_names_the_setting_and_what_works(
+    changes: dict[str, Any], ranks: int, named: str, works: tuple[dict[str, Any], int]
+) -> None:
+    with pytest.raises(UserError) as caught:
+        require(settings(**changes), ranks, blocks=8)
+    said = str(caught.value)
+    assert named in said
+    assert said.endswith(".")
+    assert "\n" not in said
+    changed, count = works
+    require(settings(**changed), count, blocks=8)
+    numbers = {int(number) for number in re.findall(r"\d+", said)}
+    told = [count, count - 1, *changed.get("stages", ())]  # processes, cut points or the last place for one
+    assert numbers & set(told)
+
+
+def test_single_names_the_strategy_for_more_processes() -> None:
+    with pytest.raises(UserError, match=r"--nproc 1 .*strategy\.name=pipeline"):
+        require(settings(name="single"), 4, 8)
+
+
+def test_gpipe_takes_fewer_micro_batches_than_ranks() -> None:
+    require(settings(schedule="gpipe", microbatches=1), 4, 8)
+
+
+@given(ranks=st.integers(1, 12), blocks=st.integers(1, 12), parts=st.integers(1, 12))
+def test_pipeline_runs_exactly_where_every_rank_has_a_block_and_a_micro_batch(
+    ranks: int, blocks: int, parts: int
+) -> None:
+    try:
+        require(settings(microbatches=parts), ranks, blocks)
+    except UserError:
+        assert ranks > blocks or parts < ranks
+    else:
+        assert ranks <= blocks
+        assert parts >= ranks
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": "single", "stages": (2,)},
+        {"stages": (3, 3)},
+        {"stages": (0, 2)},
+        {"stages": (1, 2, 3), "microbatches": 3},
+    ],
+)
+def test_settings_that_no_world_size_can_use_are_refused_at_once(changes: dict[str, Any]) -> None:
+    with pytest.raises(ValidationError, match=r"strategy\."):
+        settings(**changes)

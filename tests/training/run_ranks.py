@@ -1,0 +1,49 @@
+"""What each rank of the run tests starts: runs one after the other in one start of the processes.
+
+Each argument is a run's own arguments as JSON; ``--stop N`` among them sends SIGTERM to the last rank alone at the
+N-th step. The exit status of each goes to the file named first.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from parallel_ser.training import data
+from parallel_ser.training.main import main
+
+
+def stopping(arguments: list[str], last: bool = True) -> int:
+    """Run ``main``; with ``--stop N`` the process sends itself SIGTERM when it makes its N-th batch."""
+    arguments = list(arguments)
+    stop = 0
+    if "--stop" in arguments:
+        place = arguments.index("--stop")
+        stop = int(arguments[place + 1])
+        del arguments[place : place + 2]
+    made = count(1)
+    plain = data.Training.batch
+
+    def batch(self: data.Training, *given: Any) -> data.Batch:
+        if next(made) == stop and last:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(self, *given)
+
+    data.Training.batch = batch  # type: ignore[method-assign]
+    try:
+        return main(arguments)
+    finally:
+        data.Training.batch = plain  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    out, *runs = sys.argv[1:]
+    last_rank = os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1)
+    statuses = [stopping(json.loads(run), last_rank) for run in runs]
+    if last_rank:
+        Path(out).write_text(json.dumps(statuses))
