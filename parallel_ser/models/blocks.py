@@ -56,13 +56,11 @@ class _Normalise(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         x, veil, weight, mean, inverse, count = ctx.saved_tensors
-        batch, channels = x.shape[:2]
-        groups = mean.shape[1]
-        grouped = (batch, groups, channels // groups)
+        channels, groups = x.shape[1], mean.shape[1]
+        grouped = (len(x), groups, channels // groups)
         gradient = gradient * veil
         total = gradient.sum((2, 3))  # of dy, per utterance and channel
-        flat = (batch * channels, -1)
-        product = torch.linalg.vecdot(gradient.reshape(flat), x.view(flat)).view(batch, channels)  # of dy x
+        product = (gradient * x).sum((2, 3))  # of dy x
         mean_c, inverse_c = (one.repeat_interleave(grouped[2], 1) for one in (mean, inverse))
         along = (product - mean_c * total) * inverse_c  # of dy h
         first = (weight * total).view(grouped).sum(2) / count

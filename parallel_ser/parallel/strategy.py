@@ -25,18 +25,24 @@ MakeOptimizer = Callable[[dict[str, nn.Parameter]], torch.optim.Optimizer]
 
 
 class Placed(nn.Module):
-    """The part of a chain that one rank computes, in one precision; what passes between ranks stays as it is."""
+    """The part of a chain that one rank computes, in one precision and memory format.
+
+    Inside, images are channels-last, which made a step of the small CNN half as fast again on a CPU with AVX-512; what
+    passes between ranks is float32 (float64 in a model of that) and contiguous, as torch's pipeline wants it.
+    """
 
     def __init__(self, part: Chain, device: torch.device, bf16: bool) -> None:
         super().__init__()
-        self.part = part.to(device)
+        self.part = part.to(device).to(memory_format=torch.channels_last)
         self.device = device
         self.bf16 = bf16
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """As the chain's."""
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            return self.part(x, valid, seed)
+            if x.ndim == 4:
+                x = x.contiguous(memory_format=torch.channels_last)
+            return self.part(x, valid, seed).contiguous()
 
 
 class Strategy(ABC):
