@@ -27,10 +27,13 @@ def train(
     The same as torchrun --nproc_per_node=N launch/train.py. Ctrl-C saves first.
     """
     from parallel_ser.config import load
+    from parallel_ser.models.cnn import count_blocks
+    from parallel_ser.parallel.requirements import require
     from parallel_ser.training.run_folder import choose
 
     settings = load(config, overrides or [])
-    choose(settings)  # refused now, and not by N processes
+    choose(settings)  # what is refused is so now, and not by N processes
+    require(settings.strategy, nproc, count_blocks(settings.model))
     _start(nproc, _arguments(config, overrides or [], context), settings.train.threads)
 
 

@@ -44,6 +44,11 @@ def stopping(arguments: list[str], last: bool = True) -> int:
 if __name__ == "__main__":
     out, *runs = sys.argv[1:]
     last_rank = os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1)
-    statuses = [stopping(json.loads(run), last_rank) for run in runs]
+    statuses = []
+    for run in runs:
+        try:
+            statuses.append(stopping(json.loads(run), last_rank))
+        except SystemExit as ended:  # of a rank that leaves the telling to the first
+            statuses.append(int(ended.code or 0))
     if last_rank:
         Path(out).write_text(json.dumps(statuses))
