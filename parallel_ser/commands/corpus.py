@@ -55,8 +55,8 @@ def fetch(
     """
     from rich.console import Console
 
-    from parallel_ser.commands.terminal import progress
     from parallel_ser.corpora import fetch as archive
+    from parallel_ser.report.terminal import progress
 
     known = archive.sources()
     if name not in known:
@@ -105,9 +105,9 @@ def read(root: Path, name: str | None) -> Corpus:
 def _show(corpus: Corpus, root: Path, jobs: int) -> CheckReport:
     from rich.console import Console
 
-    from parallel_ser.commands.terminal import progress
     from parallel_ser.corpora.check import check as check_files
     from parallel_ser.report.corpus import print_report
+    from parallel_ser.report.terminal import progress
 
     with progress("decoding") as advance:
         report = check_files(corpus, root, jobs or None, advance)

@@ -67,7 +67,7 @@ def _start(nproc: int, arguments: list[str], threads: int) -> None:
         _, failure = failed.get_first_failure()
         if failure.exitcode < 0:
             raise UserError(
-                f"process {failure.global_rank} of the run was killed by signal {-failure.exitcode}, most likely for "
+                f"process {failure.local_rank} of the run was killed by signal {-failure.exitcode}, most likely for "
                 f"want of memory if that is 9; the run goes on from its last checkpoint with run.resume=true."
             ) from failed
         raise typer.Exit(failure.exitcode) from failed

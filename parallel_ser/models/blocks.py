@@ -35,9 +35,7 @@ class _Normalise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any, x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float
-    ) -> Tensor:
+    def forward(ctx: Any, x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
         wide = x.dtype if x.dtype == torch.float64 else torch.float32  # sums in bfloat16 would lose the variance
         veil = mask.to(wide)[:, None, None, :]
         x = x.to(wide) * veil
@@ -54,7 +52,7 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         x, veil, weight, mean, inverse, count = ctx.saved_tensors
         channels, groups = x.shape[1], mean.shape[1]
         grouped = (len(x), groups, channels // groups)

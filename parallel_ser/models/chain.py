@@ -13,6 +13,7 @@ Beside the activations every block gets two small facts about the batch, whateve
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import torch
@@ -28,7 +29,7 @@ class Block(nn.Module):
 
 
 class Chain(nn.Sequential):
-    """Named blocks in order. A slice of a chain is a chain whose parameters keep their names."""
+    """Named blocks in order; they keep their names in a part of the chain."""
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:  # type: ignore[override]
         """Run all blocks.
@@ -56,6 +57,10 @@ class Chain(nn.Sequential):
                 x = block(x, valid, seed)
                 shapes.append(tuple(x.shape))
         return shapes
+
+    def part(self, start: int, stop: int) -> Chain:
+        """The blocks from ``start`` up to ``stop``; they and their names are this chain's own."""
+        return Chain(OrderedDict(list(self.named_children())[start:stop]))
 
     def signature(self) -> dict[str, list[int]]:
         """Names and shapes of all parameters: two chains with the same signature can share a checkpoint."""

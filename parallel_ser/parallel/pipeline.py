@@ -41,7 +41,7 @@ class Pipeline(Strategy):
         self._whole = chain.skeleton()  # asked for the shapes at this stage's edges
         self._edges: dict[tuple[int, ...], Edges] = {}
         self._schedules: dict[tuple[int, ...], PipelineScheduleSingle] = {}
-        return chain[self.start : self.stop]
+        return chain.part(self.start, self.stop)
 
     def edges(self, shape: tuple[int, ...]) -> Edges:
         """What enters and leaves this stage when the chain is given an input of ``shape``."""

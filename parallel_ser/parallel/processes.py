@@ -71,8 +71,8 @@ class Mesh:
         if not told[0]:
             raise Told(2)
         if self.first:
-            return result  # type: ignore[no-any-return]
-        return told[1] if share else work()  # type: ignore[no-any-return]
+            return result
+        return told[1] if share else work()
 
 
 def choose_device(wanted: str, local_rank: int) -> torch.device:

@@ -33,7 +33,8 @@ class Placed(nn.Module):
 
     def __init__(self, part: Chain, device: torch.device, bf16: bool) -> None:
         super().__init__()
-        self.part = part.to(device).to(memory_format=torch.channels_last)
+        self.part = part.to(device)
+        self.part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.device = device
         self.bf16 = bf16
 

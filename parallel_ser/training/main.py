@@ -99,9 +99,9 @@ def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[F
     """Data and folds; the first rank fills the cache and opens the folder before the others come here."""
     import torch
 
-    from parallel_ser.commands.terminal import progress
     from parallel_ser.models.cnn import count_blocks
     from parallel_ser.parallel.requirements import require
+    from parallel_ser.report.terminal import progress
     from parallel_ser.training import run_folder
     from parallel_ser.training.data import prepare
 

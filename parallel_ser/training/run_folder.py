@@ -50,7 +50,9 @@ def choose(config: Config) -> Path:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
         folder = Path("runs") / f"{stamp}-{config.corpus.name}-{config.strategy.name}"
     if folder.exists():
-        raise UserError(f"the run folder {folder} exists: give another run.folder, or run.resume=true to go on with it.")
+        raise UserError(
+            f"the run folder {folder} exists: give another run.folder, or run.resume=true to go on with it."
+        )
     return folder
 
 
