@@ -3,38 +3,17 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
 
 import torch
 from torch import nn
 
 from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, Residual, Stem
 from parallel_ser.models.chain import Block, Chain
+from parallel_ser.models.plans import PLANS
 from parallel_ser.models.settings import ModelSettings
 
-
-@dataclass(frozen=True)
-class Plan:
-    """Width of each level, residual blocks in it, and width of the dense layer behind the pooling."""
-
-    widths: tuple[int, ...]
-    depths: tuple[int, ...]
-    embedding: int
-
-
-PLANS = {
-    "s": Plan((24, 40, 64, 88), (1, 1, 1, 1), 64),
-    "m": Plan((64, 96, 144, 208), (1, 1, 2, 2), 256),
-    "l": Plan((128, 256, 416, 592), (2, 2, 2, 3), 512),
-    "xl": Plan((256, 512, 800, 1120), (2, 2, 3, 3), 1024),
-}
 TIME_STRIDE = 8  # frames of input that become one frame before the pooling
 GROUPS = 8  # of every normalisation
-
-
-def count_blocks(settings: ModelSettings) -> int:
-    """Blocks of the chain that ``build`` makes."""
-    return sum(PLANS[settings.size].depths) + 4
 
 
 def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:

@@ -94,13 +94,13 @@ def choose_device(wanted: str, local_rank: int) -> torch.device:
 
 
 @contextmanager
-def mesh(device: str = "auto", threads: int = 0, timeout: float = 600.0) -> Iterator[Mesh]:
+def mesh(device: str = "auto", threads: int = 0, timeout: float = 3600.0) -> Iterator[Mesh]:
     """Join the group that torchrun describes in the environment, or a group of one.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: of this rank; 0 shares the cores among this machine's ranks.
-        timeout: seconds after which a silent peer counts as lost.
+        timeout: seconds after which a silent peer counts as lost; long, for the first rank may extract features.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     parser = argparse.ArgumentParser(
         description="Train and evaluate on the processes that torchrun starts.",
-        epilog="Any setting can be given as group.key=value, such as train.epochs=3; configs/default.yaml has them all.",
+        epilog="Any setting can be given as group.key=value, as train.epochs=3; configs/default.yaml has them all.",
     )
     parser.add_argument("--config", type=Path, help="YAML with settings; without it the built-in corpus is used")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
@@ -99,7 +99,7 @@ def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[F
     """Data and folds; the first rank fills the cache and opens the folder before the others come here."""
     import torch
 
-    from parallel_ser.models.cnn import count_blocks
+    from parallel_ser.models.plans import count_blocks
     from parallel_ser.parallel.requirements import require
     from parallel_ser.report.terminal import progress
     from parallel_ser.training import run_folder

@@ -12,7 +12,8 @@ from torch.nn import functional
 
 from parallel_ser.models.blocks import AttentiveStatistics, Dropout, MaskedGroupNorm
 from parallel_ser.models.chain import Chain, frame_mask, hashed_uniform
-from parallel_ser.models.cnn import TIME_STRIDE, build, count_blocks
+from parallel_ser.models.cnn import TIME_STRIDE, build
+from parallel_ser.models.plans import count_blocks
 from parallel_ser.models.settings import ModelSettings
 
 SIZES = {"s": 0.3e6, "m": 3e6, "l": 30e6, "xl": 120e6}

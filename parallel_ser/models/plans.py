@@ -1,0 +1,29 @@
+"""The sizes of the convolutional network, readable without torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from parallel_ser.models.settings import ModelSettings
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Width of each level, residual blocks in it, and width of the dense layer behind the pooling."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    embedding: int
+
+
+PLANS = {
+    "s": Plan((24, 40, 64, 88), (1, 1, 1, 1), 64),
+    "m": Plan((64, 96, 144, 208), (1, 1, 2, 2), 256),
+    "l": Plan((128, 256, 416, 592), (2, 2, 2, 3), 512),
+    "xl": Plan((256, 512, 800, 1120), (2, 2, 3, 3), 1024),
+}
+
+
+def count_blocks(settings: ModelSettings) -> int:
+    """Blocks of the chain that ``build`` makes."""
+    return sum(PLANS[settings.size].depths) + 4

@@ -1,0 +1,49 @@
+"""Starting the processes of a run on this machine, as torchrun does."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Sequence
+
+from parallel_ser.errors import UserError
+
+
+def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = False) -> int:
+    """Run ``parallel_ser.training.main`` here (one rank) or in ``ranks`` processes; returns the exit status.
+
+    Args:
+        ranks: processes to start.
+        arguments: of ``parallel_ser.training.main.main``.
+        threads: of each process; 0 shares the cores.
+        debug: show torchrun's own messages too.
+
+    Raises:
+        UserError: a process was killed.
+    """
+    cores = len(os.sched_getaffinity(0))
+    os.environ.setdefault("OMP_NUM_THREADS", str(threads or max(1, cores // ranks)))
+    if ranks == 1:
+        from parallel_ser.training.main import main
+
+        return main(arguments)
+    from torch.distributed.elastic.multiprocessing.api import SignalException
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.run import get_args_parser, run
+
+    if not debug:  # what went wrong is said by the process where it went wrong
+        logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    started = ["--standalone", f"--nproc_per_node={ranks}", "-m", "parallel_ser.training.main", *arguments]
+    try:
+        run(get_args_parser().parse_args(started))
+    except SignalException as stopped:
+        return 128 + stopped.sigval
+    except ChildFailedError as failed:
+        rank, failure = failed.get_first_failure()
+        if failure.exitcode < 0:
+            raise UserError(
+                f"process {rank} of the run was killed by signal {-failure.exitcode} (9 is most likely for want of "
+                f"memory); the run goes on from its last checkpoint with run.resume=true."
+            ) from failed
+        return failure.exitcode
+    return 0
