@@ -12,6 +12,7 @@ from parallel_ser.models.chain import Block, Chain
 from parallel_ser.models.plans import PLANS
 from parallel_ser.models.settings import ModelSettings
 
+STRIDES = ((1, 1), (2, 2), (2, 2), (2, 1))  # of the first block of each level, over (rows, frames)
 TIME_STRIDE = 8  # frames of input that become one frame before the pooling
 GROUPS = 8  # of every normalisation
 
@@ -30,11 +31,11 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
     plan = PLANS[settings.size]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        blocks: OrderedDict[str, Block] = OrderedDict(stem=Stem(plan.widths[0], GROUPS, (2, 1)))
+        blocks: OrderedDict[str, Block] = OrderedDict(stem=Stem(plan.widths[0], GROUPS, (2, 2)))
         height, channels = -(-rows // 2), plan.widths[0]
         for level, (width, depth) in enumerate(zip(plan.widths, plan.depths)):
             for index in range(depth):
-                stride = (2, 2) if level and not index else (1, 1)
+                stride = STRIDES[level] if not index else (1, 1)
                 blocks[f"level{level + 1}_{index + 1}"] = Residual(channels, width, GROUPS, stride)
                 height, channels = -(-height // stride[0]), width
         features = height * channels

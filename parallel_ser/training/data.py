@@ -26,8 +26,6 @@ from parallel_ser.training.settings import TrainSettings
 
 FRAMES_STEP = 32
 """Frames of a batch are a multiple of it: few shapes to prepare, and divisible by the models' strides."""
-POOL = 16
-"""Batches whose utterances are sorted by length together."""
 
 
 @dataclass(frozen=True)
@@ -125,15 +123,15 @@ class Training:
         return -(-len(self.frames) // self.settings.batch)
 
     def order(self, epoch: int) -> list[list[int]]:
-        """The utterances of each step: shuffled, then sorted by length within pools to save padding."""
+        """The utterances of each step, shuffled.
+
+        Not sorted by length to save padding: length goes with emotion, so batches of like length are lopsided. On
+        RAVDESS that cost 0.08 of selection UAR after 25 epochs.
+        """
         rng = np.random.default_rng([self.settings.seed, epoch])
         size = self.settings.batch
         shuffled = rng.permutation(len(self.frames)).tolist()
-        pool = size * POOL
-        groups = [shuffled[start : start + pool] for start in range(0, len(shuffled), pool)]
-        ordered = [index for group in groups for index in sorted(group, key=lambda i: self.frames[i].shape[1])]
-        steps = [ordered[start : start + size] for start in range(0, len(ordered), size)]
-        return [steps[place] for place in rng.permutation(len(steps))]
+        return [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
 
     def batch(self, epoch: int, indices: Sequence[int], with_inputs: bool = True) -> Batch:
         """What a step sees of the utterances; without inputs ``x`` is a meta tensor of the right shape."""

@@ -30,7 +30,7 @@ class TrainSettings(Settings):
     weight_decay: float = Field(0.05, ge=0.0, le=10.0)
     warmup: float = Field(0.1, ge=0.0, lt=1.0)
     label_smoothing: float = Field(0.1, ge=0.0, lt=1.0)
-    clip_norm: float = Field(1.0, gt=0.0, le=1e6)
+    clip_norm: float = Field(10.0, gt=0.0, le=1e6)
     mixup: float = Field(0.0, ge=0.0, le=10.0)
     spec_augment: bool = True
     warp: float = Field(0.1, ge=0.0, le=0.5)

@@ -145,9 +145,7 @@ def test_a_state_goes_on_where_it_was_taken(chain: Chain) -> None:
         settings = StrategySettings.model_validate({"name": "single", "microbatches": 2})
         strategy = Single(settings, clip_norm=1.0, ema=0.9)
         mesh = Mesh(0, 1, torch.device("cpu"))
-        strategy.setup(
-            copy.deepcopy(chain), loss, lambda p: torch.optim.AdamW(p.values(), 1e-3), mesh, (2, 1, 16, 32)
-        )
+        strategy.setup(copy.deepcopy(chain), loss, lambda p: torch.optim.AdamW(p.values(), 1e-3), mesh, (2, 1, 16, 32))
         return strategy
 
     straight = make()

@@ -10,10 +10,12 @@ import json
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from parallel_ser.parallel import processes
 from parallel_ser.training import data
 from parallel_ser.training.main import main
 
@@ -45,10 +47,13 @@ if __name__ == "__main__":
     out, *runs = sys.argv[1:]
     last_rank = os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1)
     statuses = []
-    for run in runs:
-        try:
-            statuses.append(stopping(json.loads(run), last_rank))
-        except SystemExit as ended:  # of a rank that leaves the telling to the first
-            statuses.append(int(ended.code or 0))
+    with processes.mesh("cpu", threads=1, timeout=60) as ranks:
+        # one group for all runs: to make several in one process, one after the other, is a race in torch
+        processes.mesh = lambda *_: nullcontext(ranks)  # type: ignore[assignment]
+        for run in runs:
+            try:
+                statuses.append(stopping(json.loads(run), last_rank))
+            except SystemExit as ended:  # of a rank that leaves the telling to the first
+                statuses.append(int(ended.code or 0))
     if last_rank:
         Path(out).write_text(json.dumps(statuses))

@@ -99,7 +99,9 @@ def test_without_augmentation_a_batch_is_the_features_padded_with_zeros() -> Non
         assert (batch.inputs.x[place, 0, :, :real] == index + 1).all()
         assert (batch.inputs.x[place, 0, :, real:] == 0).all()
         assert float(batch.inputs.valid[place]) * width == pytest.approx(real)
-    assert batch.targets.tolist() == [[float(column == index % CLASSES) for column in range(CLASSES)] for index in indices]
+    assert batch.targets.tolist() == [
+        [float(column == index % CLASSES) for column in range(CLASSES)] for index in indices
+    ]
 
 
 def test_targets_are_smoothed_by_the_formula() -> None:
