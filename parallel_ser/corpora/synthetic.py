@@ -139,11 +139,16 @@ def _render(entry: Path, seed: int, speaker: int, emotion: str, number: int, tak
 
 def _render_all(settings: SyntheticSettings, entry: Path, jobs: int | None) -> list[dict[str, Any]]:
     from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky import get_reusable_executor
 
     everything = product(range(settings.speakers), CLASSES, range(settings.sentences), range(settings.takes))
-    with parallel_config("loky", inner_max_num_threads=1):
-        work = (delayed(_render)(entry, settings.seed, *one) for one in everything)
-        return list(Parallel(n_jobs=jobs or -1, batch_size=16)(work))
+    try:
+        with parallel_config("loky", inner_max_num_threads=1):
+            work = (delayed(_render)(entry, settings.seed, *one) for one in everything)
+            return list(Parallel(n_jobs=jobs or -1, batch_size=16)(work))
+    finally:
+        # kept for feature extraction these small workers would import torch, and loky take that for a memory leak
+        get_reusable_executor().shutdown(wait=True)
 
 
 def _key(settings: SyntheticSettings) -> str:

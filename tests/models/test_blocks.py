@@ -58,6 +58,21 @@ def test_group_norm_of_a_padded_utterance_is_that_of_its_real_frames() -> None:
     assert (out[..., 6:] == 0).all()
 
 
+def test_group_norms_gradient_is_that_of_its_values_and_of_torchs() -> None:
+    generator = torch.Generator().manual_seed(3)
+    norm = MaskedGroupNorm(2, 4).double()
+    x = torch.randn(2, 4, 3, 5, generator=generator, dtype=torch.float64, requires_grad=True)
+    mask = torch.tensor([[1.0] * 5, [1.0] * 3 + [0.0] * 2], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda x, *_: norm(x, mask), (x, norm.weight, norm.bias))
+    wanted = torch.randn(2, 4, 3, 5, generator=generator, dtype=torch.float64)
+    ours = torch.autograd.grad((norm(x, mask) * wanted).sum(), (x, norm.weight, norm.bias))
+    each = [functional.group_norm(x[i : i + 1, :, :, :n], 2, norm.weight, norm.bias) for i, n in ((0, 5), (1, 3))]
+    truth = sum((out * wanted[i : i + 1, :, :, : out.shape[-1]]).sum() for i, out in enumerate(each))
+    assert isinstance(truth, torch.Tensor)
+    for one, other in zip(ours, torch.autograd.grad(truth, (x, norm.weight, norm.bias))):
+        torch.testing.assert_close(one, other, rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("frames", [8, 24, 37, 61, 64])
 def test_logits_do_not_depend_on_padding_or_companions(small: Chain, frames: int) -> None:
     generator = torch.Generator().manual_seed(frames)

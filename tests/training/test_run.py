@@ -229,9 +229,10 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(runs: Runs, monkeypatch: 
         return plain(self, *given)
 
     folder = runs["killed"]
-    with monkeypatch.context() as patch, pytest.raises(Killed):
+    with monkeypatch.context() as patch:
         patch.setattr(data.Training, "batch", batch)
-        main([*SINGLE, "train.checkpoint_every=3", f"run.folder={folder}"])
+        with pytest.raises(Killed):
+            main([*SINGLE, "train.checkpoint_every=3", f"run.folder={folder}"])
     progress = state(folder)["progress"]
     assert (progress["epoch"], progress["step"]) == (1, 2)
     assert main(resume(folder, "single")) == 0
