@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 import parallel_ser
 from parallel_ser.cli import Shell, app
 from parallel_ser.commands.corpus import read
-from parallel_ser.report.terminal import progress
 from parallel_ser.errors import UserError
+from parallel_ser.report.terminal import progress
 
 HEAVY = {"torch", "numpy", "scipy", "librosa", "sklearn", "soundfile", "matplotlib", "joblib", "pydantic", "yaml"}
 

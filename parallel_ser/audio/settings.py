@@ -57,7 +57,7 @@ class FeatureSettings(Settings):
             raise ValueError(f"features.f_min={self.f_min} must be below features.f_max={self.f_max}")
         if self.pitch_min >= self.pitch_max:
             raise ValueError("features.pitch_min must be below features.pitch_max")
-        if self.n_mfcc > self.n_mels:
+        if self.n_mfcc > self.n_mels and any(stream.startswith("mfcc") for stream in self.streams):
             raise ValueError(f"features.n_mfcc={self.n_mfcc} must not exceed features.n_mels={self.n_mels}")
         if len(set(self.streams)) != len(self.streams):
             raise ValueError("features.streams names a stream twice")

@@ -104,7 +104,12 @@ def mesh(device: str = "auto", threads: int = 0, timeout: float = 3600.0) -> Ite
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    place = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    try:
+        place = choose_device(device, int(os.environ.get("LOCAL_RANK", "0")))
+    except UserError:
+        if rank:  # all ranks find it alike: the first tells
+            raise Told(2) from None
+        raise
     torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // here))
     if place.type == "cuda":
         torch.cuda.set_device(place)

@@ -32,7 +32,7 @@ def load(path: Path) -> dict[str, Any]:
         raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}.") from error
     except Exception as error:  # random bytes make torch's reader fail in any way: IndexError, TypeError, struct.error
         raise UserError(f"{path} is no readable checkpoint (cut short, or not made by this program).") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT:
+    if not isinstance(content, dict) or content.get("format") != FORMAT or "signature" not in content:
         raise UserError(f"{path} is not a checkpoint of format {FORMAT}; train again with this version.")
     return content
 

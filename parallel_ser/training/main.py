@@ -45,13 +45,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = parser.parse_intermixed_args(arguments)
     debug = given.debug or bool(os.environ.get("PARALLEL_SER_DEBUG"))
     first = os.environ.get("RANK", "0") == "0"
+    config = None
     try:
-        return run(load(given.config, given.overrides))
+        config = load(given.config, given.overrides)
+        return run(config)
     except UserError as error:
         if debug:
             raise
-        if first:  # what every rank finds alike is said once
-            print(f"error: {error}", file=sys.stderr, flush=True)
+        # All ranks read the same settings, so the first tells; later a rank that raises is alone in it (see together).
+        if first or config is not None:
+            print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
         return 2
 
 
@@ -133,10 +136,10 @@ def _run_fold(
 
     finished = folder / "predictions.csv"
     if ranks.together(lambda: config.run.resume and finished.exists(), share=True):
-        return Predictions.from_csv(finished)
+        return ranks.together(lambda: Predictions.from_csv(finished))
     trainer = Trainer(config, data, fold, ranks, folder, request)
     if config.run.resume:
-        trainer.resume()
+        ranks.together(trainer.resume)
     sides = f"{len(fold.train)} training, {len(fold.select)} selection, {len(fold.test)} test utterances"
     title = f"Fold {fold.index}: {sides}"
     with Screen(console, title, folder / "tensorboard") if ranks.first else Watch() as watch:

@@ -14,7 +14,6 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.models.cnn import build
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.registry import STRATEGIES
-from parallel_ser.parallel.requirements import require
 from parallel_ser.training import checkpoint, metrics, model_file
 from parallel_ser.training.data import FRAMES_STEP, Dataset, Training, probabilities
 from parallel_ser.training.interrupts import Request, Stopped
@@ -58,7 +57,6 @@ class Trainer:
         self.normaliser = Normaliser.fit(settings.normalise, [frames[index] for index in fold.train])
         chain = build(config.model, len(data.rows), len(data.classes), settings.seed)
         self.signature = chain.signature()
-        require(config.strategy, mesh.size, len(chain))
         self.training = Training(
             self._frames(fold.train),
             [data.label(index) for index in fold.train],
@@ -174,7 +172,7 @@ class Trainer:
         Raises:
             UserError: the model's file is gone or damaged.
         """
-        content = checkpoint.load(self.model)
+        content = self.mesh.together(lambda: checkpoint.load(self.model))
         checkpoint.fits(self.model, content, self.signature)
         self.strategy.load_weights(content["weights"])
         rows = probabilities(self.strategy.predict, self._frames(self.fold.test), self.config.train.batch)
