@@ -78,17 +78,20 @@ def conv3x3(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Conv2d:
 
 
 class Stem(Block):
-    """Convolution, normalisation, rectifier: ``(batch, 1, rows, frames)`` to ``(batch, channels, rows', frames')``."""
+    """Convolution and rectifier: ``(batch, 1, rows, frames)`` to ``(batch, channels, rows', frames')``.
 
-    def __init__(self, channels: int, groups: int, stride: tuple[int, int]) -> None:
+    Without normalisation: over a whole utterance that would take away how loud it is, which tells emotions apart. The
+    shortcuts of the residual blocks carry it on.
+    """
+
+    def __init__(self, channels: int, stride: tuple[int, int]) -> None:
         super().__init__()
-        self.conv = conv3x3(1, channels, stride)
-        self.norm = MaskedGroupNorm(groups, channels)
+        self.conv = nn.Conv2d(1, channels, 3, stride=stride, padding=1)
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
         x = self.conv(x)
-        return self.norm(x, frame_mask(valid, x.shape[-1])).relu_()
+        return x.relu_() * frame_mask(valid, x.shape[-1])[:, None, None, :]
 
 
 class Residual(Block):

@@ -31,7 +31,7 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
     plan = PLANS[settings.size]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        blocks: OrderedDict[str, Block] = OrderedDict(stem=Stem(plan.widths[0], GROUPS, (2, 2)))
+        blocks: OrderedDict[str, Block] = OrderedDict(stem=Stem(plan.widths[0], (2, 2)))
         height, channels = -(-rows // 2), plan.widths[0]
         for level, (width, depth) in enumerate(zip(plan.widths, plan.depths)):
             for index in range(depth):
@@ -45,5 +45,6 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
         chain = Chain(OrderedDict[str, nn.Module](blocks))
         for module in chain.modules():
             if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+                mode = "fan_in" if module.in_channels == 1 else "fan_out"  # the stem's output is not normalised
+                nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
     return chain

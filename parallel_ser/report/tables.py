@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from rich import box
@@ -102,10 +103,12 @@ def decisions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("file", overflow="fold")
     for name in ("emotion", "confidence", "then", "s", "SNR dB"):
         table.add_column(name, justify="left" if name in ("emotion", "then") else "right", no_wrap=name != "then")
-    for row in rows:
-        then = ", ".join(f"{name} {share:.2f}" for name, share in list(row["probabilities"].items())[1:3])
+    names = [PurePath(row["file"]).name for row in rows]
+    short = len(set(names)) == len(names)
+    for row, name in zip(rows, names):
+        then = ", ".join(f"{emotion} {share:.2f}" for emotion, share in list(row["probabilities"].items())[1:3])
         table.add_row(
-            Text(row["file"]),
+            Text(name if short else row["file"]),
             Text(row["emotion"], style="bold"),
             f"{row['confidence']:.2f}",
             then,
