@@ -9,6 +9,8 @@ import typer
 
 from parallel_ser.errors import UserError
 
+_MAY_CHANGE = ("corpus.root", "split.test.root", "run.cache", "run.jobs")
+
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
@@ -40,13 +42,13 @@ def evaluate(
     config = load(run / "config.yaml", overrides or [])
     if dump(config) != dump(trained.config):
         changed = {name.partition("=")[0] for name in overrides or []}
-        if wrong := sorted(name for name in changed if name not in ("corpus.root", "run.cache", "run.jobs")):
-            raise UserError(f"{wrong[0]} belongs to the training of {run}; evaluate takes corpus.root and run.cache.")
+        if wrong := sorted(changed - set(_MAY_CHANGE)):
+            raise UserError(f"{wrong[0]} belongs to the training of {run}; evaluate takes {', '.join(_MAY_CHANGE)}.")
     if corpus is None:
         parts, audits = trained.test_own(config)
     else:
-        labels = trained.config.corpus.labels
-        asked = [f"corpus.name={corpus}", f"corpus.labels={labels}", *([f"corpus.root={root}"] if root else [])]
+        # under its own labels: they are matched to the run's classes, whichever map these come from
+        asked = [f"corpus.name={corpus}", *([f"corpus.root={root}"] if root else [])]
         parts, audits = trained.test_other(config, load(None, asked).corpus)
     predictions, metrics = run_folder.summarise(parts, audits, trained.config)
     if json:

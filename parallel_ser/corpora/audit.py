@@ -67,19 +67,22 @@ class Audit(_Frozen):
 class Summary(_Frozen):
     """The audits of a protocol's folds; each overlap is that of the worst fold.
 
-    ``tested`` is the number of utterances tested over all folds.
+    ``tested`` is the number of utterances tested over all folds; ``left_out`` counts, by class, what is on no side of
+    the fold that leaves out most.
     """
 
     protocol: str
     folds: tuple[int, ...]
     selection_by: tuple[str, ...]
     tested: int
+    left_out: dict[str, int]
     test: Between
     selection: Between
 
     def verdict(self) -> str:
         """One sentence that holds for every fold."""
-        return _verdict(self.test, f"training and test in {_folds(self)}", "at most ", figure=True)
+        sentence = _verdict(self.test, f"training and test in {_folds(self)}", "at most ", figure=True)
+        return sentence.removesuffix(".") + _left_out(self) + "."
 
     def selection_verdict(self) -> str:
         """The same for the split that the best epoch is picked on."""
@@ -119,6 +122,7 @@ def combine(audits: Sequence[Audit]) -> Summary:
         folds=tuple(one.fold for one in audits),
         selection_by=tuple(dict.fromkeys(one.selection_by for one in audits)),
         tested=sum(one.utterances["test"] for one in audits),
+        left_out=max((one.left_out for one in audits), key=lambda counts: sum(counts.values())),
         test=_worst([one.test for one in audits]),
         selection=_worst([one.selection for one in audits]),
     )
@@ -165,6 +169,20 @@ def _worst(of: Sequence[Between]) -> Between:
 
 def _folds(summary: Summary) -> str:
     return f"{len(summary.folds)} fold{'s' * (len(summary.folds) > 1)}"
+
+
+def _left_out(summary: Summary) -> str:
+    """The last clause of a verdict: how many are left out, and why where the protocol tells; empty for none."""
+    total = sum(summary.left_out.values())
+    if not total:
+        return ""
+    utterances, are, have = ("utterance", "is", "has") if total == 1 else ("utterances", "are", "have")
+    if summary.protocol != "cross-corpus":
+        return f"; at most {total} {utterances} of a fold {are} on no side of it"
+    emotions = list(summary.left_out)
+    counts = ", ".join(f"{count} of {emotion}" for emotion, count in summary.left_out.items())
+    which = f"of {emotions[0]}" if len(emotions) == 1 else f"({counts})"
+    return f"; {total} {utterances} {which} {have} no counterpart in training and {are} left out"
 
 
 def _verdict(between: Between, sides: str, limit: str, figure: bool = False) -> str:

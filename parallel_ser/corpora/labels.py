@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Literal
@@ -90,6 +90,34 @@ def apply(corpus: Corpus, scheme: Scheme) -> Corpus:
             f"corpus.labels={scheme} ({', '.join(order)}); use corpus.labels=own."
         )
     return replace(corpus, utterances=tuple(mapped), classes=present(order, (u.emotion for u in mapped)))
+
+
+def align(test: Corpus, classes: Sequence[str]) -> Corpus:
+    """The corpus tested on, with its emotions under the names that the corpus trained on has for them.
+
+    Of ``classes``, an emotion becomes the one of the same name; else of the same meaning (``canonical``); else of the
+    same one of the seven, the plain one first: calm becomes neutral where there is no calm, excited becomes happy. An
+    emotion with no counterpart keeps its name, so that the protocol can leave it out and the audit count it.
+    """
+    names = {emotion: _counterpart(emotion, classes) or emotion for emotion in {u.emotion for u in test.utterances}}
+    utterances = tuple(replace(one, emotion=names[one.emotion]) for one in test.utterances)
+    return replace(
+        test, utterances=utterances, classes=present(dict.fromkeys((*classes, *test.classes)), names.values())
+    )
+
+
+def _counterpart(emotion: str, classes: Sequence[str]) -> str | None:
+    if emotion in classes:
+        return emotion
+    word = canonical(emotion)
+    if word is None:
+        return None
+    meanings = {name: canonical(name) for name in classes}
+    basic = _SEVEN_OF.get(word)
+    same = [name for name, meaning in meanings.items() if meaning == word]
+    plain = [name for name, meaning in meanings.items() if basic and meaning == basic]
+    near = [name for name, meaning in meanings.items() if basic and meaning and _SEVEN_OF.get(meaning) == basic]
+    return next(iter(same + plain + near), None)
 
 
 def _unknown(corpus: Corpus, emotion: str, scheme: Scheme) -> str:

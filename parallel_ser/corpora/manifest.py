@@ -29,7 +29,8 @@ def read(root: Path) -> Corpus:
     in lower case. Speakers are taken to be different people when their ``corpus`` differs. The order is the file's.
 
     Raises:
-        UserError: with file and line: no such file, a column or a cell missing, a recording that is not there.
+        UserError: with file and line: no such file, a column or a cell missing, a recording that is not there or that
+            is listed twice.
     """
     root = root.expanduser()
     if not root.is_file():
@@ -44,6 +45,7 @@ def read(root: Path) -> Corpus:
 
 
 def _rows(file: Path) -> Iterator[Utterance]:
+    lines: dict[Path, int] = {}
     try:
         # utf-8-sig: spreadsheets put a byte-order mark before the first column's name.
         with file.open(newline="", encoding="utf-8-sig") as stream:
@@ -52,7 +54,14 @@ def _rows(file: Path) -> Iterator[Utterance]:
             _check_header(file, columns)
             for cells in table:
                 if any(cell.strip() for cell in cells):
-                    yield _utterance(file, f"{file} line {table.line_num}", columns, cells)
+                    utterance = _utterance(file, f"{file} line {table.line_num}", columns, cells)
+                    first = lines.setdefault(utterance.path.resolve(), table.line_num)
+                    if first != table.line_num:
+                        raise UserError(
+                            f"manifest: {file} line {table.line_num} lists {utterance.path}, which line {first} has "
+                            "already; list each recording once."
+                        )
+                    yield utterance
     except UnicodeDecodeError as error:
         raise UserError(f"manifest: {file} is not text in UTF-8; save it as 'CSV UTF-8'.") from error
     except csv.Error as error:

@@ -77,7 +77,7 @@ def folds(corpus: Corpus, settings: SplitSettings, test_corpus: Corpus | None = 
       used; a set with no actor is dropped and the others keep their numbers.
     - ``cross-corpus``: one fold. Indices count through ``corpus.utterances + test_corpus.utterances``; the whole test
       corpus is tested, except utterances of a class that training does not have, which no answer could get right: they
-      are left out, and the audit counts them. Both corpora need the same label names (``labels=seven``).
+      are left out, and the audit counts them. Both corpora need the same names of emotions (``labels.align``).
 
     ``settings.folds=0`` leaves one unit (speaker, sentence, utterance) out at a time.
 
@@ -188,8 +188,8 @@ def _published(corpus: Corpus, settings: SplitSettings) -> list[Held]:
 def _cross_corpus(corpus: Corpus, test_corpus: Corpus) -> dict[int, tuple[list[int], list[int]]]:
     if {u.path for u in corpus.utterances} & {u.path for u in test_corpus.utterances}:
         raise UserError(
-            f"split.test reads recordings of {corpus.name} that are also trained on; name another corpus, or use "
-            "split.protocol=speaker inside one corpus."
+            f"the corpus to test on has recordings of {corpus.name} that are also trained on; name another corpus, or "
+            "use split.protocol=speaker inside one corpus."
         )
     known = {u.emotion for u in corpus.utterances}
     start = len(corpus.utterances)
@@ -197,8 +197,8 @@ def _cross_corpus(corpus: Corpus, test_corpus: Corpus) -> dict[int, tuple[list[i
     if not test:
         theirs = ", ".join(sorted({u.emotion for u in test_corpus.utterances})) or "none"
         raise UserError(
-            f"{corpus.name} ({', '.join(sorted(known))}) and {test_corpus.name} ({theirs}) have no class in common; "
-            "set labels=seven on both, corpus.labels and split.test.labels."
+            f"{corpus.name} ({', '.join(sorted(known))}) and {test_corpus.name} ({theirs}) have no emotion in common; "
+            "test on another corpus."
         )
     return {0: (list(range(start)), test)}
 

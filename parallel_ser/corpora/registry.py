@@ -8,7 +8,7 @@ from types import MappingProxyType
 
 from parallel_ser.corpora import crema_d, emodb, iemocap, manifest, ravdess, tess
 from parallel_ser.corpora.base import Corpus
-from parallel_ser.corpora.labels import apply
+from parallel_ser.corpora.labels import align, apply
 from parallel_ser.corpora.settings import CorpusSettings
 from parallel_ser.errors import UserError
 
@@ -35,6 +35,18 @@ def load(settings: CorpusSettings, jobs: int | None = None) -> Corpus:
         UserError: the corpus is not where the settings say, or its labels do not fit the map.
     """
     return apply(_read(settings, jobs), settings.labels)
+
+
+def load_pair(
+    corpus: CorpusSettings, test: CorpusSettings | None, jobs: int | None = None
+) -> tuple[Corpus, Corpus | None]:
+    """The corpus trained on and, where there is one, the corpus tested on under the first one's names of emotions.
+
+    Raises:
+        UserError: as for ``load``.
+    """
+    learnt = load(corpus, jobs)
+    return learnt, align(load(test, jobs), learnt.classes) if test else None
 
 
 def _read(settings: CorpusSettings, jobs: int | None) -> Corpus:

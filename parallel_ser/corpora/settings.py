@@ -19,7 +19,7 @@ class SyntheticSettings(Settings):
     speakers: int = Field(10, ge=2, le=200)
     sentences: int = Field(4, ge=1, le=20)
     takes: int = Field(2, ge=1, le=20)
-    seed: int = 0
+    seed: int = Field(0, ge=0)
 
 
 class CorpusSettings(Settings):

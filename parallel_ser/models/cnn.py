@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import Literal
 
 import torch
 from torch import nn
@@ -45,6 +46,8 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
         chain = Chain(OrderedDict[str, nn.Module](blocks))
         for module in chain.modules():
             if isinstance(module, nn.Conv2d):
-                mode = "fan_in" if module.in_channels == 1 else "fan_out"  # the stem's output is not normalised
+                mode: Literal["fan_in", "fan_out"] = (
+                    "fan_in" if module.in_channels == 1 else "fan_out"
+                )  # the stem's output is not normalised
                 nn.init.kaiming_normal_(module.weight, mode=mode, nonlinearity="relu")
     return chain

@@ -74,6 +74,18 @@ class Mesh:
             return result
         return told[1] if share else work()
 
+    def write(self, work: Callable[[], object]) -> None:
+        """Run ``work`` on the first rank alone, which alone writes; the others wait for it.
+
+        Raises:
+            UserError: on the first rank, what ``work`` raised there; the others end quietly.
+        """
+
+        def unshared() -> None:
+            work()
+
+        self.together(unshared, share=True)
+
 
 def choose_device(wanted: str, local_rank: int) -> torch.device:
     """The device for ``auto``, ``cpu`` or ``cuda``; one GPU a rank.

@@ -28,6 +28,11 @@ FRAMES_STEP = 32
 """Frames of a batch are a multiple of it: few shapes to prepare, and divisible by the models' strides."""
 
 
+def count_bands(rows: Sequence[str]) -> int:
+    """How many of the first rows are log-mel bands, which can be shifted along the frequency axis."""
+    return next((place for place, name in enumerate(rows) if not name.startswith("logmel")), len(rows))
+
+
 @dataclass(frozen=True)
 class Dataset:
     """All utterances of a run with their features.
@@ -49,7 +54,7 @@ class Dataset:
     @property
     def bands(self) -> int:
         """How many of the first rows are log-mel bands."""
-        return sum(name.startswith("logmel") for name in self.rows)
+        return count_bands(self.rows)
 
     def label(self, index: int) -> int:
         """Place of an utterance's emotion among ``classes``."""
@@ -62,8 +67,7 @@ class Dataset:
 
 def corpora_of(config: Config) -> tuple[Corpus, Corpus | None]:
     """The corpus trained on, and under ``cross-corpus`` the one tested on."""
-    test = config.split.test
-    return registry.load(config.corpus, config.run.jobs or None), registry.load(test) if test else None
+    return registry.load_pair(config.corpus, config.split.test, config.run.jobs or None)
 
 
 def prepare(
@@ -177,6 +181,33 @@ class Training:
         x = inputs.x if inputs.x.is_meta else share * inputs.x + (1.0 - share) * inputs.x[other]
         valid = torch.maximum(inputs.valid, inputs.valid[other])
         return Batch(Inputs(x, valid, inputs.seed), share * batch.targets + (1.0 - share) * batch.targets[other])
+
+
+@dataclass(frozen=True)
+class Views:
+    """Several versions of each utterance at test time, whose probabilities are averaged.
+
+    Attributes:
+        count: of versions; the first is the utterance itself.
+        warp: largest relative stretch of time, and half of it of frequency.
+        bands: how many of the first rows are log-mel bands.
+    """
+
+    count: int
+    warp: float
+    bands: int
+
+    def mean(self, classify: Callable[[list[np.ndarray]], np.ndarray], frames: Sequence[np.ndarray]) -> np.ndarray:
+        """The mean over the views of ``classify``'s probabilities ``(utterances, classes)``."""
+        return np.mean([classify([self._view(one, number) for one in frames]) for number in range(self.count)], axis=0)
+
+    def _view(self, frames: np.ndarray, number: int) -> np.ndarray:
+        if not number:
+            return frames
+        rng = np.random.default_rng(number)
+        length = max(1, round(frames.shape[1] * rng.uniform(1.0 - self.warp, 1.0 + self.warp)))
+        factor = rng.uniform(1.0 - self.warp / 2, 1.0 + self.warp / 2)
+        return shift_bands(stretch(frames, length), factor, self.bands)
 
 
 def collate(parts: Sequence[np.ndarray] | None, lengths: Sequence[int], rows: int) -> Inputs:

@@ -14,7 +14,7 @@ from parallel_ser.corpora.audit import Audit
 from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.errors import UserError
 from parallel_ser.training import model_file, run_folder
-from parallel_ser.training.data import prepare
+from parallel_ser.training.data import Views, count_bands, prepare
 from parallel_ser.training.model_file import Model
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.trainer import predictions_of
@@ -36,8 +36,10 @@ class Run:
             UserError: no run, no model in it yet, or a damaged one.
         """
         config = run_folder.settings(folder)
+        rows = Extractor(config.audio, config.features).names
+        views = Views(config.train.views, config.train.warp, count_bands(rows))
         models = {
-            index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config.model)
+            index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config.model, views)
             for index in run_folder.folds(folder)
         }
         if not models:

@@ -7,7 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from io import StringIO
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from parallel_ser.config import Config, load
@@ -42,9 +45,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--config", type=Path, help="YAML with settings; without it the built-in corpus is used")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
-    given = parser.parse_intermixed_args(arguments)
-    debug = given.debug or bool(os.environ.get("PARALLEL_SER_DEBUG"))
     first = os.environ.get("RANK", "0") == "0"
+    silence = StringIO()  # what is wrong with the command line is wrong on every rank, and said once
+    with nullcontext() if first else redirect_stderr(silence), nullcontext() if first else redirect_stdout(silence):
+        given = parser.parse_intermixed_args(arguments)
+    debug = given.debug or bool(os.environ.get("PARALLEL_SER_DEBUG"))
     config = None
     try:
         config = load(given.config, given.overrides)
@@ -56,6 +61,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if first or config is not None:
             print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
         return 2
+    except KeyboardInterrupt:  # before training, which heeds it by itself
+        if first:
+            print("interrupted; the features made so far are kept", file=sys.stderr, flush=True)
+        return 130
 
 
 def run(config: Config) -> int:
@@ -84,7 +93,7 @@ def run(config: Config) -> int:
                 if ranks.first:
                     console.print(
                         f"Stopped and saved at {stopped}. To go on: parallel-ser train --nproc {ranks.size} "
-                        f"--config {folder}/config.yaml run.folder={folder} run.resume=true",
+                        f"--config {quote(f'{folder}/config.yaml')} {quote(f'run.folder={folder}')} run.resume=true",
                         highlight=False,
                         soft_wrap=True,
                     )
@@ -142,15 +151,18 @@ def _run_fold(
         ranks.together(trainer.resume)
     sides = f"{len(fold.train)} training, {len(fold.select)} selection, {len(fold.test)} test utterances"
     title = f"Fold {fold.index}: {sides}"
-    with Screen(console, title, folder / "tensorboard") if ranks.first else Watch() as watch:
+    with Screen(console, title, folder / "tensorboard", trainer.first_step) if ranks.first else Watch() as watch:
         trainer.train(watch)
     predictions = trainer.test()
-    if ranks.first:
+
+    def write() -> None:
         from parallel_ser.report.figures import training_curves
 
         run_folder.write_json(folder / "history.json", trainer.progress.history)
         training_curves(trainer.progress.history, folder / "curves.png")
-        predictions.to_csv(finished)
+        predictions.to_csv(finished)  # last: it says that the fold is finished
+
+    ranks.write(write)
     return predictions
 
 

@@ -16,7 +16,7 @@ from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.training import checkpoint
-from parallel_ser.training.data import probabilities
+from parallel_ser.training.data import Views, probabilities
 from parallel_ser.training.normalise import Normaliser
 
 
@@ -28,15 +28,19 @@ class Model:
         chain: in evaluation mode.
         classes: in the order of the logits.
         normaliser: of the features.
+        views: of an utterance that an answer is the mean of.
     """
 
     chain: Chain
     classes: tuple[str, ...]
     normaliser: Normaliser
+    views: Views
 
     def probabilities(self, frames: list[np.ndarray], speakers: list[str], batch: int = 32) -> np.ndarray:
         """Class probabilities ``(utterances, classes)`` of features as extracted."""
-        return probabilities(self._logits, self.normaliser(frames, speakers), batch)
+        return self.views.mean(
+            lambda views: probabilities(self._logits, views, batch), self.normaliser(frames, speakers)
+        )
 
     def _logits(self, inputs: Inputs) -> Tensor:
         with torch.inference_mode():
@@ -55,7 +59,7 @@ def save(
     checkpoint.save(path, content, signature)
 
 
-def load(path: Path, settings: ModelSettings) -> Model:
+def load(path: Path, settings: ModelSettings, views: Views) -> Model:
     """The model of a file.
 
     Raises:
@@ -68,4 +72,4 @@ def load(path: Path, settings: ModelSettings) -> Model:
     chain = build(settings, len(normaliser.mean), len(classes), seed=0)
     checkpoint.fits(path, content, chain.signature())
     chain.load_state_dict(content["weights"])
-    return Model(chain.eval(), classes, normaliser)
+    return Model(chain.eval(), classes, normaliser, views)

@@ -20,6 +20,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from parallel_ser.config import Config, dump, load
@@ -61,7 +62,13 @@ def open_new(folder: Path, config: Config, ranks: int, threads: int) -> None:
     train = config.train.model_copy(update={"threads": threads})
     run = config.run.model_copy(update={"folder": None, "resume": False})
     resolved = config.model_copy(update={"train": train, "run": run})
-    repeat = f"# To repeat: parallel-ser train --nproc {ranks} --config {folder}/config.yaml\n"
+    repeat = f"# To repeat: parallel-ser train --nproc {ranks} --config {quote(f'{folder}/config.yaml')}\n"
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:  # another run was quicker
+        raise UserError(f"the run folder {folder} exists by now: give another run.folder.") from error
+    except OSError as error:
+        raise UserError(f"cannot make the run folder {folder}: {error.strerror or error}.") from error
     write_text(folder / "config.yaml", repeat + dump(resolved))
     write_json(folder / "environment.json", environment(ranks, threads))
 
@@ -76,7 +83,8 @@ def same_run(folder: Path, config: Config) -> None:
     for group in ("corpus", "split", "audio", "features", "model", "train"):
         ours, theirs = getattr(config, group), getattr(before, group)
         for name in type(ours).model_fields:
-            free = group == "train" and name in ("threads", "device", "checkpoint_every")
+            free = group == "train" and name in ("threads", "device", "checkpoint_every", "views")
+            free = free or (group, name) == ("corpus", "root")  # a corpus may move
             if not free and getattr(ours, name) != getattr(theirs, name):
                 raise UserError(
                     f"{folder} was trained with {group}.{name}={getattr(theirs, name)}, not {getattr(ours, name)}: "

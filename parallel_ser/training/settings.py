@@ -16,6 +16,8 @@ class TrainSettings(Settings):
     ``batch``: utterances a step, over all ranks. ``warmup``: share of the steps over which the learning rate rises.
     ``warp``: largest relative stretch of time, and half of it of frequency; 0 turns it off. ``crop``: seconds that a
     training step sees of a longer utterance, at a random place.
+    ``views``: how many versions of an utterance an answer is the mean of; the first is the utterance itself, the
+    others are warped as in training.
     ``mixup``: parameter of the beta distribution, 0 turns it off. ``ema``: decay of the weights' moving average,
     0 turns it off. ``keep``: the model of the epoch with the best selection UAR, or the last.
     ``patience``: epochs without a better selection UAR before stopping, 0 never stops early.
@@ -35,6 +37,7 @@ class TrainSettings(Settings):
     spec_augment: bool = True
     warp: float = Field(0.1, ge=0.0, le=0.5)
     crop: float = Field(6.0, ge=0.5, le=60.0)
+    views: int = Field(1, ge=1, le=64)
     ema: float = Field(0.0, ge=0.0, lt=1.0)
     precision: Literal["fp32", "bf16"] = "fp32"
     keep: Literal["best", "last"] = "best"

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
+from parallel_ser.errors import UserError
 from parallel_ser.models.cnn import build
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.registry import STRATEGIES
 from parallel_ser.training import checkpoint, metrics, model_file
-from parallel_ser.training.data import FRAMES_STEP, Dataset, Training, probabilities
+from parallel_ser.training.data import FRAMES_STEP, Dataset, Training, Views, probabilities
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
 from parallel_ser.training.optim import adamw, cross_entropy, learning_rate
@@ -90,20 +93,27 @@ class Trainer:
         """The model that the fold keeps."""
         return self.folder / "model.pt"
 
+    @property
+    def first_step(self) -> int:
+        """Steps that are done already."""
+        return self.progress.epoch * len(self.training) + self.progress.step
+
     def resume(self) -> None:
         """Go on from the last checkpoint, where there is one, made under whatever strategy."""
         if not self.last.exists():
             return
         content = checkpoint.load(self.last)
         checkpoint.fits(self.last, content, self.signature)
+        if "progress" not in content:
+            raise UserError(f"{self.last} holds a model and not where training stands: put the run's own file there.")
         self.strategy.load_full_state(content["state"])
         self.progress = Progress(**content["progress"])
 
     def save(self) -> None:
         """Write where training stands."""
         state = self.strategy.full_state()
-        if self.mesh.first:
-            checkpoint.save(self.last, {"state": state, "progress": asdict(self.progress)}, self.signature)
+        content = {"state": state, "progress": asdict(self.progress)}
+        self.mesh.write(lambda: checkpoint.save(self.last, content, self.signature))
 
     def train(self, watch: Watch) -> None:
         """Train to the last epoch, or until the selection UAR has not risen for ``patience`` epochs.
@@ -123,6 +133,8 @@ class Trainer:
                 self.strategy.set_learning_rate(learning_rate(done, settings.epochs * steps, settings))
                 batch = self.training.batch(progress.epoch, order[step], self.strategy.reads_inputs)
                 loss = self.strategy.train_step(batch.inputs, batch.targets)
+                if not math.isfinite(loss):  # the same on every rank
+                    self.mesh.together(self._diverged)
                 progress.losses.append(loss)
                 progress.seconds += time.perf_counter() - began
                 progress.step = step + 1
@@ -134,6 +146,14 @@ class Trainer:
                     self.save()
             self._finish_epoch(selection, watch)
         self.save()
+
+    def _diverged(self) -> None:
+        """Stop before weights that are lost are kept; the last checkpoint is from before."""
+        progress = self.progress
+        raise UserError(
+            f"the loss is not finite at epoch {progress.epoch + 1}, step {progress.step + 1}: training has diverged; "
+            f"lower train.learning_rate={self.config.train.learning_rate:g}."
+        )
 
     def _patience_is_out(self) -> bool:
         patience = self.config.train.patience
@@ -149,8 +169,9 @@ class Trainer:
             uar = float(metrics.uar(confusion))
             if settings.keep == "last" or uar > progress.best:
                 weights = self.strategy.weights()
-                if self.mesh.first:
-                    model_file.save(self.model, self.signature, weights, self.data.classes, self.normaliser)
+                self.mesh.write(
+                    lambda: model_file.save(self.model, self.signature, weights, self.data.classes, self.normaliser)
+                )
         if uar > progress.best:
             progress.best, progress.best_epoch = uar, progress.epoch + 1
         steps = len(self.training)
@@ -172,11 +193,18 @@ class Trainer:
         Raises:
             UserError: the model's file is gone or damaged.
         """
-        content = self.mesh.together(lambda: checkpoint.load(self.model))
+        self.strategy.load_weights(self.mesh.together(self._kept_weights))
+        settings = self.config.train
+        rows = Views(settings.views, settings.warp, self.data.bands).mean(
+            lambda frames: probabilities(self.strategy.predict, frames, settings.batch), self._frames(self.fold.test)
+        )
+        return self.mesh.together(lambda: predictions_of(self.data, self.fold, rows))
+
+    def _kept_weights(self) -> dict[str, Tensor]:
+        content = checkpoint.load(self.model)
         checkpoint.fits(self.model, content, self.signature)
-        self.strategy.load_weights(content["weights"])
-        rows = probabilities(self.strategy.predict, self._frames(self.fold.test), self.config.train.batch)
-        return predictions_of(self.data, self.fold, rows)
+        weights: dict[str, Tensor] = content["weights"]
+        return weights
 
 
 def predictions_of(data: Dataset, fold: Fold, rows: np.ndarray) -> Predictions:

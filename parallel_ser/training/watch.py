@@ -48,8 +48,8 @@ class Watch:
 class Screen(Watch):
     """Prints and logs; in a terminal with a bar, elsewhere in plain lines."""
 
-    def __init__(self, console: Console, title: str, log: Path) -> None:
-        self.console, self.title, self.log = console, title, log
+    def __init__(self, console: Console, title: str, log: Path, first_step: int = 0) -> None:
+        self.console, self.title, self.log, self.first_step = console, title, log, first_step
         self.steps = 0
 
     def __enter__(self) -> Screen:
@@ -65,7 +65,7 @@ class Screen(Watch):
             disable=not self.console.is_terminal,
         )
         self.bar.start()
-        self.writer = SummaryWriter(str(self.log))
+        self.writer = SummaryWriter(str(self.log), purge_step=self.first_step or None)
         return self
 
     def __exit__(

@@ -104,7 +104,11 @@ def test_combine_holds_the_worst_fold() -> None:
     assert both.test.speakers == shared.test.speakers
     assert both.verdict().startswith("At most 1 of 2 speakers, at most 2 of 2 sentences and no audio are shared")
     assert "in 2 folds: SPEAKERS ARE ON BOTH SIDES" in both.verdict()
-    assert combine([clean]).verdict().endswith("between training and test in 1 fold.")
+    assert combine([clean]).verdict().endswith("in 1 fold; at most 1 utterance of a fold is on no side of it.")
+    whole = audit(UTTERANCES, Fold(0, (0, 1), (2, 3), (4, 5), "speaker"), list("abcdef"))
+    assert combine([whole]).verdict().endswith("between training and test in 1 fold.")
+    assert combine([whole]).left_out == {}
+    assert combine([whole, clean]).left_out == {"fear": 1}
 
 
 def test_classes_that_only_the_test_corpus_has_are_counted() -> None:
@@ -115,3 +119,12 @@ def test_classes_that_only_the_test_corpus_has_are_counted() -> None:
     made = audit(corpus.utterances + other, fold, list("abcdefg"))
     assert made.left_out == {"calm": 2}
     assert made.utterances["test"] == 1
+    assert combine([made]).left_out == {"calm": 2}
+    assert combine([made]).verdict() == (
+        "No speaker, no sentence and no audio are shared between training and test in 1 fold; "
+        "2 utterances of calm have no counterpart in training and are left out."
+    )
+    more = made.model_copy(update={"left_out": {"boredom": 1, "calm": 2}})
+    assert "; 3 utterances (1 of boredom, 2 of calm) have no counterpart in training" in combine([more]).verdict()
+    one = made.model_copy(update={"left_out": {"calm": 1}})
+    assert combine([one]).verdict().endswith("1 utterance of calm has no counterpart in training and is left out.")

@@ -7,10 +7,10 @@ from typing import get_args
 
 import pytest
 
-from parallel_ser.corpora import crema_d, emodb, iemocap, ravdess, tess
+from parallel_ser.corpora import crema_d, emodb, iemocap, ravdess, synthetic, tess
 from parallel_ser.corpora.base import Corpus, Utterance
-from parallel_ser.corpora.labels import FOUR, SEVEN, apply, canonical
-from parallel_ser.corpora.registry import READERS, load
+from parallel_ser.corpora.labels import FOUR, SEVEN, align, apply, canonical
+from parallel_ser.corpora.registry import READERS, load, load_pair
 from parallel_ser.corpora.settings import CorpusName, CorpusSettings
 from parallel_ser.errors import UserError
 
@@ -18,6 +18,15 @@ from parallel_ser.errors import UserError
 def corpus_of(*emotions: str, name: str = "some") -> Corpus:
     utterances = tuple(Utterance(Path(f"{e}.wav"), name, f"{name}-1", "unknown", e) for e in emotions)
     return Corpus(name, utterances, tuple(dict.fromkeys(emotions)))
+
+
+def manifest_of(folder: Path, *emotions: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for emotion in emotions:
+        (folder / f"{emotion}.wav").write_bytes(b"x")
+    table = folder / "mine.csv"
+    table.write_text("path,speaker,emotion\n" + "".join(f"{emotion}.wav,1,{emotion}\n" for emotion in emotions))
+    return table
 
 
 @pytest.mark.parametrize(
@@ -81,10 +90,47 @@ def test_nothing_left() -> None:
 
 def test_registry_serves_every_name_of_the_settings(tmp_path: Path) -> None:
     assert {*READERS, "synthetic"} == set(get_args(CorpusName))
-    (tmp_path / "a.wav").write_bytes(b"x")
-    table = tmp_path / "mine.csv"
-    table.write_text("path,speaker,emotion\na.wav,1,calm\na.wav,2,bored\n")
-    settings = CorpusSettings(name="manifest", root=table)
+    settings = CorpusSettings(name="manifest", root=manifest_of(tmp_path, "calm", "bored"))
     assert [u.emotion for u in load(settings).utterances] == ["calm", "boredom"]
     seven = load(settings.model_copy(update={"labels": "seven"}))
     assert [u.emotion for u in seven.utterances] == ["neutral"]
+
+
+@pytest.mark.parametrize(
+    ("tested", "trained", "expected"),
+    [
+        (tess.CLASSES, ravdess.CLASSES, "angry disgust fearful happy surprised sad neutral"),
+        (ravdess.CLASSES, tess.CLASSES, "neutral neutral happy sad angry fear disgust pleasant_surprise"),
+        (synthetic.CLASSES, ravdess.CLASSES, "happy angry sad surprised fearful disgust neutral"),
+        (ravdess.CLASSES, synthetic.CLASSES, "neutral neutral joy sadness anger fear disgust surprise"),
+        (synthetic.CLASSES, tess.CLASSES, "happy angry sad pleasant_surprise fear disgust neutral"),
+        (tess.CLASSES, SEVEN, "anger disgust fear joy surprise sadness neutral"),
+        (iemocap.CLASSES, FOUR, "neutral happy happy angry sad frustrated fearful surprised disgust other"),
+        (emodb.CLASSES, iemocap.CLASSES, "angry boredom disgust fearful happy sad neutral"),
+        # the plain one of two that are near, in either order; then whichever is near
+        (("neutral", "joy"), ("calm", "neutral", "excited", "happy"), "neutral happy"),
+        (("neutral", "excited"), ("calm", "sad"), "calm excited"),
+        (("wistful", "bored"), ("sad", "wistful"), "wistful bored"),
+    ],
+)
+def test_emotions_meet_between_corpora(tested: tuple[str, ...], trained: tuple[str, ...], expected: str) -> None:
+    aligned = align(corpus_of(*tested), trained)
+    assert [one.emotion for one in aligned.utterances] == expected.split()
+    assert set(aligned.classes) == set(expected.split())
+    known = [name for name in trained if name in expected.split()]
+    assert list(aligned.classes[: len(known)]) == known  # in the order of training, then what has no counterpart
+
+
+def test_a_corpus_keeps_its_own_names_for_itself() -> None:
+    for classes in (ravdess.CLASSES, tess.CLASSES, iemocap.CLASSES, synthetic.CLASSES):
+        assert align(corpus_of(*classes), classes) == corpus_of(*classes)
+
+
+def test_a_pair_is_loaded_under_the_names_of_the_first(tmp_path: Path) -> None:
+    one = CorpusSettings(name="manifest", root=manifest_of(tmp_path / "one", "happy", "calm"), labels="seven")
+    other = CorpusSettings(name="manifest", root=manifest_of(tmp_path / "other", "excited", "neutral", "bored"))
+    learnt, tested = load_pair(one, other, 1)
+    assert learnt == load(one)
+    assert tested is not None
+    assert [u.emotion for u in tested.utterances] == ["joy", "neutral", "boredom"]
+    assert load_pair(one, None) == (learnt, None)

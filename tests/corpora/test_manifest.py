@@ -60,6 +60,7 @@ def test_all_columns_in_any_order(folder: Path) -> None:
         ("path,speaker,emotion,path\n", "line 1 names a column twice"),
         (HEADER, "lists no recordings"),
         (HEADER + "audio/a.wav,p1,joy\naudio/none.wav,p1,joy\n", "line 3: there is no file .*none.wav"),
+        (HEADER + "audio/a.wav,p1,joy\naudio/b.wav,p1,joy\naudio/../audio/a.wav,p2,joy\n", "line 4 .*which line 2 has"),
         (HEADER + "audio/a.wav,  ,joy\n", "line 2 has no speaker"),
         (HEADER + "audio/a.wav,p1,\n", "line 2 has no emotion"),
         (HEADER + "audio/a.wav,p1,joy,extra\n", "line 2 has 4 cells"),

@@ -268,7 +268,7 @@ def test_cross_corpus_tests_the_whole_other_corpus() -> None:
 
 
 def test_cross_corpus_needs_a_class_in_common() -> None:
-    with pytest.raises(UserError, match="no class in common; set labels=seven"):
+    with pytest.raises(UserError, match="no emotion in common"):
         folds(full(4, 2), CROSS, full(3, 2, ("happy",), name="other"))
 
 
