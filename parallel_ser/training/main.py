@@ -11,7 +11,7 @@ from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
@@ -98,12 +98,15 @@ def run(config: Config) -> int:
                         soft_wrap=True,
                     )
                 return 128 + (request.signal or signal.SIGTERM)
-        if ranks.first:
+
+        def report() -> None:
             from parallel_ser.report.tables import print_metrics
 
             predictions, metrics = run_folder.summarise(parts, audits, config)
             print_metrics(console, run_folder.write_results(folder, predictions, metrics))
             console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+
+        ranks.write(report)
     return 0
 
 
@@ -166,5 +169,16 @@ def _run_fold(
     return predictions
 
 
+def rank() -> NoReturn:
+    """One rank of a run from its command line to its end; what torchrun starts."""
+    try:
+        status = main()
+    except SystemExit as ended:  # another rank has told the user why, or argparse has
+        status = ended.code if isinstance(ended.code, int) else 2
+    from parallel_ser.parallel.processes import leave
+
+    leave(status)
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    rank()

@@ -168,13 +168,13 @@ def test_a_full_disk_is_one_error_and_leaves_no_half_entry(
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_disk_that_fills_while_writing(tmp_path: Path, extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = write_tones(tmp_path / "audio", 1)
-    reopen = os.fdopen
+    flush = os.fsync
 
-    def full(handle: int, mode: str) -> object:
-        os.close(handle)
-        return reopen(os.open("/dev/full", os.O_WRONLY), mode)
+    def full(handle: int) -> None:
+        flush(handle)
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fdopen", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(UserError, match="No space left on device"):
         FeatureCache(tmp_path / "cache", extractor).get(path)
     assert not stored(tmp_path / "cache")

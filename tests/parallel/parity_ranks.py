@@ -9,7 +9,7 @@ import torch
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.batch import Inputs
-from parallel_ser.parallel.processes import Mesh, mesh
+from parallel_ser.parallel.processes import Mesh, leave, mesh
 from parallel_ser.parallel.registry import STRATEGIES
 from parallel_ser.parallel.settings import StrategySettings
 
@@ -52,3 +52,4 @@ if __name__ == "__main__":
     with mesh("cpu", threads=1, timeout=60) as group:
         for each in cases:
             run(each, group, folder)
+    leave(0)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from parallel_ser.parallel import processes
+from parallel_ser.parallel.processes import leave
 from parallel_ser.training import data
 from parallel_ser.training.main import main
 
@@ -57,3 +58,4 @@ if __name__ == "__main__":
                 statuses.append(int(ended.code or 0))
     if last_rank:
         Path(out).write_text(json.dumps(statuses))
+    leave(0)

@@ -15,6 +15,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.training import checkpoint, model_file
+from parallel_ser.training.data import Views
 from parallel_ser.training.normalise import Normaliser
 
 SIGNATURE = {"a.weight": [3, 2], "b.bias": [4]}
@@ -136,7 +137,7 @@ def test_a_model_file_holds_all_that_recognising_needs(tmp_path: Path) -> None:
     normaliser = Normaliser.fit("train", frames)
     path = tmp_path / "model.pt"
     model_file.save(path, chain.signature(), chain.state_dict(), ("joy", "fear", "calm"), normaliser)
-    model = model_file.load(path, settings)
+    model = model_file.load(path, settings, Views(1, 0.0, 0))
     assert model.classes == ("joy", "fear", "calm")
     alone = [model.probabilities([one], ["s"])[0] for one in frames]
     np.testing.assert_allclose(model.probabilities(frames, ["s"] * 3), alone, rtol=1e-4, atol=1e-6)
@@ -152,8 +153,8 @@ def test_a_checkpoint_is_no_model_and_another_size_does_not_fit(tmp_path: Path) 
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"state": {}}, chain.signature())
     with pytest.raises(UserError, match=r"holds no model.*model\.pt"):
-        model_file.load(path, settings)
+        model_file.load(path, settings, Views(1, 0.0, 0))
     normaliser = Normaliser("none", np.zeros((16, 1), np.float32), np.ones((16, 1), np.float32))
     model_file.save(path, chain.signature(), chain.state_dict(), ("a", "b", "c"), normaliser)
     with pytest.raises(UserError, match=r"another model: its stem\.conv\.weight is"):
-        model_file.load(path, ModelSettings(size="m"))
+        model_file.load(path, ModelSettings(size="m"), Views(1, 0.0, 0))
