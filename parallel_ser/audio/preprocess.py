@@ -195,7 +195,12 @@ def normalise_level(
 
 def _loudness(signal: np.ndarray, sample_rate: int) -> float:
     """Integrated loudness in LUFS."""
-    from pyloudnorm import Meter
+    try:
+        from pyloudnorm import Meter
+    except ImportError as error:
+        raise UserError(
+            "audio.level=lufs needs the package pyloudnorm: pip install 'parallel-ser[lufs]', or use audio.level=rms."
+        ) from error
 
     block = min(0.4, max(len(signal) - 1, 1) / sample_rate)
     return float(Meter(sample_rate, block_size=block).integrated_loudness(signal.astype(np.float64)))
