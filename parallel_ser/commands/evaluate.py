@@ -45,8 +45,10 @@ def evaluate(
         if wrong := sorted(changed - set(_MAY_CHANGE)):
             raise UserError(f"{wrong[0]} belongs to the training of {run}; evaluate takes {', '.join(_MAY_CHANGE)}.")
     done = len(list(run.glob("fold-*/predictions.csv")))
-    if done < len(trained.models) or not (run / "metrics.json").exists():
-        typer.echo(f"note: this run is not finished; {len(trained.models)} of its folds have a model so far.", err=True)
+    if done < len(run_folder.folds(run)) or not (run / "metrics.json").exists():
+        typer.echo(
+            f"note: this run is not finished; {len(run_folder.folds(run))} of its folds have a model so far.", err=True
+        )
     if corpus is None:
         parts, audits = trained.test_own(config)
     else:

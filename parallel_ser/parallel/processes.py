@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Iterator
@@ -146,9 +147,10 @@ def leave(status: int) -> NoReturn:
     In about one run of ten gloo's threads outlived the interpreter and aborted the process ("terminate called without
     an active exception"), for which torchrun takes down the other ranks. All files are closed by then.
     """
-    sys.stdout.flush()
-    sys.stderr.flush()
     if "RANK" in os.environ:
+        atexit._run_exitfuncs()  # joblib's and others'
+        sys.stdout.flush()
+        sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
 
