@@ -156,15 +156,13 @@ class Training:
 
     def _length(self, index: int, rng: np.random.Generator) -> int:
         """Frames after warping; the first draw of the utterance's generator, so that a length is known without data."""
-        warp = self.settings.warp
-        length = self.frames[index].shape[1]
-        return max(1, round(length * rng.uniform(1.0 - warp, 1.0 + warp))) if warp else length
+        length, warp = self.frames[index].shape[1], self.settings.warp
+        return warped_length(length, warp, rng) if warp else length
 
     def _augmented(self, index: int, length: int, rng: np.random.Generator) -> np.ndarray:
         frames = self.frames[index]
         if self.settings.warp:
-            half = self.settings.warp / 2
-            frames = shift_bands(stretch(frames, length), rng.uniform(1.0 - half, 1.0 + half), self.bands)
+            frames = warped(frames, length, self.settings.warp, self.bands, rng)
         if length > self.limit:
             start = int(rng.integers(0, length - self.limit + 1))
             frames = frames[:, start : start + self.limit]
@@ -181,6 +179,16 @@ class Training:
         x = inputs.x if inputs.x.is_meta else share * inputs.x + (1.0 - share) * inputs.x[other]
         valid = torch.maximum(inputs.valid, inputs.valid[other])
         return Batch(Inputs(x, valid, inputs.seed), share * batch.targets + (1.0 - share) * batch.targets[other])
+
+
+def warped_length(length: int, warp: float, rng: np.random.Generator) -> int:
+    """Frames of an utterance of ``length`` frames after a random stretch of up to ``warp``."""
+    return max(1, round(length * rng.uniform(1.0 - warp, 1.0 + warp)))
+
+
+def warped(frames: np.ndarray, length: int, warp: float, bands: int, rng: np.random.Generator) -> np.ndarray:
+    """Features stretched to ``length`` frames, their log-mel bands shifted by up to half of ``warp``."""
+    return shift_bands(stretch(frames, length), rng.uniform(1.0 - warp / 2, 1.0 + warp / 2), bands)
 
 
 @dataclass(frozen=True)
@@ -205,9 +213,8 @@ class Views:
         if not number:
             return frames
         rng = np.random.default_rng(number)
-        length = max(1, round(frames.shape[1] * rng.uniform(1.0 - self.warp, 1.0 + self.warp)))
-        factor = rng.uniform(1.0 - self.warp / 2, 1.0 + self.warp / 2)
-        return shift_bands(stretch(frames, length), factor, self.bands)
+        length = warped_length(frames.shape[1], self.warp, rng)
+        return warped(frames, length, self.warp, self.bands, rng)
 
 
 def collate(parts: Sequence[np.ndarray] | None, lengths: Sequence[int], rows: int) -> Inputs:

@@ -165,7 +165,6 @@ def test_a_full_disk_is_one_error_and_leaves_no_half_entry(
     assert len(cache.fill(paths)) == 3
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full")
 def test_a_disk_that_fills_while_writing(tmp_path: Path, extractor: Extractor, monkeypatch: pytest.MonkeyPatch) -> None:
     (path,) = write_tones(tmp_path / "audio", 1)
     flush = os.fsync
