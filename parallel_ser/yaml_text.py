@@ -55,6 +55,10 @@ for _name, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(_TAG + _name, _pattern, list(_first))
     _Dumper.add_implicit_resolver(_TAG + _name, _pattern, list(_first))
 _Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(_TAG + "seq", items, flow_style=True))
+# PyYAML loses the next-line character in single quotes; double quotes write what does not print as an escape
+_Dumper.add_representer(
+    str, lambda dumper, text: dumper.represent_scalar(_TAG + "str", text, style=None if text.isprintable() else '"')
+)
 
 
 def one_line(text: str) -> str:

@@ -284,6 +284,12 @@ def test_no_text_brings_more_than_a_user_error(tmp_path: Path, text: str, name: 
     assert not any("\n" in sentence for sentence in said)
 
 
+@pytest.mark.parametrize("text", ["\x85", "a\x85b", "\u2028", "\u2029", "\ufeff", "a\nb", " a ", "é", "null", "1"])
+def test_a_path_of_odd_letters_is_dumped_whole(tmp_path: Path, text: str) -> None:
+    config = Config.model_validate({"run": {"folder": Path(text)}})
+    assert load(written(tmp_path, dump(config)), []) == config
+
+
 def test_dump_names_every_setting() -> None:
     listed = load(None, []).model_dump()
     leaves = [name for name in names(Config) if not name.startswith("split.test.")]
