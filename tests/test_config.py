@@ -172,10 +172,6 @@ def test_bad_override_is_quoted(override: str) -> None:
         (["split.protocol=luna5"], "split.protocol=luna5"),
         (["split.protocol=cross-corpus"], "split.test"),
         (["split.folds=1"], "split.folds=1"),
-        (
-            ["split.protocol=cross-corpus", "split.test.name=synthetic", "corpus.labels=seven"],
-            "split.test.labels=own must equal corpus.labels=seven",
-        ),
         (["split.protocol=cross-corpus", "split.test.name=tess"], "split.test: corpus.name=tess needs corpus.root"),
     ],
 )

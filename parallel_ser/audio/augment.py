@@ -21,18 +21,24 @@ def shift_bands(frames: np.ndarray, factor: float, bands: int) -> np.ndarray:
     return np.concatenate([_interpolate(frames[:bands].T, places).T, frames[bands:]])
 
 
-def spec_augment(frames: np.ndarray, rng: np.random.Generator, masks: int = 2) -> np.ndarray:
-    """Set ``masks`` bands of rows and of frames to zero, each up to an eighth wide (SpecAugment, Park et al. 2019).
+def spec_augment(frames: np.ndarray, rng: np.random.Generator, mean: np.ndarray, masks: int = 2) -> np.ndarray:
+    """Set ``masks`` bands of rows and of frames to their mean, each up to an eighth wide (SpecAugment, Park 2019).
 
-    Zero is the mean of standardised features.
+    Args:
+        frames: ``(rows, frames)``.
+        rng: draws places and widths.
+        mean: of the rows, ``(rows, 1)``; zero for standardised features.
+        masks: along each axis.
     """
     out = frames.copy()
+    mean = np.broadcast_to(mean, frames.shape)
     for axis in (0, 1):
         size = frames.shape[axis]
         for _ in range(masks):
             width = int(rng.integers(0, size // 8 + 1))
             start = int(rng.integers(0, size - width + 1))
-            out[(slice(None),) * axis + (slice(start, start + width),)] = 0.0
+            place = (slice(None),) * axis + (slice(start, start + width),)
+            out[place] = mean[place]
     return out
 
 

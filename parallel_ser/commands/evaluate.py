@@ -50,12 +50,12 @@ def evaluate(
             f"note: this run is not finished; {len(run_folder.folds(run))} of its folds have a model so far.", err=True
         )
     if corpus is None:
-        parts, audits = trained.test_own(config)
+        parts, audits, notes = trained.test_own(config)
     else:
         # under its own labels: they are matched to the run's classes, whichever map these come from
         asked = [f"corpus.name={corpus}", *([f"corpus.root={root}"] if root else [])]
-        parts, audits = trained.test_other(config, load(None, asked).corpus)
-    predictions, metrics = run_folder.summarise(parts, audits, trained.config)
+        parts, audits, notes = trained.test_other(config, load(None, asked).corpus)
+    predictions, metrics = run_folder.summarise(parts, audits, trained.config, notes)
     if json:
         typer.echo(metrics.model_dump_json(indent=1))
         return

@@ -6,8 +6,9 @@ run can stop and go on at any step, and every rank draws the same.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,6 +44,7 @@ class Dataset:
         rows: names of the features in each frame.
         frames: of each utterance, ``(rows, frames)`` float32, as extracted.
         audio_ids: hash of each utterance's decoded samples.
+        notes: what a reader of a result must know of the corpora.
     """
 
     utterances: tuple[Utterance, ...]
@@ -50,6 +52,7 @@ class Dataset:
     rows: tuple[str, ...]
     frames: list[np.ndarray]
     audio_ids: list[str]
+    notes: tuple[str, ...] = ()
 
     @property
     def bands(self) -> int:
@@ -82,7 +85,22 @@ def prepare(
     folds = protocols.folds(corpus, config.split, test)
     utterances = corpus.utterances + (test.utterances if test else ())
     data = dataset(config, utterances, corpus.classes, progress)
+    data = replace(data, notes=tuple(note for one in (corpus, test) if one and (note := left_out(one))))
     return data, folds, [audit(utterances, fold, data.audio_ids) for fold in folds]
+
+
+def left_out(corpus: Corpus) -> str:
+    """Which files of a corpus are not among its utterances; empty when all are.
+
+    >>> from pathlib import Path
+    >>> from parallel_ser.corpora.base import Problem
+    >>> left_out(Corpus("tess", (), (), (Problem(Path("a.wav"), "duplicate", "same name as b/a.wav"),)))
+    'left out of tess: 1 duplicate; parallel-ser corpus check lists them'
+    """
+    read = {one.path for one in corpus.utterances}
+    kinds = Counter(problem.kind for problem in corpus.problems if problem.path not in read)
+    told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
+    return f"left out of {corpus.name}: {told}; parallel-ser corpus check lists them" if told else ""
 
 
 def dataset(
@@ -118,8 +136,10 @@ class Training:
         bands: int,
         settings: TrainSettings,
         hop: float,
+        mean: np.ndarray | None = None,
     ) -> None:
         self.frames, self.labels, self.classes, self.bands, self.settings = frames, labels, classes, bands, settings
+        self.mean = np.zeros((len(frames[0]), 1), np.float32) if mean is None else mean
         self.limit = max(FRAMES_STEP, int(settings.crop / hop) // FRAMES_STEP * FRAMES_STEP)
 
     def __len__(self) -> int:
@@ -166,7 +186,7 @@ class Training:
         if length > self.limit:
             start = int(rng.integers(0, length - self.limit + 1))
             frames = frames[:, start : start + self.limit]
-        return spec_augment(frames, rng) if self.settings.spec_augment else frames
+        return spec_augment(frames, rng, self.mean) if self.settings.spec_augment else frames
 
     def _mixed(self, batch: Batch, epoch: int, indices: Sequence[int]) -> Batch:
         """Mixup (Zhang et al. 2018): each utterance with another of the batch, in one random proportion."""

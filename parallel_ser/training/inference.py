@@ -38,8 +38,9 @@ class Run:
         config = run_folder.settings(folder)
         rows = Extractor(config.audio, config.features).names
         views = Views(config.train.views, config.train.warp, count_bands(rows))
+        bf16 = config.train.precision == "bf16"
         models = {
-            index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config.model, views)
+            index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config.model, views, bf16)
             for index in run_folder.folds(folder)
         }
         if not models:
@@ -56,8 +57,8 @@ class Run:
         rows = [model.probabilities(frames, speakers) for model in self.models.values()]
         return np.mean(rows, axis=0)
 
-    def test_own(self, config: Config) -> tuple[list[Predictions], list[Audit]]:
-        """Each fold's model on that fold's test side; ``config`` may say that the corpus has moved."""
+    def test_own(self, config: Config) -> tuple[list[Predictions], list[Audit], tuple[str, ...]]:
+        """Each fold's model on its test side: predictions, audits, notes. In ``config`` the corpus may have moved."""
         data, folds, audits = prepare(config)
         parts, kept = [], []
         for fold, audit in zip(folds, audits):
@@ -66,15 +67,17 @@ class Run:
                 rows = self.models[fold.index].probabilities(frames, data.speakers(fold.test))
                 parts.append(predictions_of(data, fold, rows))
                 kept.append(audit)
-        return parts, kept
+        return parts, kept, data.notes
 
-    def test_other(self, config: Config, other: CorpusSettings) -> tuple[list[Predictions], list[Audit]]:
+    def test_other(
+        self, config: Config, other: CorpusSettings
+    ) -> tuple[list[Predictions], list[Audit], tuple[str, ...]]:
         """All of another corpus, by the folds' models together; emotions that they do not know are left out."""
         split = SplitSettings(protocol="cross-corpus", test=other, seed=config.split.seed)
         data, folds, audits = prepare(config.model_copy(update={"split": split}))
         frames = [data.frames[index] for index in folds[0].test]
         rows = self.probabilities(frames, data.speakers(folds[0].test))
-        return [predictions_of(data, folds[0], rows)], audits
+        return [predictions_of(data, folds[0], rows)], audits, data.notes
 
 
 def extract_each(files: Sequence[Path], config: Config) -> tuple[list[tuple[Path, Features]], list[str]]:

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from parallel_ser.errors import UserError
-from parallel_ser.models.chain import Chain
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.strategy import Placed
 from parallel_ser.training import checkpoint
 from parallel_ser.training.data import Views, probabilities
 from parallel_ser.training.normalise import Normaliser
@@ -25,13 +25,13 @@ class Model:
     """One fold's model, ready to recognise in this process.
 
     Attributes:
-        chain: in evaluation mode.
+        module: the chain in evaluation mode and the precision of the training.
         classes: in the order of the logits.
         normaliser: of the features.
         views: of an utterance that an answer is the mean of.
     """
 
-    chain: Chain
+    module: Placed
     classes: tuple[str, ...]
     normaliser: Normaliser
     views: Views
@@ -44,7 +44,7 @@ class Model:
 
     def _logits(self, inputs: Inputs) -> Tensor:
         with torch.inference_mode():
-            return self.chain(inputs.x, inputs.valid, inputs.seed).clone()
+            return self.module(inputs.x, inputs.valid, inputs.seed).clone()
 
 
 def save(
@@ -59,8 +59,8 @@ def save(
     checkpoint.save(path, content, signature)
 
 
-def load(path: Path, settings: ModelSettings, views: Views) -> Model:
-    """The model of a file.
+def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) -> Model:
+    """The model of a file, to compute in bfloat16 where it was trained so.
 
     Raises:
         UserError: no such file, a damaged one, or one of another model than the settings describe.
@@ -72,4 +72,4 @@ def load(path: Path, settings: ModelSettings, views: Views) -> Model:
     chain = build(settings, len(normaliser.mean), len(classes), seed=0)
     checkpoint.fits(path, content, chain.signature())
     chain.load_state_dict(content["weights"])
-    return Model(chain.eval(), classes, normaliser, views)
+    return Model(Placed(chain, torch.device("cpu"), bf16).eval(), classes, normaliser, views)

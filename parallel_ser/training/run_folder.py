@@ -25,6 +25,7 @@ from typing import Any
 
 from parallel_ser.config import Config, dump, load
 from parallel_ser.corpora.audit import Audit, combine
+from parallel_ser.corpora.settings import CorpusSettings
 from parallel_ser.errors import UserError
 from parallel_ser.files import write_text
 from parallel_ser.training.metrics import Metrics, measure
@@ -61,7 +62,7 @@ def open_new(folder: Path, config: Config, ranks: int, threads: int) -> None:
     """Make the folder with the settings of the run and what it ran on."""
     train = config.train.model_copy(update={"threads": threads})
     run = config.run.model_copy(update={"folder": None, "resume": False})
-    resolved = config.model_copy(update={"train": train, "run": run})
+    resolved = anywhere(config.model_copy(update={"train": train, "run": run}))
     repeat = f"# To repeat: parallel-ser train --nproc {ranks} --config {quote(f'{folder}/config.yaml')}\n"
     try:
         folder.mkdir(parents=True)
@@ -73,13 +74,28 @@ def open_new(folder: Path, config: Config, ranks: int, threads: int) -> None:
     write_json(folder / "environment.json", environment(ranks, threads))
 
 
+def anywhere(config: Config) -> Config:
+    """The same settings with absolute folders, so that they hold from any folder."""
+
+    def absolute(corpus: CorpusSettings) -> CorpusSettings:
+        return corpus.model_copy(update={"root": corpus.root and corpus.root.absolute()})
+
+    test = config.split.test and absolute(config.split.test)
+    changes = {
+        "corpus": absolute(config.corpus),
+        "split": config.split.model_copy(update={"test": test}),
+        "run": config.run.model_copy(update={"cache": config.run.cache and config.run.cache.absolute()}),
+    }
+    return config.model_copy(update=changes)
+
+
 def same_run(folder: Path, config: Config) -> None:
     """Refuse to go on with a run under settings that would make it another one.
 
     Raises:
         UserError: names the first group that differs; strategy and run may.
     """
-    before = settings(folder)
+    before, config = settings(folder), anywhere(config)
     for group in ("corpus", "split", "audio", "features", "model", "train"):
         ours, theirs = getattr(config, group), getattr(before, group)
         for name in type(ours).model_fields:
@@ -132,7 +148,9 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is damaged: {error}.") from error
 
 
-def summarise(parts: Sequence[Predictions], audits: Sequence[Audit], config: Config) -> tuple[Predictions, Metrics]:
+def summarise(
+    parts: Sequence[Predictions], audits: Sequence[Audit], config: Config, notes: Sequence[str] = ()
+) -> tuple[Predictions, Metrics]:
     """All folds' predictions and their metrics, with the protocol's audit and what must be said beside a figure."""
     predictions = concatenate(list(parts))
     summary = combine(list(audits))
@@ -140,8 +158,8 @@ def summarise(parts: Sequence[Predictions], audits: Sequence[Audit], config: Con
     record["selection_verdict"] = summary.selection_verdict()
     metrics = measure(predictions, record)
     if config.train.normalise == "speaker":
-        metrics = metrics.model_copy(update={"notes": (*metrics.notes, TRANSDUCTIVE)})
-    return predictions, metrics
+        notes = (TRANSDUCTIVE, *notes)
+    return predictions, metrics.model_copy(update={"notes": (*metrics.notes, *notes)})
 
 
 def write_results(folder: Path, predictions: Predictions, metrics: Metrics) -> dict[str, Any]:

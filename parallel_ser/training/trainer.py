@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from torch import Tensor
@@ -15,6 +15,7 @@ from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.models.cnn import build
+from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.registry import STRATEGIES
 from parallel_ser.training import checkpoint, metrics, model_file
@@ -24,6 +25,10 @@ from parallel_ser.training.normalise import Normaliser
 from parallel_ser.training.optim import adamw, cross_entropy, learning_rate
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.watch import Epoch, Watch
+
+
+class _Asked(Exception):
+    """A stop was asked for during a pass that trains nothing."""
 
 
 @dataclass
@@ -67,6 +72,7 @@ class Trainer:
             data.bands,
             settings,
             config.features.hop,
+            self.normaliser.mean if settings.normalise == "none" else None,
         )
         self.strategy = STRATEGIES[config.strategy.name](
             config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16"
@@ -140,12 +146,18 @@ class Trainer:
                 progress.step = step + 1
                 watch.step(loss)
                 if self.mesh.agree(self.request.signal != 0):
-                    self.save()
-                    raise Stopped(f"epoch {progress.epoch + 1}, step {progress.step} of {steps}")
+                    self._stop(steps)
                 if (done + 1) % settings.checkpoint_every == 0:
                     self.save()
-            self._finish_epoch(selection, watch)
+            try:
+                self._finish_epoch(selection, watch)
+            except _Asked:  # the epoch's steps are done, its selection begins anew
+                self._stop(steps)
         self.save()
+
+    def _stop(self, steps: int) -> NoReturn:
+        self.save()
+        raise Stopped(f"epoch {self.progress.epoch + 1}, step {self.progress.step} of {steps}")
 
     def _diverged(self) -> None:
         """Stop before weights that are lost are kept; the last checkpoint is from before."""
@@ -155,6 +167,12 @@ class Trainer:
             f"lower train.learning_rate={self.config.train.learning_rate:g}."
         )
 
+    def _predict(self, inputs: Inputs) -> Tensor:
+        """The strategy's, unless a stop was asked for: a pass over many utterances can take longer than the grace."""
+        if self.mesh.agree(self.request.signal != 0):
+            raise _Asked
+        return self.strategy.predict(inputs)
+
     def _patience_is_out(self) -> bool:
         patience = self.config.train.patience
         return patience > 0 and self.progress.epoch - max(0, self.progress.best_epoch) >= patience
@@ -163,7 +181,7 @@ class Trainer:
         progress, settings = self.progress, self.config.train
         began = time.perf_counter()
         with self.strategy.averaged():
-            predicted = probabilities(self.strategy.predict, selection, settings.batch).argmax(1)
+            predicted = probabilities(self._predict, selection, settings.batch).argmax(1)
             truth = np.array([self.data.label(index) for index in self.fold.select])
             confusion = metrics.confusion_matrix(truth, predicted, len(self.data.classes))
             uar = float(metrics.uar(confusion))
@@ -192,12 +210,17 @@ class Trainer:
 
         Raises:
             UserError: the model's file is gone or damaged.
+            Stopped: a signal asked for it; the trained fold is saved already.
         """
         self.strategy.load_weights(self.mesh.together(self._kept_weights))
         settings = self.config.train
-        rows = Views(settings.views, settings.warp, self.data.bands).mean(
-            lambda frames: probabilities(self.strategy.predict, frames, settings.batch), self._frames(self.fold.test)
-        )
+        views = Views(settings.views, settings.warp, self.data.bands)
+        try:
+            rows = views.mean(
+                lambda frames: probabilities(self._predict, frames, settings.batch), self._frames(self.fold.test)
+            )
+        except _Asked:
+            raise Stopped(f"the test of fold {self.fold.index}") from None
         return self.mesh.together(lambda: predictions_of(self.data, self.fold, rows))
 
     def _kept_weights(self) -> dict[str, Tensor]:

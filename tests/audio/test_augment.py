@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 
 from parallel_ser.audio.augment import shift_bands, spec_augment, stretch
 
+ZERO = np.zeros((1, 1), np.float32)
+
 
 def noise(rows: int, frames: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal((rows, frames)).astype(np.float32)
@@ -54,7 +56,7 @@ def test_a_peak_goes_where_the_factor_sends_it() -> None:
 @given(rows=st.integers(1, 40), frames=st.integers(1, 120), seed=st.integers(0, 1000))
 def test_masks_are_bands_of_at_most_an_eighth(rows: int, frames: int, seed: int) -> None:
     one = np.ones((rows, frames), dtype=np.float32)
-    out = spec_augment(one, np.random.default_rng(seed), masks=1)
+    out = spec_augment(one, np.random.default_rng(seed), ZERO, masks=1)
     assert set(np.unique(out)) <= {0.0, 1.0}
     kept_rows, kept_frames = out.any(axis=1), out.any(axis=0)
     np.testing.assert_array_equal(out, np.outer(kept_rows, kept_frames))  # whole rows and whole frames
@@ -66,7 +68,7 @@ def test_masks_are_bands_of_at_most_an_eighth(rows: int, frames: int, seed: int)
 
 def test_a_seed_says_what_is_masked() -> None:
     one = noise(32, 100)
-    first, same, other = (spec_augment(one, np.random.default_rng(seed)) for seed in (1, 1, 2))
+    first, same, other = (spec_augment(one, np.random.default_rng(seed), ZERO) for seed in (1, 1, 2))
     assert np.array_equal(first, same)
     assert not np.array_equal(first, other)
     assert np.array_equal(first[first != 0], one[first != 0])
@@ -75,5 +77,13 @@ def test_a_seed_says_what_is_masked() -> None:
 def test_masks_are_as_wide_as_they_should_be_on_average() -> None:
     one = np.ones((64, 160), dtype=np.float32)
     rng = np.random.default_rng(5)
-    masked = np.mean([1 - spec_augment(one, rng, masks=1).any(axis=0).mean() for _ in range(600)])
+    masked = np.mean([1 - spec_augment(one, rng, ZERO, masks=1).any(axis=0).mean() for _ in range(600)])
     assert masked == pytest.approx(10 / 160, abs=0.006)  # widths 0 to 20, all alike
+
+
+def test_what_is_masked_is_the_mean_of_its_row() -> None:
+    one, mean = noise(32, 100), np.arange(100, 132, dtype=np.float32)[:, None]
+    out = spec_augment(one, np.random.default_rng(1), mean)
+    changed = out != one
+    assert changed.any()
+    np.testing.assert_array_equal(out[changed], np.broadcast_to(mean, one.shape)[changed])

@@ -6,10 +6,12 @@ import csv
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +24,7 @@ from parallel_ser.cli import app
 from parallel_ser.config import load
 from parallel_ser.corpora import synthetic
 from parallel_ser.corpora.settings import SyntheticSettings
-from parallel_ser.training import data
+from parallel_ser.training import data, trainer
 from parallel_ser.training.inference import Run
 from parallel_ser.training.main import main
 from parallel_ser.training.metrics import Metrics
@@ -239,6 +241,63 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(runs: Runs, monkeypatch: 
     check_same_to_the_bit(folder, runs["single"])
 
 
+@pytest.mark.parametrize(
+    ("passes", "where"), [(2, "epoch 2, step 4 of 4"), (4, "the test of fold 0")], ids=["selection", "test"]
+)
+def test_a_stop_is_heeded_while_nothing_is_trained(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], passes: int, where: str
+) -> None:
+    made: list[int] = []
+    plain = trainer.probabilities
+
+    def passing(*given: Any) -> np.ndarray:
+        made.append(1)
+        if len(made) == passes:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return plain(*given)
+
+    folder = runs[f"stopped-in-pass-{passes}"]
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer, "probabilities", passing)
+        assert main([*SINGLE, f"run.folder={folder}"]) == 143
+    assert len(made) == passes
+    assert f"Stopped and saved at {where}" in capsys.readouterr().out
+    assert main(resume(folder, "single")) == 0
+    check_same_to_the_bit(folder, runs["single"])
+
+
+def test_a_pipeline_of_one_rank_trains_what_single_trains(runs: Runs) -> None:
+    folder = runs["pipeline-alone"]
+    start(BIN / "torchrun", "--standalone", "--nproc_per_node=1", "launch/train.py", *TINY, f"run.folder={folder}")
+    check_close(folder, runs["single"])
+
+
+def test_files_that_are_left_out_are_counted_beside_the_result(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    corpus = synthetic.make(SyntheticSettings(speakers=6, sentences=1, takes=1), None, 1)
+    monkeypatch.chdir(tmp_path)
+    Path("tess").mkdir()
+    names = ("angry", "disgust", "fear", "happy", "ps", "sad", "neutral")
+    for place, (speaker, word, name) in enumerate(product(("OAF", "YAF"), ("back", "bar"), names)):
+        shutil.copy(corpus.utterances[place].path, f"tess/{speaker}_{word}_{name}.wav")
+    shutil.copy(corpus.utterances[0].path, "tess/OAF_back_sulky.wav")
+    given = [*SINGLE[3:], "corpus.name=tess", "corpus.root=tess", "train.epochs=1", "run.folder=mine"]
+    assert main(given) == 0
+    notes = json.loads(Path("mine/metrics.json").read_text())["notes"]
+    assert "left out of tess: 1 unparsable name; parallel-ser corpus check lists them" in notes
+    assert load(Path("mine/config.yaml"), []).corpus.root == tmp_path / "tess"  # holds from any folder
+
+
+def test_a_run_in_bf16_is_evaluated_in_bf16(runs: Runs) -> None:
+    folder = runs["bf16"]
+    assert main([*SINGLE, "train.precision=bf16", "train.epochs=1", f"run.folder={folder}"]) == 0
+    run = Run.open(folder)
+    again = concatenate(run.test_own(run.config)[0])
+    kept = Predictions.from_csv(folder / "predictions.csv")
+    np.testing.assert_allclose(again.probabilities, kept.probabilities, atol=1e-6)
+
+
 def test_going_on_with_a_finished_run_changes_nothing(runs: Runs) -> None:
     kept = {path: path.read_bytes() for path in runs["single"].rglob("*") if path.suffix in (".pt", ".csv", ".json")}
     assert main(resume(runs["single"], "single")) == 0
@@ -304,7 +363,7 @@ def test_a_run_is_tested_on_a_corpus_of_ones_own(runs: Runs, tmp_path: Path) -> 
         shutil.copy(one.path, tmp_path / f"{place}.wav")
         lines.append(f"{place}.wav,me{one.speaker[-1]},{spelled.get(one.emotion, one.emotion)},{one.sex}")
     lines[1] = lines[1].replace(lines[1].split(",")[2], "bored")
-    manifest = tmp_path / "mine.csv"
+    manifest = tmp_path / "tess"
     manifest.write_text("\n".join(lines))
     given = ["evaluate", str(runs["single"]), "--corpus", "manifest", "--root", str(manifest)]
     done = CliRunner().invoke(app, given)
