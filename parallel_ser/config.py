@@ -47,9 +47,13 @@ class Config(Settings):
                 f"audio.min_seconds={self.audio.min_seconds:g} must be below audio.max_seconds="
                 f"{self.audio.max_seconds:g}"
             )
-        if self.strategy.name == "pipeline" and self.strategy.microbatches > self.train.batch:
+        parts = self.strategy.microbatches * self.strategy.data_parallel
+        if self.strategy.name != "single" and parts > self.train.batch:
+            copies = self.strategy.data_parallel
+            times = f" times strategy.data_parallel={copies}" if copies > 1 else ""
             raise ValueError(
-                f"strategy.microbatches={self.strategy.microbatches} cannot exceed train.batch={self.train.batch}"
+                f"strategy.microbatches={self.strategy.microbatches}{times} "
+                f"cannot exceed train.batch={self.train.batch}"
             )
         if self.split.protocol in ("emobox6", "luna5") and self.corpus.name != "ravdess":
             raise ValueError(

@@ -7,6 +7,7 @@ around it, and statistics over time are taken over real frames: an utterance's l
 from __future__ import annotations
 
 import zlib
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,11 +18,52 @@ from parallel_ser.models.chain import Block, frame_mask, hashed_uniform
 
 
 class MaskedGroupNorm(nn.GroupNorm):
-    """GroupNorm whose mean and variance are over real frames (Wu & He 2018); padding comes out as zero."""
+    """GroupNorm whose mean and variance are over real frames (Wu & He 2018); padding comes out as zero.
+
+    Attributes:
+        apart: whether autograd's own operations scale and shift, see ``normalise``.
+    """
+
+    apart = False
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """``x``: ``(batch, channels, rows, frames)``, whatever it holds in padding; ``mask``: ``(batch, frames)``."""
-        return _Normalise.apply(x, mask, self.weight, self.bias, self.num_groups, self.eps)
+        return normalise(x, mask, self.weight, self.bias, self.num_groups, self.eps, self.apart)
+
+
+def normalise(
+    x: Tensor,
+    mask: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    groups: int,
+    eps: float,
+    apart: bool = False,
+    total: Callable[[Tensor], Tensor] | None = None,
+) -> Tensor:
+    """Masked group normalisation, see ``MaskedGroupNorm``.
+
+    Args:
+        x: ``(batch, channels, rows, frames)``.
+        mask: ``(batch, frames)``, 1 on real frames.
+        weight: ``(channels,)``.
+        bias: ``(channels,)``.
+        groups: of channels.
+        eps: added to the variance.
+        apart: scale and shift in operations of autograd's own. It takes one activation more, and is what autograd
+            needs to compute the parameters' gradients at another time than the input's.
+        total: sums over the pieces of the utterances, where ``x`` is one of several.
+    """
+    one, zero = (torch.ones_like(weight), torch.zeros_like(bias)) if apart else (weight, bias)
+    y: Tensor = _Normalise.apply(x, mask, one, zero, groups, eps, total or _alone)
+    if apart:
+        y = torch.addcmul(bias[:, None, None], y, weight[:, None, None]) * mask.to(y.dtype)[:, None, None, :]
+    return y
+
+
+def _alone(sums: Tensor) -> Tensor:
+    """The sums over the pieces of utterances that are in one piece."""
+    return sums
 
 
 class _Normalise(torch.autograd.Function):
@@ -35,18 +77,30 @@ class _Normalise(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, mask: Tensor, weight: Tensor, bias: Tensor, groups: int, eps: float) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        mask: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        groups: int,
+        eps: float,
+        total: Callable[[Tensor], Tensor],
+    ) -> Tensor:
         wide = x.dtype if x.dtype == torch.float64 else torch.float32  # sums in bfloat16 would lose the variance
         veil = mask.to(wide)[:, None, None, :]
         x = x.to(wide) * veil
         batch, channels, rows, _ = x.shape
         grouped = (batch, groups, channels // groups)
-        count = mask.sum(1).to(wide).clamp_min(1.0)[:, None] * (rows * grouped[2])
-        mean = x.sum((2, 3)).view(grouped).sum(2) / count
-        square = torch.linalg.vector_norm(x, dim=(2, 3)).square().view(grouped).sum(2) / count
+        squares = torch.linalg.vector_norm(x, dim=(2, 3)).square()
+        sums = total(torch.cat([x.sum((2, 3)), squares, mask.sum(1, keepdim=True).to(wide)], 1))
+        count = sums[:, -1:].clamp_min(1.0) * (rows * grouped[2])
+        mean = sums[:, :channels].view(grouped).sum(2) / count
+        square = sums[:, channels:-1].view(grouped).sum(2) / count
         inverse = torch.rsqrt((square - mean.square()).clamp_min(0.0) + eps)
         scale = inverse.repeat_interleave(grouped[2], 1) * weight
         shift = bias - mean.repeat_interleave(grouped[2], 1) * scale
+        ctx.total = total
         ctx.save_for_backward(x, veil, weight, mean, inverse, count)
         return torch.addcmul(shift[:, :, None, None], x, scale[:, :, None, None]).mul_(veil)
 
@@ -57,10 +111,12 @@ class _Normalise(torch.autograd.Function):
         channels, groups = x.shape[1], mean.shape[1]
         grouped = (len(x), groups, channels // groups)
         gradient = gradient * veil
-        total = gradient.sum((2, 3))  # of dy, per utterance and channel
-        product = (gradient * x).sum((2, 3))  # of dy x
         mean_c, inverse_c = (one.repeat_interleave(grouped[2], 1) for one in (mean, inverse))
-        along = (product - mean_c * total) * inverse_c  # of dy h
+        sums = gradient.sum((2, 3))
+        sums = torch.cat([sums, ((gradient * x).sum((2, 3)) - mean_c * sums) * inverse_c], 1)
+        d_bias, d_weight = sums.sum(0).split(channels)
+        sums = ctx.total(sums)
+        total, along = sums[:, :channels], sums[:, channels:]  # of dy and of dy h, per utterance and channel
         first = (weight * total).view(grouped).sum(2) / count
         second = (weight * along).view(grouped).sum(2) / count
         # dx = a dy + b x + c
@@ -69,7 +125,7 @@ class _Normalise(torch.autograd.Function):
         c = (second * inverse.square() * mean - first * inverse).repeat_interleave(grouped[2], 1)
         dx = torch.addcmul(c[:, :, None, None], x, b[:, :, None, None])
         dx = dx.addcmul_(gradient, a[:, :, None, None]).mul_(veil)
-        return dx, None, along.sum(0), total.sum(0), None, None
+        return dx, None, d_weight, d_bias, None, None, None
 
 
 def conv3x3(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Conv2d:

@@ -8,14 +8,14 @@ from typing import Literal
 import torch
 from torch import nn
 
+from parallel_ser.models.attention import SelfAttention
 from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, Residual, Stem
 from parallel_ser.models.chain import Block, Chain
-from parallel_ser.models.plans import PLANS
+from parallel_ser.models.plans import GROUPS, PLANS
 from parallel_ser.models.settings import ModelSettings
 
 STRIDES = ((1, 1), (2, 2), (2, 2), (2, 1))  # of the first block of each level, over (rows, frames)
 TIME_STRIDE = 8  # frames of input that become one frame before the pooling
-GROUPS = 8  # of every normalisation
 
 
 def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
@@ -40,6 +40,9 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
                 blocks[f"level{level + 1}_{index + 1}"] = Residual(channels, width, GROUPS, stride)
                 height, channels = -(-height // stride[0]), width
         features = height * channels
+        for index in range(settings.attention):
+            name = f"attention_{index + 1}"
+            blocks[name] = SelfAttention(features, GROUPS, settings.dropout, name)
         blocks["pool"] = AttentiveStatistics(features, plan.embedding)
         blocks["embed"] = Dense(2 * features, plan.embedding, settings.dropout, "embed")
         blocks["head"] = Head(plan.embedding, classes, settings.dropout, "head")

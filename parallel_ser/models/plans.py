@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from parallel_ser.models.settings import ModelSettings
 
+GROUPS = 8  # of every normalisation, and heads of every attention
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -26,4 +28,4 @@ PLANS = {
 
 def count_blocks(settings: ModelSettings) -> int:
     """Blocks of the chain that ``build`` makes."""
-    return sum(PLANS[settings.size].depths) + 4
+    return sum(PLANS[settings.size].depths) + settings.attention + 4

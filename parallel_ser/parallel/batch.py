@@ -26,6 +26,18 @@ class Inputs:
     def __len__(self) -> int:
         return len(self.valid)
 
+    def __getitem__(self, rows: slice) -> Inputs:
+        return Inputs(self.x[rows], self.valid[rows], self.seed[rows])
+
+    def widened(self, multiple: int) -> Inputs:
+        """With empty frames behind the last until ``multiple`` divides their number."""
+        frames = self.x.shape[-1]
+        missing = -frames % multiple
+        if not missing:
+            return self
+        x = torch.nn.functional.pad(self.x, (0, missing))
+        return Inputs(x, self.valid * (frames / (frames + missing)), self.seed)
+
     def to(self, device: torch.device) -> Inputs:
         """The same on ``device``; a meta tensor stays one."""
         x = self.x if self.x.is_meta else self.x.to(device)

@@ -2,72 +2,114 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor
-from torch.distributed.pipelining import PipelineStage, Schedule1F1B, ScheduleGPipe
-from torch.distributed.pipelining.schedules import PipelineScheduleSingle
+from torch.distributed.pipelining import (
+    PipelineStage,
+    Schedule1F1B,
+    ScheduleDualPipeV,
+    ScheduleGPipe,
+    ScheduleInterleaved1F1B,
+    ScheduleInterleavedZeroBubble,
+    ScheduleLoopedBFS,
+    ScheduleZBVZeroBubble,
+)
 
 from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.batch import Inputs
-from parallel_ser.parallel.partition import block_costs, bounds, cut
-from parallel_ser.parallel.processes import to_all
-from parallel_ser.parallel.strategy import Strategy
+from parallel_ser.parallel.meter import Meter
+from parallel_ser.parallel.stages import Staged
 
-SCHEDULES: dict[str, type[PipelineScheduleSingle]] = {"gpipe": ScheduleGPipe, "1f1b": Schedule1F1B}
-
-
-@dataclass(frozen=True)
-class Edges:
-    """Shapes that enter and leave this rank's stage, and those of the logits, for one shape of micro-batch."""
-
-    enters: tuple[int, ...]
-    leaves: tuple[int, ...]
-    logits: tuple[int, ...]
+SCHEDULES: dict[str, Callable[..., Any]] = {
+    "gpipe": ScheduleGPipe,
+    "1f1b": Schedule1F1B,
+    "interleaved1f1b": ScheduleInterleaved1F1B,
+    "loopedbfs": ScheduleLoopedBFS,
+    "interleavedzb": ScheduleInterleavedZeroBubble,
+    "zbv": ScheduleZBVZeroBubble,
+    "dualpipev": ScheduleDualPipeV,
+}
 
 
-class Pipeline(Strategy):
-    """Each rank holds consecutive blocks; torch's schedules fix a shape, so each shape of batch has its own."""
+ZERO_BUBBLE = ("interleavedzb", "zbv", "dualpipev")
 
-    def place(self, chain: Chain, shape: tuple[int, ...]) -> Chain:
-        """The blocks of this rank's stage, cut by hand or by arithmetic."""
-        size, rank = self.mesh.size, self.mesh.rank
-        cuts = self.settings.stages or cut(block_costs(chain, shape), size)
-        self.start, self.stop = bounds(cuts, self.blocks)[rank]
-        self.reads_inputs = rank == 0
-        self.last = rank == size - 1
-        self._whole = chain.skeleton()  # asked for the shapes at this stage's edges
-        self._edges: dict[tuple[int, ...], Edges] = {}
-        self._schedules: dict[tuple[int, ...], PipelineScheduleSingle] = {}
-        return chain.part(self.start, self.stop)
 
-    def edges(self, shape: tuple[int, ...]) -> Edges:
-        """What enters and leaves this stage when the chain is given an input of ``shape``."""
-        if shape not in self._edges:
-            shapes = self._whole.shapes(shape)
-            self._edges[shape] = Edges(shapes[self.start], shapes[self.stop], shapes[-1])
-        return self._edges[shape]
+class Stage(PipelineStage):
+    """Torch's stage, timed; where two neighbouring stages share a rank, it greets no one.
 
-    def schedule(self, shape: tuple[int, ...]) -> PipelineScheduleSingle:
+    Torch's greeting would send from such a rank to itself, which gloo cannot do ("Pair is not connected").
+    """
+
+    meter: Meter
+
+    def _get_init_p2p_neighbors_ops(self) -> list[dist.P2POp]:
+        """What torch sends before the first step, without what this rank would send to itself."""
+        return [op for op in super()._get_init_p2p_neighbors_ops() if op.group_peer != self.group_rank]
+
+    def forward_one_chunk(self, *args: Any, **kwargs: Any) -> Any:
+        """See torch."""
+        with self.meter.span("forward", detail=f"stage {self.stage_index}"):
+            return super().forward_one_chunk(*args, **kwargs)
+
+    def backward_one_chunk(self, *args: Any, **kwargs: Any) -> Any:
+        """See torch."""
+        with self.meter.span("backward", detail=f"stage {self.stage_index}"):
+            return super().backward_one_chunk(*args, **kwargs)
+
+    def backward_weight_one_chunk(self, *args: Any, **kwargs: Any) -> Any:
+        """See torch."""
+        with self.meter.span("weight", detail=f"stage {self.stage_index}"):
+            return super().backward_weight_one_chunk(*args, **kwargs)
+
+
+class Pipeline(Staged):
+    """Each rank holds stages; torch's schedules fix a shape, so each shape of micro-batch has its own schedule."""
+
+    def split(self, part: Chain) -> Chain:
+        """As always; a schedule that computes weights' gradients later needs normalisations that allow it."""
+        part = super().split(part)
+        for module in part.modules():
+            if hasattr(module, "apart"):
+                module.apart = self.settings.schedule in ZERO_BUBBLE  # type: ignore[assignment]
+        return part
+
+    def schedule(self, shape: tuple[int, ...]) -> Any:
         """The schedule for micro-batches of ``shape``.
 
         With the shapes at both edges given, torch runs no forward pass of its own to find them. ``scale_grads`` would
         divide gradients that accumulate over steps again at each of them: the loss is divided instead.
         """
+        if not hasattr(self, "_schedules"):
+            self._schedules: dict[tuple[int, ...], Any] = {}
         if shape not in self._schedules:
-            edges = self.edges(shape)
-            stage = PipelineStage(
-                self.module,
-                self.mesh.rank,
-                self.mesh.size,
-                self.mesh.device,
-                input_args=torch.empty(edges.enters, dtype=self.dtype, device="meta"),
-                output_args=torch.empty(edges.leaves, dtype=self.dtype, device="meta"),
-            )
-            self._schedules[shape] = SCHEDULES[self.settings.schedule](
-                stage, self.settings.microbatches, loss_fn=self.mean_loss, scale_grads=False
+            shapes = self.shapes(shape)
+            stages = []
+            for module, number in zip(self.modules, self.own):
+                enters, leaves = (
+                    torch.empty(edge, dtype=self.dtype, device="meta") for edge in (shapes[number], shapes[number + 1])
+                )
+                stage = Stage(
+                    module,
+                    number,
+                    len(self.ranks),
+                    self.mesh.device,
+                    input_args=enters,
+                    output_args=leaves,
+                    group=self.grid.pipeline.group,
+                )
+                stage.meter = self.meter
+                stages.append(stage)
+            kind = SCHEDULES[self.settings.schedule]
+            several = self.settings.schedule not in ("gpipe", "1f1b")
+            self._schedules[shape] = kind(
+                stages if several else stages[0],
+                self.settings.microbatches,
+                loss_fn=self.mean_loss,
+                scale_grads=False,
             )
         return self._schedules[shape]
 
@@ -86,25 +128,4 @@ class Pipeline(Strategy):
         total = torch.zeros((), dtype=self.dtype, device=self.mesh.device)
         for loss in losses:
             total = total + loss.detach()
-        return to_all(total, self.mesh.size - 1, self.mesh.size)
-
-    def logits(self, inputs: Inputs) -> Tensor:
-        """See the contract. A forward pass of our own: torch's ``eval`` disturbs training and wants even batches."""
-        sends = []
-        outputs = []
-        for part in inputs.split(self.settings.microbatches):
-            edges = self.edges((len(part), *part.x.shape[1:]))
-            x = part.x
-            if not self.reads_inputs:
-                x = torch.empty(edges.enters, dtype=self.dtype, device=self.mesh.device)
-                dist.recv(x, self.mesh.rank - 1)
-            y = self.module(x, part.valid, part.seed).contiguous()
-            if self.last:
-                outputs.append(y)
-            else:  # the tensor is kept until it is sent
-                sends.append((dist.isend(y, self.mesh.rank + 1), y))
-                outputs.append(torch.empty(edges.logits, dtype=self.dtype, device=self.mesh.device))
-        for work, _ in sends:
-            if work is not None:
-                work.wait()
-        return to_all(torch.cat(outputs), self.mesh.size - 1, self.mesh.size)
+        return self.grid.pipeline.broadcast(total, self.ranks[-1])

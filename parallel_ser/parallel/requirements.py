@@ -3,44 +3,101 @@
 from __future__ import annotations
 
 from parallel_ser.errors import UserError
-from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.settings import StrategySettings, layout, stages_per_rank
+
+MOST = 1025  # numbers below it are looked through for one that works
 
 
-def require(settings: StrategySettings, ranks: int, blocks: int) -> None:
+def require(settings: StrategySettings, ranks: int, blocks: int, parts: int = 8) -> None:
     """Refuse what the strategy cannot run.
 
     Args:
         settings: of the strategy.
         ranks: processes of the run.
         blocks: of the chain.
+        parts: into which the channels of every block divide: its groups and heads.
 
     Raises:
         UserError: names the setting and the nearest value that works.
     """
-    if settings.name == "single":
-        if ranks != 1:
-            raise UserError(
-                f"strategy.name=single runs in one process, not in {ranks}: use --nproc 1 "
-                f"(--nproc_per_node=1 with torchrun) or strategy.name=pipeline."
-            )
+    said = obstacle(settings, ranks, blocks, parts)
+    if said is None:
         return
-    if ranks > blocks:
-        raise UserError(
-            f"strategy.name=pipeline cannot place {blocks} blocks on {ranks} processes: use at most {blocks}, "
-            f"or a larger model.size."
-        )
-    if settings.stages and len(settings.stages) + 1 != ranks:
-        raise UserError(
-            f"strategy.stages={list(settings.stages)} makes {len(settings.stages) + 1} stages for {ranks} processes: "
-            f"give {ranks - 1} cut points, or leave it empty to cut by cost."
-        )
-    if settings.stages and settings.stages[-1] >= blocks:
-        raise UserError(
-            f"strategy.stages={list(settings.stages)} cuts behind the last of {blocks} blocks: "
-            f"cut points lie between 1 and {blocks - 1}."
-        )
-    if settings.schedule == "1f1b" and settings.microbatches < ranks:
-        raise UserError(
-            f"strategy.schedule=1f1b on {ranks} processes needs strategy.microbatches={ranks} or more, "
-            f"not {settings.microbatches} (gpipe takes any number)."
-        )
+    problem, setting = said
+
+    if setting == "stages":
+        raise UserError(f"{problem}.")
+
+    def stands(number: int) -> str | None:
+        """Which setting would be in the way with another number."""
+        if setting == "processes":
+            found = obstacle(settings, number, blocks, parts)
+        else:
+            found = obstacle(settings.model_copy(update={setting: number}), ranks, blocks, parts)
+        return found and found[1]
+
+    now = ranks if setting == "processes" else getattr(settings, setting)
+    ways = sorted(range(1, MOST), key=lambda number: abs(number - now))
+    found = {number: stands(number) for number in ways}
+    number = next((n for n in ways if found[n] is None), None) or next((n for n in ways if found[n] != setting), None)
+    if number is None:
+        cure = "use another strategy"
+    elif setting == "processes":
+        cure = f"use --nproc {number} (--nproc_per_node={number} with torchrun)"
+        cure += " or strategy.name=pipeline" if settings.name == "single" else ""
+    else:
+        cure = f"the nearest that works is strategy.{setting}={number}"
+    raise UserError(f"{problem}: {cure}.")
+
+
+def obstacle(settings: StrategySettings, ranks: int, blocks: int, parts: int) -> tuple[str, str] | None:
+    """What is in the way, as a clause, and the setting (or ``processes``) to change; None when nothing is.
+
+    ======================  ===================================================================
+    asked by                micro-batches m, ranks p of the pipeline, v stages a rank
+    ======================  ===================================================================
+    1f1b                    m ≥ p
+    interleaved1f1b, …zb    max(1, m // p) divides m (torch's rounds are of one length)
+    dualpipev               m ≥ 2 p
+    several stages a rank   p ≥ 2
+    every pipeline          v p ≤ blocks
+    channel split           ranks that share a block divide its groups and heads
+    ======================  ===================================================================
+    """
+    name = f"strategy.name={settings.name}"
+    if settings.name == "single":
+        return None if ranks == 1 else (f"{name} runs in one process, not in {ranks}", "processes")
+    data, pipeline, tensor = layout(settings, ranks)
+    if data * pipeline * tensor != ranks or not pipeline * tensor:
+        given = {"data_parallel": settings.data_parallel, "tensor_parallel": settings.tensor_parallel}
+        told = " and ".join(f"strategy.{key}={value}" for key, value in given.items() if value > 1)
+        return f"{told} cannot be made of {ranks} processes", "processes"
+    if tensor > 1 and settings.axis == "channel" and parts % tensor:
+        setting = "tensor_parallel" if settings.name == "pipeline" else "processes"
+        return f"strategy.axis=channel cannot share {parts} groups of channels among {tensor} processes", setting
+    return _pipeline_obstacle(settings, pipeline, blocks) if settings.name in ("pipeline", "layer_split") else None
+
+
+def _pipeline_obstacle(settings: StrategySettings, ranks: int, blocks: int) -> tuple[str, str] | None:
+    several = stages_per_rank(settings)
+    stages, cuts = several * ranks, list(settings.stages)
+    schedule = f"strategy.schedule={settings.schedule}"
+    if several > 1 and ranks < 2:
+        return f"{schedule} needs 2 or more processes in its pipeline", "processes"
+    if stages > blocks:
+        on = f" with {several} stages on each" if several > 1 else ""
+        return f"strategy.name={settings.name} cannot place {blocks} blocks on {ranks} processes{on}", "processes"
+    if cuts and len(cuts) + 1 != stages:
+        clause = f"strategy.stages={cuts} makes {len(cuts) + 1} stages where {ranks} processes hold {stages}"
+        return f"{clause}: give {stages - 1} cut points, or leave it empty to cut by cost", "stages"
+    if cuts and cuts[-1] >= blocks:
+        clause = f"strategy.stages={cuts} cuts behind the last of {blocks} blocks"
+        return f"{clause}: cut points lie between 1 and {blocks - 1}", "stages"
+    parts = settings.microbatches
+    least = {"1f1b": ranks, "dualpipev": stages}.get(settings.schedule, 1)
+    uneven = settings.schedule.startswith("interleaved") and parts % max(1, parts // ranks)
+    if settings.name == "pipeline" and (parts < least or uneven):
+        rule = f"{least} or more" if parts < least else f"a multiple of {parts // ranks} with {parts // ranks} rounds"
+        clause = f"{schedule} on {ranks} processes needs strategy.microbatches to be {rule}, not {parts}"
+        return clause, "microbatches"
+    return None

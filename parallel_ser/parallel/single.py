@@ -11,23 +11,34 @@ from parallel_ser.parallel.strategy import Strategy
 
 
 class Single(Strategy):
-    """The whole chain on one rank."""
+    """The whole chain on each rank."""
 
-    def place(self, chain: Chain, shape: tuple[int, ...]) -> Chain:
+    def place(self, chain: Chain, shape: tuple[int, ...]) -> list[Chain]:
         """All of it."""
         self.reads_inputs = True
-        return chain
+        return [chain]
 
     def gradients(self, inputs: Inputs, targets: Tensor) -> Tensor:
         """See the contract."""
         total = torch.zeros((), dtype=self.dtype, device=self.mesh.device)
         parts = self.settings.microbatches
-        for part, wanted in zip(inputs.split(parts), targets.chunk(parts)):
-            loss = self.mean_loss(self.module(part.x, part.valid, part.seed), wanted)
-            loss.backward()
-            total = total + loss.detach()
+        for number, (part, wanted) in enumerate(zip(inputs.split(parts), targets.chunk(parts))):
+            total = total + self.micro_step(part, wanted, last=number == parts - 1)
         return total
+
+    def micro_step(self, inputs: Inputs, targets: Tensor, last: bool) -> Tensor:
+        """Forward and backward of a micro-batch; its loss."""
+        with self.meter.span("forward"):
+            loss = self.mean_loss(self.compute(inputs), targets)
+        with self.meter.span("backward"):
+            loss.backward()
+        return loss.detach()
+
+    def compute(self, inputs: Inputs) -> Tensor:
+        """Logits of a micro-batch."""
+        logits: Tensor = self.modules[0](inputs.x, inputs.valid, inputs.seed)
+        return logits
 
     def logits(self, inputs: Inputs) -> Tensor:
         """See the contract."""
-        return self.module(inputs.x, inputs.valid, inputs.seed)
+        return self.compute(inputs)

@@ -114,13 +114,13 @@ def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[F
     """Data and folds; the first rank fills the cache and opens the folder before the others come here."""
     import torch
 
-    from parallel_ser.models.plans import count_blocks
+    from parallel_ser.models.plans import GROUPS, count_blocks
     from parallel_ser.parallel.requirements import require
     from parallel_ser.report.terminal import progress
     from parallel_ser.training import run_folder
     from parallel_ser.training.data import prepare
 
-    require(config.strategy, ranks.size, count_blocks(config.model))
+    require(config.strategy, ranks.size, count_blocks(config.model), GROUPS)
     if ranks.first and config.run.resume:
         run_folder.same_run(folder, config)
     if ranks.first:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from parallel_ser.errors import UserError
 from parallel_ser.training.settings import TrainSettings
 
 
@@ -17,16 +19,38 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def adamw(parameters: dict[str, nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019); biases and the scales of normalisations do not decay."""
-    matrices = [p for p in parameters.values() if p.ndim > 1]
-    vectors = [p for p in parameters.values() if p.ndim <= 1]
-    groups: list[dict[str, Any]] = [{"params": matrices}, {"params": vectors, "weight_decay": 0.0}]
-    return torch.optim.AdamW(
-        [group for group in groups if group["params"]],
-        lr=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        foreach=False,
-    )
+    """AdamW (Loshchilov & Hutter 2019); biases and the scales of normalisations do not decay.
+
+    A group's ``factor`` says how many times the learning rate it has.
+    """
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        if parameter.requires_grad:
+            fitting = [start for start in settings.rates if name.startswith(start)]
+            factor = settings.rates[max(fitting, key=len)] if fitting else 1.0
+            groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
+    made: list[dict[str, Any]] = [
+        {"params": group, "factor": factor, "weight_decay": settings.weight_decay if decays else 0.0}
+        for (factor, decays), group in groups.items()
+    ]
+    if not made:  # a rank may hold frozen blocks alone
+        made = [{"params": [nn.Parameter(torch.empty(0))]}]
+    return torch.optim.AdamW(made, settings.learning_rate, foreach=False)
+
+
+def freeze(chain: nn.Module, starts: Sequence[str]) -> None:
+    """Stop the training of parameters whose names start so.
+
+    Raises:
+        UserError: no parameter's name does.
+    """
+    for start in starts:
+        fitting = [parameter for name, parameter in chain.named_parameters() if name.startswith(start)]
+        if not fitting:
+            names = ", ".join(dict.fromkeys(name.split(".")[0] for name, _ in chain.named_parameters()))
+            raise UserError(f"train.freeze names {start!r}, but no parameter starts so; the blocks are {names}.")
+        for parameter in fitting:
+            parameter.requires_grad_(False)
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:

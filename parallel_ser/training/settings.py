@@ -14,6 +14,8 @@ class TrainSettings(Settings):
     """Optimisation, regularisation and what a step runs on.
 
     ``batch``: utterances a step, over all ranks. ``warmup``: share of the steps over which the learning rate rises.
+    ``rates``: times the learning rate, by the start of a parameter's name (the longest that fits holds).
+    ``freeze``: starts of the names of parameters that are not trained.
     ``warp``: largest relative stretch of time, and half of it of frequency; 0 turns it off. ``crop``: seconds that a
     training step sees of a longer utterance, at a random place.
     ``views``: how many versions of an utterance an answer is the mean of; the first is the utterance itself, the
@@ -30,6 +32,8 @@ class TrainSettings(Settings):
     batch: int = Field(32, ge=1, le=65_536)
     learning_rate: float = Field(2e-3, gt=0.0, le=10.0)
     weight_decay: float = Field(0.05, ge=0.0, le=10.0)
+    rates: dict[str, float] = Field(default_factory=dict)
+    freeze: tuple[str, ...] = ()
     warmup: float = Field(0.1, ge=0.0, lt=1.0)
     label_smoothing: float = Field(0.1, ge=0.0, lt=1.0)
     clip_norm: float = Field(10.0, gt=0.0, le=1e6)

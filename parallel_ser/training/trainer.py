@@ -22,7 +22,7 @@ from parallel_ser.training import checkpoint, metrics, model_file
 from parallel_ser.training.data import FRAMES_STEP, Dataset, Training, Views, probabilities
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
-from parallel_ser.training.optim import adamw, cross_entropy, learning_rate
+from parallel_ser.training.optim import adamw, cross_entropy, freeze, learning_rate
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.watch import Epoch, Watch
 
@@ -64,6 +64,7 @@ class Trainer:
         frames = data.frames
         self.normaliser = Normaliser.fit(settings.normalise, [frames[index] for index in fold.train])
         chain = build(config.model, len(data.rows), len(data.classes), settings.seed)
+        freeze(chain, settings.freeze)
         self.signature = chain.signature()
         self.training = Training(
             self._frames(fold.train),

@@ -23,10 +23,17 @@ def settings(**changes: Any) -> StrategySettings:
     ("changes", "ranks", "named", "works"),
     [
         ({"name": "single"}, 2, "strategy.name=single", ({"name": "single"}, 1)),
-        ({}, 9, "strategy.name=pipeline", ({"microbatches": 8}, 8)),
+        ({"microbatches": 16}, 9, "strategy.name=pipeline", ({"microbatches": 8}, 8)),
         ({"stages": (2, 4)}, 2, "strategy.stages", ({"stages": (2,)}, 2)),
         ({"stages": (8,)}, 2, "strategy.stages", ({"stages": (7,)}, 2)),
-        ({"microbatches": 2}, 3, "strategy.microbatches", ({"microbatches": 3}, 3)),
+        ({"microbatches": 2}, 3, "strategy.microbatches=3", ({"microbatches": 3}, 3)),
+        ({"schedule": "dualpipev"}, 3, "strategy.microbatches=6", ({"schedule": "dualpipev", "microbatches": 6}, 3)),
+        ({"schedule": "interleavedzb", "microbatches": 5}, 2, "strategy.microbatches=4", ({"microbatches": 4}, 2)),
+        ({"schedule": "zbv"}, 1, "--nproc 2", ({"schedule": "zbv"}, 2)),
+        ({"schedule": "zbv", "microbatches": 16}, 5, "--nproc 4", ({"schedule": "zbv"}, 4)),
+        ({"name": "tensor_split", "axis": "channel"}, 3, "--nproc 2", ({"name": "tensor_split", "axis": "channel"}, 2)),
+        ({"data_parallel": 2}, 3, "--nproc 2", ({"data_parallel": 2}, 2)),
+        ({"tensor_parallel": 3, "axis": "channel"}, 6, "strategy.tensor_parallel=2", ({"tensor_parallel": 2}, 6)),
     ],
 )
 def test_a_refusal_names_the_setting_and_what_works(
@@ -40,9 +47,32 @@ def test_a_refusal_names_the_setting_and_what_works(
     assert "\n" not in said
     changed, count = works
     require(settings(**changed), count, blocks=8)
-    numbers = {int(number) for number in re.findall(r"\d+", said)}
-    told = [count, count - 1, *changed.get("stages", ())]  # processes, cut points or the last place for one
-    assert numbers & set(told)
+
+
+@given(
+    changes=st.fixed_dictionaries(
+        {
+            "name": st.sampled_from(["layer_split", "tensor_split", "pipeline"]),
+            "schedule": st.sampled_from(["gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv"]),
+            "microbatches": st.integers(1, 20),
+            "axis": st.sampled_from(["channel", "time"]),
+            "data_parallel": st.integers(1, 4),
+        }
+    ),
+    ranks=st.integers(1, 12),
+)
+def test_following_what_refusals_recommend_leads_to_a_run(changes: dict[str, Any], ranks: int) -> None:
+    for _ in range(4):
+        try:
+            require(settings(**changes), ranks, blocks=12)
+        except UserError as error:
+            parts, processes = (re.search(rf"{n}(\d+)", str(error).rpartition(": ")[2]) for n in ("batches=", "nproc "))
+            assert parts or processes, error
+            changes = {**changes, **({"microbatches": int(parts[1])} if parts else {})}
+            ranks = int(processes[1]) if processes else ranks
+        else:
+            return
+    pytest.fail("still refused")
 
 
 def test_single_names_the_strategy_for_more_processes() -> None:

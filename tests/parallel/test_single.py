@@ -63,7 +63,7 @@ def test_accumulated_gradients_are_those_of_the_whole_batch(chain: Chain, microb
     truth, value = whole_batch(chain)
     strategy = single(chain, microbatches)
     assert strategy.train_step(*batch()) == pytest.approx(value, rel=1e-9)
-    ours = grads(strategy.module.part)
+    ours = grads(strategy.modules[0].part)
     assert ours.keys() == grads(truth).keys() == dict(truth.named_parameters()).keys()
     for name, grad in grads(truth).items():
         torch.testing.assert_close(ours[name], grad, rtol=1e-6, atol=1e-9)
@@ -76,7 +76,7 @@ def test_clipping_is_torchs(chain: Chain, limit: float) -> None:
     strategy = single(chain, 2, clip=limit)
     strategy.train_step(*batch())
     for name, grad in grads(truth).items():
-        torch.testing.assert_close(grads(strategy.module.part)[name], grad, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(grads(strategy.modules[0].part)[name], grad, rtol=1e-6, atol=1e-9)
 
 
 def test_the_moving_average_follows_its_formula_and_steps_aside(chain: Chain) -> None:

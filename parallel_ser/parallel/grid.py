@@ -1,0 +1,131 @@
+"""Ranks laid out in a grid of three dimensions, and what passes along one of them.
+
+The last dimension runs fastest, so that the ranks which talk most are neighbours. Four ranks as data × pipeline ×
+tensor = 1 × 2 × 2::
+
+    rank 0: stage 0, part 0        rank 1: stage 0, part 1
+    rank 2: stage 1, part 0        rank 3: stage 1, part 1
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+
+from parallel_ser.parallel.meter import Meter
+
+DIMENSIONS = ("data", "pipeline", "tensor")
+
+
+@dataclass(frozen=True)
+class Axis:
+    """The ranks along one dimension that this rank is among; alone, nothing is sent.
+
+    Attributes:
+        rank: place of this rank among them.
+        size: of them.
+        group: theirs; None where this rank is alone.
+        meter: counts what passes.
+    """
+
+    rank: int
+    size: int
+    group: dist.ProcessGroup | None
+    meter: Meter
+
+    def sum(self, x: Tensor) -> Tensor:
+        """The sum over the ranks, in place."""
+        if self.size > 1:
+            with self.meter.span("all-reduce", x, 2 * (self.size - 1) / self.size):
+                dist.all_reduce(x, group=self.group)
+        return x
+
+    def maximum(self, x: Tensor) -> Tensor:
+        """The largest over the ranks, in place."""
+        if self.size > 1:
+            with self.meter.span("all-reduce", x, 2 * (self.size - 1) / self.size):
+                dist.all_reduce(x, dist.ReduceOp.MAX, group=self.group)
+        return x
+
+    def gather(self, x: Tensor, dim: int) -> Tensor:
+        """The ranks' tensors of one shape, joined along ``dim`` in their order."""
+        if self.size == 1:
+            return x
+        x = x.contiguous()
+        parts = [torch.empty_like(x) for _ in range(self.size)]
+        with self.meter.span("all-gather", x, self.size - 1):
+            dist.all_gather(parts, x, group=self.group)
+        return torch.cat(parts, dim)
+
+    def slice(self, x: Tensor, dim: int) -> Tensor:
+        """This rank's of equal parts along ``dim``."""
+        length = x.shape[dim] // self.size
+        return x.narrow(dim, self.rank * length, length)
+
+    def broadcast(self, x: Tensor, source: int) -> Tensor:
+        """``x`` of the rank at ``source``, on all of them, in place."""
+        if self.size > 1:
+            with self.meter.span("broadcast", x):
+                dist.broadcast(x, group=self.group, group_src=source)
+        return x
+
+    def send(self, x: Tensor, peer: int) -> dist.Work:
+        """Begin to send to the rank at ``peer``; ``x`` must stay as it is until the work is waited for."""
+        with self.meter.span("send", x):
+            work = dist.isend(x, group=self.group, group_dst=peer)
+        assert work is not None
+        return work
+
+    def receive(self, x: Tensor, peer: int) -> Tensor:
+        """Fill ``x`` from the rank at ``peer``."""
+        with self.meter.span("receive", x):
+            dist.recv(x, group=self.group, group_src=peer)
+        return x
+
+    def neighbours(self, to_left: Tensor | None, to_right: Tensor | None, left: Tensor, right: Tensor) -> None:
+        """Swap edges with both neighbours: send those given, and fill ``left`` and ``right``.
+
+        At the ends of the axis, and where a tensor is empty, nothing passes on that side.
+        """
+        moves = []
+        for place, outgoing, incoming in ((self.rank - 1, to_left, left), (self.rank + 1, to_right, right)):
+            if 0 <= place < self.size:
+                if outgoing is not None and outgoing.numel():
+                    moves.append(dist.P2POp(dist.isend, outgoing, group=self.group, group_peer=place))
+                if incoming.numel():
+                    moves.append(dist.P2POp(dist.irecv, incoming, group=self.group, group_peer=place))
+        if not moves:
+            return
+        sent = [move.tensor for move in moves if move.op is dist.isend]
+        with self.meter.span("halo", sent):
+            for work in dist.batch_isend_irecv(moves):
+                work.wait()
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The three axes of a rank, and torch's own mesh of them, where there is more than one rank."""
+
+    data: Axis
+    pipeline: Axis
+    tensor: Axis
+    devices: DeviceMesh | None
+
+    @classmethod
+    def make(cls, device: torch.device, layout: Sequence[int], meter: Meter) -> Grid:
+        """The axes of this rank for a ``layout`` (data, pipeline, tensor) of all ranks."""
+        if math.prod(layout) == 1:
+            alone = Axis(0, 1, None, meter)
+            return cls(alone, alone, alone, None)
+        mesh = init_device_mesh(device.type, tuple(layout), mesh_dim_names=DIMENSIONS)
+        axes = {
+            name: Axis(mesh.get_local_rank(name), size, mesh.get_group(name) if size > 1 else None, meter)
+            for name, size in zip(DIMENSIONS, layout)
+        }
+        return cls(devices=mesh, **axes)

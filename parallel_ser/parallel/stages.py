@@ -1,0 +1,84 @@
+"""What strategies share that put stages of consecutive blocks on ranks."""
+
+from __future__ import annotations
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from parallel_ser.models.chain import Chain
+from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.partition import block_costs, bounds, cut
+from parallel_ser.parallel.settings import stages_per_rank
+from parallel_ser.parallel.strategy import Strategy
+
+
+def placement(schedule: str, ranks: int, per_rank: int) -> list[int]:
+    """The rank of each stage: around and around, or there and back for the schedules of V shape.
+
+    >>> placement("interleaved1f1b", 3, 2)
+    [0, 1, 2, 0, 1, 2]
+    >>> placement("zbv", 3, 2)
+    [0, 1, 2, 2, 1, 0]
+    """
+    there = list(range(ranks))
+    if schedule in ("zbv", "dualpipev"):
+        return there + there[::-1]
+    return there * per_rank
+
+
+class Staged(Strategy):
+    """Each rank holds one or more stages of the chain."""
+
+    def place(self, chain: Chain, shape: tuple[int, ...]) -> list[Chain]:
+        """The blocks of this rank's stages, cut by hand or by cost."""
+        axis = self.grid.pipeline
+        self.ranks = placement(self.settings.schedule, axis.size, stages_per_rank(self.settings))
+        cuts = self.settings.stages or cut(block_costs(chain, shape), len(self.ranks))
+        self.bounds = bounds(cuts, self.blocks)
+        self.own = [number for number, rank in enumerate(self.ranks) if rank == axis.rank]
+        self.reads_inputs = 0 in self.own
+        self.last = self.own[-1] == len(self.ranks) - 1
+        self._whole = chain.skeleton()  # asked for the shapes between stages
+        self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+        return [chain.part(*self.bounds[number]) for number in self.own]
+
+    def shapes(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
+        """What enters each stage, and the logits, when the chain is given an input of ``shape``."""
+        if shape not in self._shapes:
+            every = self._whole.shapes(shape)
+            self._shapes[shape] = [every[start] for start, _ in self.bounds] + [every[-1]]
+        return self._shapes[shape]
+
+    def entering(self, inputs: Inputs, number: int | None = None) -> Tensor:
+        """Room for what enters a stage, by default this rank's only one."""
+        shape = self.shapes(tuple(inputs.x.shape))[self.own[0] if number is None else number]
+        return torch.empty(shape, dtype=self.dtype, device=self.mesh.device)
+
+    def logits(self, inputs: Inputs) -> Tensor:
+        """See the contract. A forward pass of our own: torch's ``eval`` disturbs training and wants even batches."""
+        axis = self.grid.pipeline
+        parts = list(inputs.split(self.settings.microbatches))
+        sends: list[tuple[dist.Work, Tensor]] = []  # a tensor is kept until it is sent
+        kept: list[Tensor] = []
+        for module, number in zip(self.modules, self.own):
+            before, after = self.ranks[number - 1], self.ranks[(number + 1) % len(self.ranks)]
+            outputs = []
+            for place, part in enumerate(parts):
+                if not number:
+                    x = part.x
+                elif before == axis.rank:
+                    x = kept[place]
+                else:
+                    x = axis.receive(self.entering(part, number), before)
+                y = module(x, part.valid, part.seed)
+                outputs.append(y)
+                if number + 1 < len(self.ranks) and after != axis.rank:
+                    sends.append((axis.send(y, after), y))
+            kept = outputs
+        for work, _ in sends:
+            work.wait()
+        if not self.last:
+            classes = self.shapes(tuple(inputs.x.shape))[-1][1]
+            kept = [torch.empty(len(inputs), classes, dtype=self.dtype, device=self.mesh.device)]
+        return axis.broadcast(torch.cat(kept), self.ranks[-1])
