@@ -12,6 +12,7 @@ from parallel_ser import __version__
 from parallel_ser.commands import corpus
 from parallel_ser.commands.evaluate import evaluate
 from parallel_ser.commands.predict import predict
+from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
 
@@ -55,6 +56,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(schedule)
 app.add_typer(corpus.app, name="corpus")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from parallel_ser.parallel.data_parallel import Ddp, Fsdp
+from parallel_ser.parallel.deepspeed import DeepSpeed
 from parallel_ser.parallel.layer_split import LayerSplit
 from parallel_ser.parallel.pipeline import Pipeline
 from parallel_ser.parallel.single import Single
@@ -14,6 +15,7 @@ STRATEGIES: dict[str, type[Strategy]] = {
     "layer_split": LayerSplit,
     "tensor_split": TensorSplit,
     "pipeline": Pipeline,
+    "deepspeed": DeepSpeed,
     "ddp": Ddp,
     "fsdp": Fsdp,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.settings import StrategySettings, layout, stages_per_rank
 
+STAGED = ("layer_split", "pipeline", "deepspeed")
 MOST = 1025  # numbers below it are looked through for one that works
 
 
@@ -56,7 +57,7 @@ def obstacle(settings: StrategySettings, ranks: int, blocks: int, parts: int) ->
     ======================  ===================================================================
     asked by                micro-batches m, ranks p of the pipeline, v stages a rank
     ======================  ===================================================================
-    1f1b                    m ≥ p
+    1f1b                    m ≥ p (torch's; DeepSpeed's takes any)
     interleaved1f1b, …zb    max(1, m // p) divides m (torch's rounds are of one length)
     dualpipev               m ≥ 2 p
     several stages a rank   p ≥ 2
@@ -75,7 +76,7 @@ def obstacle(settings: StrategySettings, ranks: int, blocks: int, parts: int) ->
     if tensor > 1 and settings.axis == "channel" and parts % tensor:
         setting = "tensor_parallel" if settings.name == "pipeline" else "processes"
         return f"strategy.axis=channel cannot share {parts} groups of channels among {tensor} processes", setting
-    return _pipeline_obstacle(settings, pipeline, blocks) if settings.name in ("pipeline", "layer_split") else None
+    return _pipeline_obstacle(settings, pipeline, blocks) if settings.name in STAGED else None
 
 
 def _pipeline_obstacle(settings: StrategySettings, ranks: int, blocks: int) -> tuple[str, str] | None:
@@ -94,9 +95,9 @@ def _pipeline_obstacle(settings: StrategySettings, ranks: int, blocks: int) -> t
         clause = f"strategy.stages={cuts} cuts behind the last of {blocks} blocks"
         return f"{clause}: cut points lie between 1 and {blocks - 1}", "stages"
     parts = settings.microbatches
-    least = {"1f1b": ranks, "dualpipev": stages}.get(settings.schedule, 1)
+    least = {"1f1b": ranks if settings.name == "pipeline" else 1, "dualpipev": stages}.get(settings.schedule, 1)
     uneven = settings.schedule.startswith("interleaved") and parts % max(1, parts // ranks)
-    if settings.name == "pipeline" and (parts < least or uneven):
+    if settings.name != "layer_split" and (parts < least or uneven):
         rule = f"{least} or more" if parts < least else f"a multiple of {parts // ranks} with {parts // ranks} rounds"
         clause = f"{schedule} on {ranks} processes needs strategy.microbatches to be {rule}, not {parts}"
         return clause, "microbatches"

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from parallel_ser.settings import Settings
 
 Schedule = Literal["gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev"]
-Name = Literal["single", "layer_split", "tensor_split", "pipeline", "ddp", "fsdp"]
+Name = Literal["single", "layer_split", "tensor_split", "pipeline", "deepspeed", "ddp", "fsdp"]
 
 
 class StrategySettings(Settings):
@@ -21,6 +21,7 @@ class StrategySettings(Settings):
     ``stages``: cut points by hand, each the index of the block that opens the next stage; empty means by cost.
     ``axis``: what the ranks of a tensor split share: ``channel`` or ``time``.
     ``tensor_parallel``: ranks that share each stage of a pipeline along ``axis``.
+    ``zero``: 1 spreads the optimizer's state over the copies of a ``deepspeed`` run.
     ``data_parallel``: how many times the whole is there, each copy with its share of the batch.
     ``checkpointing``: what keeps only its input and is computed again backward: nothing, each stage or each block.
     ``replicate_unsplittable``: compute a block whole on each rank where its type has no rule to split it.
@@ -32,6 +33,7 @@ class StrategySettings(Settings):
     stages: tuple[int, ...] = ()
     axis: Literal["channel", "time"] = "time"
     tensor_parallel: int = Field(1, ge=1, le=4096)
+    zero: Literal[0, 1] = 0
     data_parallel: int = Field(1, ge=1, le=4096)
     checkpointing: Literal["none", "stage", "block"] = "none"
     replicate_unsplittable: bool = False
@@ -48,9 +50,13 @@ class StrategySettings(Settings):
                 f"strategy.data_parallel={self.data_parallel} is for strategies that split the model; "
                 f"ddp and fsdp take all processes by themselves"
             )
+        if self.name == "deepspeed" and self.schedule not in ("1f1b", "dualpipev"):
+            raise ValueError(f"strategy.schedule={self.schedule} is not DeepSpeed's, which has 1f1b and dualpipev")
+        if self.zero and self.name != "deepspeed":
+            raise ValueError("strategy.zero=1 belongs to strategy.name=deepspeed; fsdp spreads all of a model's state")
         if not self.stages:
             return self
-        if self.name not in ("pipeline", "layer_split"):
+        if self.name not in ("pipeline", "deepspeed", "layer_split"):
             raise ValueError(f"strategy.stages belongs to strategy.name=pipeline; leave it empty for {self.name}")
         if self.stages[0] < 1 or any(later <= earlier for earlier, later in pairwise(self.stages)):
             raise ValueError(f"strategy.stages={list(self.stages)} must rise from 1 or more, such as [2, 4]")
@@ -65,7 +71,7 @@ class StrategySettings(Settings):
 
 def stages_per_rank(settings: StrategySettings) -> int:
     """Stages that a rank of the strategy holds."""
-    several = settings.name == "pipeline" and settings.schedule not in ("gpipe", "1f1b")
+    several = settings.name in ("pipeline", "deepspeed") and settings.schedule not in ("gpipe", "1f1b")
     return 2 if several else 1
 
 

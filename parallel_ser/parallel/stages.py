@@ -9,22 +9,9 @@ from torch import Tensor
 from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.partition import block_costs, bounds, cut
+from parallel_ser.parallel.schedules import placement
 from parallel_ser.parallel.settings import stages_per_rank
 from parallel_ser.parallel.strategy import Strategy
-
-
-def placement(schedule: str, ranks: int, per_rank: int) -> list[int]:
-    """The rank of each stage: around and around, or there and back for the schedules of V shape.
-
-    >>> placement("interleaved1f1b", 3, 2)
-    [0, 1, 2, 0, 1, 2]
-    >>> placement("zbv", 3, 2)
-    [0, 1, 2, 2, 1, 0]
-    """
-    there = list(range(ranks))
-    if schedule in ("zbv", "dualpipev"):
-        return there + there[::-1]
-    return there * per_rank
 
 
 class Staged(Strategy):
@@ -33,7 +20,7 @@ class Staged(Strategy):
     def place(self, chain: Chain, shape: tuple[int, ...]) -> list[Chain]:
         """The blocks of this rank's stages, cut by hand or by cost."""
         axis = self.grid.pipeline
-        self.ranks = placement(self.settings.schedule, axis.size, stages_per_rank(self.settings))
+        self.ranks = self.placement(axis.size)
         cuts = self.settings.stages or cut(block_costs(chain, shape), len(self.ranks))
         self.bounds = bounds(cuts, self.blocks)
         self.own = [number for number, rank in enumerate(self.ranks) if rank == axis.rank]
@@ -42,6 +29,11 @@ class Staged(Strategy):
         self._whole = chain.skeleton()  # asked for the shapes between stages
         self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         return [chain.part(*self.bounds[number]) for number in self.own]
+
+    def placement(self, ranks: int) -> list[int]:
+        """The rank of each stage."""
+        several = stages_per_rank(self.settings)
+        return placement(self.settings.schedule if several > 1 else "", ranks, several)
 
     def shapes(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         """What enters each stage, and the logits, when the chain is given an input of ``shape``."""

@@ -124,6 +124,7 @@ class Strategy(ABC):
         self.average = {name: local(p).detach().clone() for name, p in self.parameters.items()} if self.ema else {}
         self.updates = 0
         self.count = 1
+        self.ready()
 
     @abstractmethod
     def place(self, chain: Chain, shape: tuple[int, ...]) -> list[Chain]:
@@ -133,6 +134,9 @@ class Strategy(ABC):
         """Make the modules ready; may put other ``parameters`` in place of the same."""
         for module in self.modules:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def ready(self) -> None:  # noqa: B027 most strategies are
+        """Do what needs the optimizer."""
 
     @abstractmethod
     def gradients(self, inputs: Inputs, targets: Tensor) -> Tensor:
@@ -184,9 +188,7 @@ class Strategy(ABC):
         loss = self.gradients(self.local(whole[own]), targets[own].to(self.mesh.device))
         data.sum(loss)
         self.reduce()
-        self.clip()
-        with self.meter.span("optimizer"):
-            self.optimizer.step()
+        self.update()
         self.updates += 1
         if self.ema:
             # early on the decay is smaller, so that the random start is forgotten
@@ -242,6 +244,12 @@ class Strategy(ABC):
         for grad in grads.values():
             grad.mul_(scale.to(grad.dtype))
 
+    def update(self) -> None:
+        """Clip the gradients and step the optimizer."""
+        self.clip()
+        with self.meter.span("optimizer"):
+            self.optimizer.step()
+
     def set_learning_rate(self, rate: float) -> None:
         """For the steps that follow; a group with a ``factor`` has so many times the rate."""
         for group in self.optimizer.param_groups:
@@ -282,15 +290,10 @@ class Strategy(ABC):
 
     def full_state(self) -> dict[str, Any]:
         """Weights, moving average and optimizer state of the whole chain on the first rank, by parameter name."""
-        moments = {
-            f"{name}/{key}": local(value)
-            for name, parameter in self.parameters.items()
-            for key, value in self.optimizer.state[parameter].items()
-        }
         return {
             "weights": self.weights(),
             "average": self._gather(self.average),
-            "optimizer": self._gather(moments),
+            "optimizer": self._gather(self.moments()),
             "updates": self.updates,
         }
 
@@ -301,11 +304,23 @@ class Strategy(ABC):
             whole = state["average"].get(name, state["weights"][name])
             self.average[name].copy_(self.part_of(name, whole))
         self.updates = state["updates"]
+        own = {key: value for key, value in state["optimizer"].items() if key.rpartition("/")[0] in self.parameters}
+        self.load_moments(own)
+
+    def moments(self) -> dict[str, Tensor]:
+        """This rank's part of the optimizer's state, by ``parameter/field``."""
+        return {
+            f"{name}/{key}": local(value)
+            for name, parameter in self.parameters.items()
+            for key, value in self.optimizer.state[parameter].items()
+        }
+
+    def load_moments(self, whole: Mapping[str, Tensor]) -> None:
+        """Take this rank's part of the whole tensors of the optimizer's state."""
         self.optimizer.state.clear()
-        for key, value in state["optimizer"].items():
-            name, field = key.rsplit("/", 1)
-            if name in self.parameters:
-                self.optimizer.state[self.parameters[name]][field] = self.moment(name, value)
+        for key, value in whole.items():
+            name, _, field = key.rpartition("/")
+            self.optimizer.state[self.parameters[name]][field] = self.moment(name, value)
 
     def moment(self, name: str, whole: Tensor) -> Tensor:
         """This rank's part of a tensor of the optimizer; a step count stays where the optimizer made it: on the CPU."""

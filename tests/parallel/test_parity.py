@@ -24,6 +24,8 @@ SPLITS: list[Case] = [
     {"name": "ddp", "microbatches": 2},
     {"name": "fsdp", "microbatches": 2},
     *({"name": "pipeline", "schedule": schedule} for schedule in PIPELINES),  # of 8 micro-batches
+    {"name": "deepspeed"},
+    {"name": "deepspeed", "schedule": "dualpipev"},
 ]
 BOTH = [{**case, "checkpointing": kept} for kept in ("none", "block") for case in SPLITS]
 FP64 = [
@@ -38,6 +40,8 @@ MESHES = [
     *({**case, "data_parallel": 2} for case in SPLITS[:3]),
     {"name": "pipeline", "data_parallel": 2},
     {"name": "pipeline", "schedule": "zbv", "data_parallel": 2, "precision": "fp64"},
+    {"name": "deepspeed", "data_parallel": 2},
+    {"name": "deepspeed", "data_parallel": 2, "zero": 1},
     CHANNEL,
     {**CHANNEL, "axis": "time"},
     {**CHANNEL, "schedule": "zbv", "precision": "fp64"},

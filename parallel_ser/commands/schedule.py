@@ -1,0 +1,131 @@
+"""``parallel-ser schedule``: what a pipeline's schedule would cost, without running it."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from parallel_ser.errors import UserError
+
+if TYPE_CHECKING:
+    from parallel_ser.parallel.actions import Orders
+    from parallel_ser.parallel.simulate import Simulation
+
+_MANY_BLOCKS = 4096  # no schedule is refused for want of them
+
+
+def schedule(
+    name: Annotated[str, typer.Argument(help="Such as 1f1b or zbv, as in strategy.schedule; or layer_split.")],
+    ranks: Annotated[int, typer.Option("--ranks", "-r", min=1, max=64, help="Processes of the pipeline.")] = 4,
+    microbatches: Annotated[
+        int, typer.Option("--microbatches", "-m", min=1, max=1024, help="Parts of the batch that follow each other.")
+    ] = 8,
+    times: Annotated[
+        str,
+        typer.Option(metavar="F,I,W", help="How long a stage's forward pass, input and weight gradient take."),
+    ] = "1,1,1",
+    transfer: Annotated[
+        float, typer.Option(min=0.0, help="How long what passes between two ranks is on its way.")
+    ] = 0.0,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Draw the timeline: FILE.svg or FILE.png.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
+) -> None:
+    """Play a schedule on paper: how long a step takes, what is idle and how many activations a rank holds.
+
+    All stages take alike; a backward pass takes I + W. Nothing is trained and no process is started.
+    """
+    import json as encoder
+
+    from parallel_ser.parallel.simulate import Times, simulate
+    from parallel_ser.report.timeline import check_picture, print_schedule, timeline_picture
+
+    if out is not None:
+        check_picture(out)
+    forward, input_, weight = _three(times)
+    if not math.isfinite(transfer):
+        raise UserError(f"--transfer {transfer} is no time; give a number such as 0.25.")
+    played = simulate(_orders(name, ranks, microbatches), Times(forward, input_, weight), transfer)
+    record = _record(name, ranks, microbatches, played) | {"times": [forward, input_, weight], "transfer": transfer}
+    if out is not None:
+        timeline_picture(record["actions"], out, _title(record))
+    if json:
+        typer.echo(encoder.dumps(record))
+        return
+    from rich.console import Console
+
+    print_schedule(Console(), record, _title(record))
+    if out is not None:
+        typer.echo(f"drawn in {out}")
+
+
+def _three(times: str) -> tuple[float, float, float]:
+    try:
+        forward, input_, weight = map(float, times.split(","))
+    except ValueError:
+        forward = input_ = weight = math.nan
+    if not all(0 <= time <= 1e9 for time in (forward, input_, weight)) or not forward + input_ + weight:
+        raise UserError(f"--times {times} is not three times of 0 to 1e9, not all of them 0; give F,I,W such as 1,1,1.")
+    return forward, input_, weight
+
+
+def _orders(name: str, ranks: int, microbatches: int) -> Orders:
+    """What each rank does; refused by the rules of a run, in the words of this command."""
+    from parallel_ser.parallel.requirements import require
+    from parallel_ser.parallel.schedules import SCHEDULES, actions
+    from parallel_ser.parallel.settings import StrategySettings
+
+    if name not in SCHEDULES:
+        near = difflib.get_close_matches(name.lower(), SCHEDULES, n=1)
+        guess = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"no schedule is called {name}{guess}; there is {', '.join(SCHEDULES)}.")
+    strategy = {"name": name} if name == "layer_split" else {"name": "pipeline", "schedule": name}
+    settings = StrategySettings.model_validate({**strategy, "microbatches": microbatches})
+    try:
+        require(settings, ranks, blocks=_MANY_BLOCKS)
+    except UserError as error:
+        said = re.sub(r"--nproc (\d+) \([^)]*\)", r"--ranks \1", str(error))
+        said = re.sub(r"strategy\.microbatches=(\d+)", r"--microbatches \1", said)
+        raise UserError(said.replace("strategy.microbatches", "--microbatches")) from error
+    return actions(name, ranks, microbatches)
+
+
+def _record(name: str, ranks: int, microbatches: int, played: Simulation) -> dict[str, Any]:
+    from parallel_ser.parallel.simulate import theory_bubble, theory_in_flight
+
+    ideal, theory = max(played.busy), theory_bubble(name, ranks, microbatches)
+    return {
+        "schedule": name,
+        "ranks": ranks,
+        "microbatches": microbatches,
+        "step": played.step,
+        "bubble": played.bubble,
+        "ideal_step": ideal,
+        "theory_step": ideal / (1 - theory),
+        "theory_bubble": theory,
+        "per_rank": [
+            {
+                "rank": rank,
+                "busy": played.busy[rank],
+                "idle": played.idle[rank],
+                "bubble": played.bubbles[rank],
+                "in_flight": played.in_flight[rank],
+                "theory_in_flight": theory_in_flight(name, ranks, microbatches, rank),
+            }
+            for rank in range(ranks)
+        ],
+        "actions": played.record()["actions"],
+    }
+
+
+def _title(record: Mapping[str, Any]) -> str:
+    ranks, parts = record["ranks"], record["microbatches"]
+    title = f"{record['schedule']}: {ranks} rank{'s'[ranks == 1 :]}, {parts} micro-batch{'es'[2 * (parts == 1) :]}"
+    if record["times"] != [1.0, 1.0, 1.0]:
+        title += ", F {:g}, I {:g}, W {:g}".format(*record["times"])
+    return title + (f", transfer {record['transfer']:g}" if record["transfer"] else "")

@@ -1,0 +1,245 @@
+"""What a schedule costs: played against a clock, and by the formulas of the literature. Pure; no torch.
+
+Rules of the play: a rank does its actions in order and one at a time, each as soon as its inputs are there.
+
+==========  =========================================================================
+action      waits for, of its micro-batch
+==========  =========================================================================
+F, stage s  F of stage s - 1, and its transfer
+B or I      its own F; B or I of stage s + 1, and its transfer
+W           its own I
+==========  =========================================================================
+
+A transfer costs time between two ranks and none within one; it keeps no rank from computing, and any number of them
+travel at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from parallel_ser.parallel.actions import Action, Kind
+
+PerStage = float | Sequence[float]
+"""One number for all stages, or one for each."""
+
+
+@dataclass(frozen=True)
+class Times:
+    """How long an action takes, in any unit of time.
+
+    Attributes:
+        forward: of a micro-batch through a stage.
+        input: the half of a backward pass that gives the gradient of the stage's input.
+        weight: the half that gives the gradient of its weights.
+        backward: both at once; None means that it takes as long as its halves.
+    """
+
+    forward: PerStage = 1.0
+    input: PerStage = 1.0
+    weight: PerStage = 1.0
+    backward: PerStage | None = None
+
+    def of(self, kind: Kind, stage: int) -> float:
+        """How long an action of a stage takes."""
+        if kind == "B" and self.backward is None:
+            return self.of("I", stage) + self.of("W", stage)
+        values = {"F": self.forward, "B": self.backward, "I": self.input, "W": self.weight}[kind]
+        assert values is not None
+        return float(values[stage] if isinstance(values, Sequence) else values)
+
+
+@dataclass(frozen=True)
+class TimedAction:
+    """An action of a rank, from ``start`` to ``end``."""
+
+    rank: int
+    kind: Kind
+    stage: int
+    microbatch: int
+    start: float
+    end: float
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A step that was played.
+
+    Attributes:
+        step: from the start of the first action to the end of the last.
+        busy: of each rank, what its actions take.
+        idle: of each rank, the rest of the step.
+        bubbles: of each rank, ``idle / step``.
+        bubble: of all ranks, idle time over ``ranks · step``.
+        in_flight: of each rank, the most activations that it holds at once, in micro-batches. A stage holds those of a
+            micro-batch from the start of its F to the end of its B, or of its W where the backward pass is split. The
+            pairs (stage, micro-batch) held at once are counted and divided by the stages that the rank has, so that 1
+            is what one micro-batch leaves in all of them, and ranks with one and with two stages compare.
+        actions: in order of rank and time.
+    """
+
+    step: float
+    busy: tuple[float, ...]
+    idle: tuple[float, ...]
+    bubbles: tuple[float, ...]
+    bubble: float
+    in_flight: tuple[float, ...]
+    actions: tuple[TimedAction, ...]
+
+    def record(self) -> dict[str, Any]:
+        """The same as plain numbers, sequences and dictionaries."""
+        # not asdict, which copies deeply and takes seconds for a long step
+        return vars(self) | {"actions": [vars(action).copy() for action in self.actions]}
+
+
+def simulate(
+    orders: Sequence[Sequence[Action]],
+    times: Times | None = None,
+    transfer: float | Callable[[int], float] = 0.0,
+) -> Simulation:
+    """Play a schedule.
+
+    Args:
+        orders: the actions of each rank, as ``schedules.actions`` gives them.
+        times: how long they take; by default F, I and W one unit each and B two.
+        transfer: how long what passes between two ranks is on its way: one number, or a function of the boundary, where
+            boundary ``s`` lies between stages ``s`` and ``s + 1``. The same in both directions.
+
+    Raises:
+        ValueError: an action is there twice, or the ranks wait for each other for ever; names the stuck actions.
+    """
+    times = times or Times()
+    ranks = {action.stage: rank for rank, order in enumerate(orders) for action in order}
+    last = max(ranks, default=0)
+    ends: dict[tuple[str, int, int], float] = {}  # by kind, stage, micro-batch; "G" is the input's gradient, by B or I
+    clocks = [0.0] * len(orders)
+    places = [0] * len(orders)
+    played: list[list[TimedAction]] = [[] for _ in orders]
+
+    def delay(boundary: int) -> float:
+        if ranks.get(boundary) == ranks.get(boundary + 1):
+            return 0.0
+        return transfer(boundary) if callable(transfer) else transfer
+
+    delays = [delay(boundary) for boundary in range(last)]
+
+    def inputs(action: Action) -> list[tuple[tuple[str, int, int], float]]:
+        """What an action waits for, and how long that is on its way."""
+        kind, stage, micro = action
+        if kind == "F":
+            return [(("F", stage - 1, micro), delays[stage - 1])] if stage else []
+        if kind == "W":
+            return [(("I", stage, micro), 0.0)]
+        after = [(("G", stage + 1, micro), delays[stage])] if stage < last else []
+        return [(("F", stage, micro), 0.0), *after]
+
+    moved = True
+    while moved:
+        moved = False
+        for rank, order in enumerate(orders):
+            while places[rank] < len(order):
+                action = order[places[rank]]
+                needed = inputs(action)
+                if any(key not in ends for key, _ in needed):
+                    break
+                start = max([clocks[rank], *(ends[key] + wait for key, wait in needed)])
+                end = start + times.of(action.kind, action.stage)
+                if action in ends:
+                    raise ValueError(f"rank {rank} has {action} twice")
+                ends[action] = clocks[rank] = end
+                if action.kind in "BI":
+                    ends["G", action.stage, action.microbatch] = end
+                played[rank].append(TimedAction(rank, action.kind, action.stage, action.microbatch, start, end))
+                places[rank] += 1
+                moved = True
+    stuck = [
+        f"rank {rank} at {order[place]}"
+        for rank, (order, place) in enumerate(zip(orders, places))
+        if place < len(order)
+    ]
+    if stuck:
+        raise ValueError(f"the schedule is stuck: {', '.join(stuck)}")
+    return _summary(played, orders)
+
+
+def _summary(played: Sequence[Sequence[TimedAction]], orders: Sequence[Sequence[Action]]) -> Simulation:
+    step = max((one.end for order in played for one in order), default=0.0)
+    busy = tuple(sum(one.end - one.start for one in order) for order in played)
+    idle = tuple(step - time for time in busy)
+    return Simulation(
+        step=step,
+        busy=busy,
+        idle=idle,
+        bubbles=tuple(time / step if step else 0.0 for time in idle),
+        bubble=sum(idle) / (step * len(played)) if step else 0.0,
+        in_flight=tuple(map(_most_in_flight, orders)),
+        actions=tuple(one for order in played for one in order),
+    )
+
+
+def _most_in_flight(order: Sequence[Action]) -> float:
+    """The order alone decides it, for a rank does one thing at a time."""
+    held = most = 0
+    for kind, _, _ in order:
+        held += kind == "F"
+        most = max(most, held)
+        held -= kind in "BW"
+    return most / max(1, len({stage for _, stage, _ in order}))
+
+
+def theory_bubble(name: str, ranks: int, microbatches: int, per_rank: int = 2) -> float:
+    """The bubble that the literature gives for a schedule: idle time over all time, of ranks with equal stages.
+
+    ==============================  ==================  ====================================================
+    schedule                        idle over work      holds for p ranks, m micro-batches, v stages a rank
+    ==============================  ==================  ====================================================
+    layer_split                     p - 1               always
+    gpipe, 1f1b                     (p - 1) / m         always
+    interleaved1f1b, loopedbfs      (p - 1) / (v m)     m >= p
+    interleavedzb, dualpipev        (p - 1) / (3 v m)   m >= p and F = I = W (dualpipev: v = 2)
+    zbv                             (p - 1) / (3 v m)   2 m >= 3 p - 1 and F = I = W, v = 2
+    ==============================  ==================  ====================================================
+
+    Transfers are taken to cost nothing. With fewer micro-batches the true bubble is larger; ``simulate`` has it.
+    """
+    stages = per_rank * microbatches
+    full = {"layer_split": 1, "gpipe": microbatches, "1f1b": microbatches}  # passes to which p - 1 idle ones come
+    full |= {"interleaved1f1b": stages, "loopedbfs": stages}
+    overhead = (ranks - 1) / full.get(name, 3 * stages)
+    return overhead / (1 + overhead)
+
+
+def theory_in_flight(name: str, ranks: int, microbatches: int, rank: int = 0, per_rank: int = 2) -> float:
+    """The most activations that a rank holds by the literature, in micro-batches, as ``Simulation.in_flight`` counts.
+
+    ======================  ===============================  ========================
+    schedule                on rank r                        holds for
+    ======================  ===============================  ========================
+    layer_split             1                                always
+    gpipe, loopedbfs        m                                always
+    1f1b                    min(m, p - r)                    always
+    interleaved1f1b         min(m, p + (p - 1 - 2 r) / v)    m a multiple of p
+    interleavedzb           min(m, p)                        m a multiple of p
+    zbv                     min(m, p)                        m >= 2 p - 1, else r = p - 1
+    dualpipev               p + 1 / 2                        always
+    ======================  ===============================  ========================
+    """
+    most = {
+        "layer_split": 1.0,
+        "1f1b": float(ranks - rank),
+        "interleaved1f1b": ranks + (ranks - 1 - 2 * rank) / per_rank,
+        "interleavedzb": float(ranks),
+        "zbv": float(ranks),
+        "dualpipev": ranks + 0.5,
+    }
+    return min(float(microbatches), most.get(name, float(microbatches)))
+
+
+def slowest_stage_step(times: Times, ranks: int, microbatches: int) -> float:
+    """What a step of GPipe or 1F1B takes about where stages differ: (m + p - 1) times F + B of the slowest.
+
+    No step takes longer if all stages have the same F / B and transfers cost nothing.
+    """
+    return (microbatches + ranks - 1) * max(times.of("F", stage) + times.of("B", stage) for stage in range(ranks))

@@ -1,0 +1,202 @@
+"""Orders against those that torch computes and, for its single-stage schedules, against what it really runs."""
+
+from __future__ import annotations
+
+import doctest
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.distributed.pipelining import schedules as torch_schedules
+
+from parallel_ser.errors import UserError
+from parallel_ser.parallel import actions as parts
+from parallel_ser.parallel import schedules
+from parallel_ser.parallel.requirements import require
+from parallel_ser.parallel.schedules import SCHEDULES, Action, actions, placement
+from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.simulate import simulate
+from parallel_ser.report.timeline import text_timeline
+
+SINGLE = {"gpipe": torch_schedules.ScheduleGPipe, "1f1b": torch_schedules.Schedule1F1B}
+SEVERAL = {
+    "interleaved1f1b": torch_schedules.ScheduleInterleaved1F1B,
+    "loopedbfs": torch_schedules.ScheduleLoopedBFS,
+    "interleavedzb": torch_schedules.ScheduleInterleavedZeroBubble,
+    "zbv": torch_schedules.ScheduleZBVZeroBubble,
+    "dualpipev": torch_schedules.ScheduleDualPipeV,
+}
+SIZES = [(ranks, micro) for ranks in (2, 3, 4, 8) for micro in (1, 2, 3, 4, 6, 8, 10, 12, 15, 16)]
+
+
+class FakeStage(SimpleNamespace):
+    """What torch asks of a stage to order its work, and a record of what it is told to do."""
+
+    def __init__(self, number: int, stages: int, ranks: int, rank: int) -> None:
+        edges = {"is_first": number == 0, "is_last": number == stages - 1}
+        super().__init__(stage_index=number, num_stages=stages, group_size=ranks, group_rank=rank, **edges)
+        self.submod = self.device = None
+        self.has_backward, self.done = True, []
+
+    def get_fwd_recv_ops(self, *_: Any) -> list[Any]:
+        return []
+
+    get_fwd_send_ops = get_bwd_recv_ops = get_bwd_send_ops = get_fwd_recv_ops
+
+    def forward_one_chunk(self, micro: int, *_: Any, **__: Any) -> None:
+        self.done.append(Action("F", self.stage_index, micro))
+
+    def backward_one_chunk(self, micro: int, **_: Any) -> None:
+        self.done.append(Action("B", self.stage_index, micro))
+
+    def perform_reduce_grad(self, *_: Any) -> None:
+        pass
+
+
+def run_by_torch(name: str, ranks: int, micro: int) -> list[list[Action]]:
+    """What each rank's stage is told to do by torch's own loop."""
+    orders = []
+    for rank in range(ranks):
+        stage = FakeStage(rank, ranks, ranks, rank)
+        made = SINGLE[name](stage, micro)  # type: ignore[arg-type]
+        made._initialize_stage = made._initialize_stages = lambda *_: None  # type: ignore[attr-defined, method-assign]
+        made._step_microbatches([()] * micro, [{}] * micro)
+        orders.append(stage.done)
+    return orders
+
+
+def ordered_by_torch(order: dict[int, list[Any]]) -> list[list[Action]]:
+    """Torch's orders without its idle steps and collectives, the two of an overlapped pair one after the other."""
+    return [
+        [
+            Action(one.computation_type.value, one.stage_index, one.microbatch_index)
+            for action in order[rank]
+            if action is not None
+            for one in action.sub_actions or (action,)
+            if one.computation_type.value in "FBIW"
+        ]
+        for rank in sorted(order)
+    ]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_a_stage_does_what_torch_really_runs(name: str) -> None:
+    for ranks, micro in SIZES:
+        if name == "1f1b" and micro < ranks:
+            continue
+        assert actions(name, ranks, micro) == run_by_torch(name, ranks, micro)
+
+
+def test_gpipe_is_ordered_as_torch_says() -> None:
+    for ranks, micro in SIZES:
+        made = torch_schedules.ScheduleGPipe(FakeStage(0, ranks, ranks, 0), micro)  # type: ignore[arg-type]
+        order = made._get_pipeline_order()
+        assert order is not None
+        assert actions("gpipe", ranks, micro) == ordered_by_torch(order)
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_several_stages_a_rank_are_ordered_as_torch_orders_them(name: str) -> None:
+    compared = 0
+    for ranks, micro in SIZES:
+        own = [number for number, rank in enumerate(placement(name, ranks, 2)) if rank == 0]
+        try:
+            made = SEVERAL[name]([FakeStage(number, 2 * ranks, ranks, 0) for number in own], micro)
+        except ValueError:
+            with pytest.raises(ValueError, match="micro-batches"):
+                actions(name, ranks, micro)
+            continue
+        assert actions(name, ranks, micro) == ordered_by_torch(made.pipeline_order), (ranks, micro)
+        compared += 1
+    assert compared >= 15
+
+
+def test_torch_sends_what_a_pair_gives_forward_only_after_the_pair() -> None:
+    """So the docstring of DualPipeV says, and so a run may take longer than the simulation."""
+    stages = [FakeStage(number, 8, 4, 0) for number in (0, 7)]
+    made = torch_schedules.ScheduleDualPipeV(stages, 8)  # type: ignore[arg-type]
+    order = made.pipeline_order_with_comms[0]
+    pairs = [place for place, action in enumerate(order) if action.sub_actions]
+    assert pairs
+    for place in pairs:
+        forward = order[place].sub_actions[0]  # type: ignore[index]
+        if forward.stage_index != 7:
+            sent = (forward.stage_index, torch_schedules.SEND_F, forward.microbatch_index)
+            assert sent in [action[:3] for action in order[place + 1 :]]
+
+
+@given(ranks=st.integers(1, 9), micro=st.integers(1, 30))
+def test_1f1b_by_its_definition(ranks: int, micro: int) -> None:
+    """Rank r runs min(m, p - r) micro-batches ahead; then each backward pass makes room for a forward pass."""
+    for rank, order in enumerate(actions("1f1b", ranks, micro)):
+        full = min(micro, ranks - rank)
+        kinds = "F" * full + "BF" * (micro - full) + "B" * full
+        assert "".join(action.kind for action in order) == kinds
+        for kind in "FB":
+            assert [action.microbatch for action in order if action.kind == kind] == list(range(micro))
+
+
+def test_layer_split_by_its_definition() -> None:
+    assert actions("layer_split", 2, 2) == [
+        [Action("F", rank, 0), Action("B", rank, 0), Action("F", rank, 1), Action("B", rank, 1)] for rank in (0, 1)
+    ]
+
+
+@given(name=st.sampled_from(sorted(SCHEDULES)), ranks=st.integers(1, 8), micro=st.integers(1, 30))
+def test_whatever_a_run_may_ask_for_is_whole_and_on_the_right_ranks(name: str, ranks: int, micro: int) -> None:
+    strategy = {"name": name} if name == "layer_split" else {"name": "pipeline", "schedule": name}
+    try:
+        require(StrategySettings.model_validate({**strategy, "microbatches": micro}), ranks, blocks=64)
+    except UserError:
+        return
+    orders = actions(name, ranks, micro)
+    one_stage = name in ("layer_split", "gpipe", "1f1b")
+    places = placement(name, ranks, 1 if one_stage else 2)
+    assert all(places[action.stage] == rank for rank, order in enumerate(orders) for action in order)
+    counts = Counter(action for order in orders for action in order)
+    assert set(counts.values()) == {1}
+    for stage in range(len(places)):
+        for part in range(micro):
+            kinds = [kind for kind in "FBIW" if Action(kind, stage, part) in counts]  # type: ignore[arg-type]
+            assert kinds in (["F", "B"], ["F", "I", "W"])
+    simulate(orders)  # and no rank waits for ever
+
+
+@pytest.mark.parametrize("name", SCHEDULES)
+def test_the_diagrams_in_the_docstrings_are_true(name: str) -> None:
+    lines = [line.strip() for line in (SCHEDULES[name].__doc__ or "").splitlines() if line.strip().startswith("rank ")]
+    drawn = []
+    for micro in range(2, 8):
+        try:
+            text = text_timeline(simulate(actions(name, len(lines), micro)).record()["actions"])
+        except ValueError:
+            continue
+        assert text is not None
+        drawn.append([line.rstrip() for line in text.plain.splitlines()])
+    assert len(lines) == 3
+    assert lines in drawn
+
+
+@pytest.mark.parametrize("module", [schedules, parts])
+def test_the_examples_run(module: Any) -> None:
+    tried = doctest.testmod(module)
+    assert tried.attempted
+    assert not tried.failed
+
+
+def test_an_unknown_schedule_is_a_key_error() -> None:
+    with pytest.raises(KeyError, match="2f2b"):
+        actions("2f2b", 2, 2)
+
+
+def test_neither_orders_nor_their_simulation_load_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys, parallel_ser.parallel.simulate, parallel_ser.parallel.schedules; sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60).returncode == 0
