@@ -15,7 +15,7 @@ from parallel_ser.errors import UserError
 
 if TYPE_CHECKING:
     from parallel_ser.parallel.actions import Orders
-    from parallel_ser.parallel.simulate import Simulation
+    from parallel_ser.parallel.simulate import Simulation, Times
 
 _MANY_BLOCKS = 4096  # no schedule is refused for want of them
 
@@ -28,7 +28,10 @@ def schedule(
     ] = 8,
     times: Annotated[
         str,
-        typer.Option(metavar="F,I,W", help="How long a stage's forward pass, input and weight gradient take."),
+        typer.Option(
+            metavar="F,I,W[,B]",
+            help="How long a stage's forward pass takes, the gradients of its input and weights, and both at once.",
+        ),
     ] = "1,1,1",
     transfer: Annotated[
         float, typer.Option(min=0.0, help="How long what passes between two ranks is on its way.")
@@ -38,20 +41,21 @@ def schedule(
 ) -> None:
     """Play a schedule on paper: how long a step takes, what is idle and how many activations a rank holds.
 
-    All stages take alike; a backward pass takes I + W. Nothing is trained and no process is started.
+    All stages take alike. Nothing is trained and no process is started.
     """
     import json as encoder
 
-    from parallel_ser.parallel.simulate import Times, simulate
+    from parallel_ser.parallel.simulate import simulate
     from parallel_ser.report.timeline import check_picture, print_schedule, timeline_picture
 
     if out is not None:
         check_picture(out)
-    forward, input_, weight = _three(times)
+    taken = _times(times)
     if not math.isfinite(transfer):
         raise UserError(f"--transfer {transfer} is no time; give a number such as 0.25.")
-    played = simulate(_orders(name, ranks, microbatches), Times(forward, input_, weight), transfer)
-    record = _record(name, ranks, microbatches, played) | {"times": [forward, input_, weight], "transfer": transfer}
+    played = simulate(_orders(name, ranks, microbatches), taken, transfer)
+    record = _record(name, ranks, microbatches, played) | {"transfer": transfer}
+    record["times"] = {kind: taken.of(kind, 0) for kind in ("F", "I", "W", "B")}
     if out is not None:
         timeline_picture(record["actions"], out, _title(record))
     if json:
@@ -64,14 +68,16 @@ def schedule(
         typer.echo(f"drawn in {out}")
 
 
-def _three(times: str) -> tuple[float, float, float]:
+def _times(text: str) -> Times:
+    from parallel_ser.parallel.simulate import Times
+
     try:
-        forward, input_, weight = map(float, times.split(","))
+        times = [float(time) for time in text.split(",")]
     except ValueError:
-        forward = input_ = weight = math.nan
-    if not all(0 <= time <= 1e9 for time in (forward, input_, weight)) or not forward + input_ + weight:
-        raise UserError(f"--times {times} is not three times of 0 to 1e9, not all of them 0; give F,I,W such as 1,1,1.")
-    return forward, input_, weight
+        times = []
+    if len(times) not in (3, 4) or not all(0 <= time <= 1e9 for time in times) or not any(times):
+        raise UserError(f"--times {text} is not three or four times of 0 to 1e9, not all of them 0; try 1,1,1.")
+    return Times(*times)
 
 
 def _orders(name: str, ranks: int, microbatches: int) -> Orders:
@@ -126,6 +132,6 @@ def _record(name: str, ranks: int, microbatches: int, played: Simulation) -> dic
 def _title(record: Mapping[str, Any]) -> str:
     ranks, parts = record["ranks"], record["microbatches"]
     title = f"{record['schedule']}: {ranks} rank{'s'[ranks == 1 :]}, {parts} micro-batch{'es'[2 * (parts == 1) :]}"
-    if record["times"] != [1.0, 1.0, 1.0]:
-        title += ", F {:g}, I {:g}, W {:g}".format(*record["times"])
+    if record["times"] != {"F": 1.0, "I": 1.0, "W": 1.0, "B": 2.0}:
+        title += "".join(f", {kind} {time:g}" for kind, time in record["times"].items())
     return title + (f", transfer {record['transfer']:g}" if record["transfer"] else "")

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from parallel_ser.parallel.batch import Inputs
@@ -85,14 +86,20 @@ class Fsdp(Single):
         padded[: len(part)] = part
         return self.grid.data.gather(padded, 0)[: parameter.shape[0]]
 
-    def moment(self, name: str, whole: Tensor) -> Tensor:
-        """A distributed tensor beside the parameter's."""
-        part = super().moment(name, whole)
-        if not whole.ndim or self.grid.devices is None:
-            return part
-        from torch.distributed.tensor import DTensor
-
+    def spread(self, name: str, part: Tensor) -> Tensor:
+        """A distributed tensor as the parameter is one."""
         parameter: Any = self.parameters[name]
+        if self.grid.devices is None:
+            return part
         return DTensor.from_local(
-            part, parameter.device_mesh, parameter.placements, shape=parameter.shape, stride=parameter.stride()
+            part,
+            parameter.device_mesh,
+            parameter.placements,
+            run_check=False,
+            shape=parameter.shape,
+            stride=parameter.stride(),
         )
+
+    def moment(self, name: str, part: Tensor) -> Tensor:
+        """A distributed tensor beside the parameter's."""
+        return self.spread(name, super().moment(name, part))

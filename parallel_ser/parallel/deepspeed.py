@@ -146,22 +146,22 @@ class DeepSpeed(Staged):
             for field in ("step", "exp_avg", "exp_avg_sq")
         }
 
-    def load_moments(self, whole: Mapping[str, Tensor]) -> None:
+    def load_moments(self, parts: Mapping[str, Tensor]) -> None:
         """Under ZeRO each copy keeps its part."""
         if not self.settings.zero:
-            return super().load_moments(whole)
+            return super().load_moments(parts)
         from deepspeed.utils import safe_set_full_optimizer_state
 
-        for part in self.zero.single_partition_of_fp32_groups:
-            state = self.zero.optimizer.state[part]
+        for flat in self.zero.single_partition_of_fp32_groups:
+            state = self.zero.optimizer.state[flat]
             if not state:  # it is made by the first step
                 state |= {
                     "step": torch.zeros(()),
-                    "exp_avg": torch.zeros_like(part),
-                    "exp_avg_sq": torch.zeros_like(part),
+                    "exp_avg": torch.zeros_like(flat),
+                    "exp_avg_sq": torch.zeros_like(flat),
                 }
         self._link()
-        for key, value in whole.items():
+        for key, value in parts.items():
             name, _, field = key.rpartition("/")
             if field == "step":
                 self._steps().copy_(value)

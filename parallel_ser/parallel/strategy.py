@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
 from parallel_ser.errors import UserError
@@ -84,6 +85,7 @@ class Strategy(ABC):
         modules: the stages of this rank.
         parameters: of this rank, by their names in the chain; of some it may hold a part, see ``lays``.
         meter: what was sent, and when.
+        signature: names and shapes of all of the chain's parameters.
     """
 
     reads_inputs: bool
@@ -111,6 +113,7 @@ class Strategy(ABC):
         self.mesh = mesh
         self.loss = loss
         self.blocks = len(chain)
+        self.signature = chain.signature()
         self.dtype = next(chain.parameters()).dtype
         self.grid = Grid.make(mesh.device, layout(self.settings, mesh.size), self.meter)
         self.modules = [
@@ -297,15 +300,49 @@ class Strategy(ABC):
             "updates": self.updates,
         }
 
-    def load_full_state(self, state: dict[str, Any]) -> None:
-        """Take this rank's part of what ``full_state`` gave, under whatever strategy."""
-        self.load_weights(state["weights"])
-        for name in self.average:
-            whole = state["average"].get(name, state["weights"][name])
-            self.average[name].copy_(self.part_of(name, whole))
-        self.updates = state["updates"]
-        own = {key: value for key, value in state["optimizer"].items() if key.rpartition("/")[0] in self.parameters}
-        self.load_moments(own)
+    def state(self) -> dict[str, Tensor]:
+        """This rank's part of the weights, their average and the optimizer's state, for torch.distributed.checkpoint.
+
+        The names are the chain's, so that any strategy reads what any other wrote: ``weights.NAME``, ``average.NAME``
+        and ``optimizer.NAME.FIELD``. A tensor of which ranks hold parts is a distributed tensor.
+        """
+        state = {f"weights.{name}": self.spread(name, local(p).detach()) for name, p in self.parameters.items()}
+        state |= {f"average.{name}": self.spread(name, value) for name, value in self.average.items()}
+        for key, value in self.moments().items():
+            name, _, field = key.rpartition("/")
+            state[f"optimizer.{name}.{field}"] = self.spread(name, value) if value.ndim else value
+        return state
+
+    def room(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
+        """Empty tensors for this rank's part of a checkpoint that holds tensors of these shapes."""
+        empty: dict[str, Tensor] = {}
+        for key, shape in shapes.items():
+            group, _, name = key.partition(".")
+            name = name.rpartition(".")[0] if group == "optimizer" else name
+            if name in self.parameters:
+                part = torch.empty_like(local(self.parameters[name]), memory_format=torch.contiguous_format)
+                # a count of steps is a number, and stays on the CPU
+                empty[key] = self.spread(name, part) if len(shape) else torch.zeros((), dtype=torch.float32)
+        return empty
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take this rank's part of a state, as ``room`` and a checkpoint gave it."""
+        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimizer": {}}
+        for key, value in state.items():
+            group, _, name = key.partition(".")
+            groups[group]["/".join(name.rsplit(".", 1)) if group == "optimizer" else name] = local(value)
+        self._write(groups["weights"])
+        for name, kept in self.average.items():
+            kept.copy_(groups["average"].get(name, groups["weights"][name]))
+        self.load_moments(groups["optimizer"])
+
+    def spread(self, name: str, part: Tensor) -> Tensor:
+        """A dense tensor, distributed where other ranks hold other parts of it."""
+        part = part.contiguous()
+        dim = self.lays[name].dim
+        if dim is None or self.grid.devices is None:
+            return part
+        return DTensor.from_local(part, self.grid.devices["tensor"], [Shard(dim)], run_check=False)
 
     def moments(self) -> dict[str, Tensor]:
         """This rank's part of the optimizer's state, by ``parameter/field``."""
@@ -315,18 +352,16 @@ class Strategy(ABC):
             for key, value in self.optimizer.state[parameter].items()
         }
 
-    def load_moments(self, whole: Mapping[str, Tensor]) -> None:
-        """Take this rank's part of the whole tensors of the optimizer's state."""
+    def load_moments(self, parts: Mapping[str, Tensor]) -> None:
+        """Take this rank's part of the optimizer's state, by ``parameter/field``."""
         self.optimizer.state.clear()
-        for key, value in whole.items():
+        for key, part in parts.items():
             name, _, field = key.rpartition("/")
-            self.optimizer.state[self.parameters[name]][field] = self.moment(name, value)
+            self.optimizer.state[self.parameters[name]][field] = self.moment(name, part) if part.ndim else part.clone()
 
-    def moment(self, name: str, whole: Tensor) -> Tensor:
-        """This rank's part of a tensor of the optimizer; a step count stays where the optimizer made it: on the CPU."""
-        if not whole.ndim:
-            return whole.clone()
-        return self.part_of(name, whole).to(self.mesh.device, copy=True)
+    def moment(self, name: str, part: Tensor) -> Tensor:
+        """A tensor of the optimizer's state as the optimizer keeps it, from this rank's part."""
+        return part.to(self.mesh.device, copy=True)
 
     def _gather(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
         own = {}

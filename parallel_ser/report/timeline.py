@@ -116,8 +116,9 @@ def _draw_row(axes: Axes, records: Records, row: int, origin: float, points: flo
 
 
 def text_timeline(records: Records, width: int | None = None) -> Text | None:
-    """A line a rank, a column as long as the shortest action; None where ``width`` characters do not hold a line.
+    """A line a rank; None where ``width`` characters do not hold a line.
 
+    A column is as long as the shortest action and shows what is done in its middle.
     ``0`` is a forward pass of micro-batch 0, ``0'`` its backward pass or input gradient, ``0"`` its weight gradient and
     ``.`` idle time, as in this step of GPipe::
 
@@ -157,13 +158,14 @@ def print_schedule(console: Console, record: Mapping[str, Any], title: str) -> N
     The record has ``step``, ``ideal_step``, ``theory_step``, ``bubble`` and ``theory_bubble``; ``per_rank``, each with
     ``rank``, ``busy``, ``idle``, ``bubble``, ``in_flight`` and ``theory_in_flight``; and ``actions``.
     """
-    ranks = _table(title, "rank", "busy", "idle", "bubble", "most in flight", "by theory")
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    ranks = _table("rank", "busy", "idle", "bubble", "most in flight", "by theory")
     for row in record["per_rank"]:
         numbers = [f"{row[name]:.6g}" for name in ("rank", "busy", "idle")]
         held = [f"{row[name]:.4g}" for name in ("in_flight", "theory_in_flight")]
         ranks.add_row(*numbers, f"{row['bubble']:.1%}", *held)
     console.print(ranks)
-    whole = _table("", "", "simulated", "by theory", "ideal")
+    whole = _table("", "simulated", "by theory", "ideal")
     whole.add_row("step", *(f"{record[name]:.6g}" for name in ("step", "theory_step", "ideal_step")))
     whole.add_row("bubble", *(f"{share:.1%}" for share in (record["bubble"], record["theory_bubble"], 0)))
     console.print(whole)
@@ -176,8 +178,8 @@ def print_schedule(console: Console, record: Mapping[str, Any], title: str) -> N
         console.print(Text(_KEY, style="dim"))
 
 
-def _table(title: str, *names: str) -> Table:
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+def _table(*names: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     return table

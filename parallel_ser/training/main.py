@@ -151,7 +151,7 @@ def _run_fold(
         return ranks.together(lambda: Predictions.from_csv(finished))
     trainer = Trainer(config, data, fold, ranks, folder, request)
     if config.run.resume:
-        ranks.together(trainer.resume)
+        trainer.resume()
     sides = f"{len(fold.train)} training, {len(fold.select)} selection, {len(fold.test)} test utterances"
     title = f"Fold {fold.index}: {sides}"
     with Screen(console, title, folder / "tensorboard", trainer.first_step) if ranks.first else Watch() as watch:

@@ -5,7 +5,7 @@
     RUN/config.yaml           the resolved settings: --config RUN/config.yaml repeats the run
     RUN/environment.json      machine, versions, processes, threads, git revision, command
     RUN/metrics.json          over all folds; predictions.csv, confusion.png and summary.png beside it
-    RUN/fold-0/model.pt       the kept model; last.pt, from which training goes on
+    RUN/fold-0/model.pt       the kept model; last/, from which training goes on
     RUN/fold-0/audit.json     what the fold's sides share; predictions.csv, history.json, curves.png, tensorboard/
 """
 

@@ -18,7 +18,7 @@ from parallel_ser.models.cnn import build
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.registry import STRATEGIES
-from parallel_ser.training import checkpoint, metrics, model_file
+from parallel_ser.training import checkpoint, metrics, model_file, standing
 from parallel_ser.training.data import FRAMES_STEP, Dataset, Training, Views, probabilities
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
@@ -92,8 +92,8 @@ class Trainer:
 
     @property
     def last(self) -> Path:
-        """The checkpoint that training goes on from."""
-        return self.folder / "last.pt"
+        """The folder of the checkpoint that training goes on from."""
+        return self.folder / "last"
 
     @property
     def model(self) -> Path:
@@ -107,20 +107,17 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the last checkpoint, where there is one, made under whatever strategy."""
-        if not self.last.exists():
+        path = standing.newest(self.last)
+        if path is None:
             return
-        content = checkpoint.load(self.last)
-        checkpoint.fits(self.last, content, self.signature)
-        if "progress" not in content:
-            raise UserError(f"{self.last} holds a model and not where training stands: put the run's own file there.")
-        self.strategy.load_full_state(content["state"])
-        self.progress = Progress(**content["progress"])
+        info = self.mesh.together(lambda: standing.info(path, self.signature))
+        standing.load(path, self.strategy, self.mesh)
+        self.strategy.updates = info["updates"]
+        self.progress = Progress(**info["progress"])
 
     def save(self) -> None:
         """Write where training stands."""
-        state = self.strategy.full_state()
-        content = {"state": state, "progress": asdict(self.progress)}
-        self.mesh.write(lambda: checkpoint.save(self.last, content, self.signature))
+        standing.save(self.last, self.first_step, self.strategy, asdict(self.progress), self.mesh)
 
     def train(self, watch: Watch) -> None:
         """Train to the last epoch, or until the selection UAR has not risen for ``patience`` epochs.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -231,6 +232,19 @@ def test_in_flight_of_interleaved_schedules_with_rounds_of_any_length() -> None:
             for rank, held in enumerate(simulate(orders).in_flight):
                 behind = 2 * (ranks - 1 - rank) + 1 if name == "interleaved1f1b" else ranks
                 assert held == min(micro, (length + behind) / 2), (name, ranks, micro, rank)
+
+
+def test_the_table_in_the_documentation_is_what_is_simulated() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text(encoding="utf-8").splitlines()
+    table = lines[next(place for place, line in enumerate(lines) if line.startswith("| schedule | bubble")) + 2 :]
+    for name, line in zip(SCHEDULES, table):
+        orders = actions(name, 4, 8)
+        played = simulate(orders)
+        slow = simulate(orders, transfer=0.25 * (1 if name in ONE_STAGE else 2))
+        held = ", ".join(f"{number:g}" for number in played.in_flight)
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        assert cells[:4] == [f"`{name}`", f"{played.bubble:.1%}", f"{theory_bubble(name, 4, 8):.1%}", held]
+        assert cells[5] == f"{slow.bubble:.1%}"
 
 
 # Stages that differ

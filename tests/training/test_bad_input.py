@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ import torch
 from typer.testing import CliRunner
 
 from parallel_ser.cli import app
-from parallel_ser.training import checkpoint
+from parallel_ser.training import standing
 from parallel_ser.training.main import main
 
 RATE = 16000
@@ -211,13 +212,22 @@ def test_a_checkpoint_of_another_model_or_a_damaged_one(
 ) -> None:
     folder, settings = run
     (folder / "fold-0/predictions.csv").unlink()
-    last = folder / "fold-0/last.pt"
-    whole = last.read_bytes()
-    checkpoint.save(last, {"state": {}, "progress": {}}, {"stem.conv.weight": [1, 1, 3, 3]})
+    last = standing.newest(folder / "fold-0/last")
+    assert last is not None
+    info = json.loads((last / "training.json").read_text())
+    other = {**info, "signature": {"stem.conv.weight": [1, 1, 3, 3]}}
+    (last / "training.json").write_text(json.dumps(other))
     line = refused_with(folder, capsys, [*settings, "run.resume=true"])
     assert "another model: its stem.conv.weight is [1, 1, 3, 3], not [" in line
-    last.write_bytes(whole[: len(whole) // 2])
-    assert "cut short" in refused_with(folder, capsys, [*settings, "run.resume=true"])
+    (last / "training.json").write_text("{")
+    assert "no readable checkpoint" in refused_with(folder, capsys, [*settings, "run.resume=true"])
+    (last / "training.json").write_text(json.dumps(info))
+    (shard,) = last.glob("*.safetensors")
+    whole = shard.read_bytes()
+    shard.write_bytes(whole[: len(whole) // 2])
+    assert "no readable checkpoint" in refused_with(folder, capsys, [*settings, "run.resume=true"])
+    shard.unlink()
+    assert "no readable checkpoint" in refused_with(folder, capsys, [*settings, "run.resume=true"])
 
 
 def test_a_full_disk_while_a_cache_entry_is_written(

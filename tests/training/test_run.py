@@ -24,7 +24,7 @@ from parallel_ser.cli import app
 from parallel_ser.config import load
 from parallel_ser.corpora import synthetic
 from parallel_ser.corpora.settings import SyntheticSettings
-from parallel_ser.training import data, trainer
+from parallel_ser.training import data, standing, trainer
 from parallel_ser.training.inference import Run
 from parallel_ser.training.main import main
 from parallel_ser.training.metrics import Metrics
@@ -118,18 +118,15 @@ def runs(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     return Runs(folder, printed, json.loads(status.read_text()))
 
 
-def state(folder: Path, name: str = "last.pt") -> dict[str, Any]:
-    content: dict[str, Any] = torch.load(folder / "fold-0" / name, weights_only=True)
-    return content
-
-
-def flat(content: dict[str, Any]) -> dict[str, torch.Tensor]:
-    parts = content["state"]
-    return {f"{part}/{name}": v for part in ("weights", "average", "optimizer") for name, v in parts[part].items()}
+def state(folder: Path) -> dict[str, torch.Tensor]:
+    """All of the last checkpoint."""
+    path = standing.newest(folder / "fold-0/last")
+    assert path is not None
+    return standing.read(path)
 
 
 def check_same_to_the_bit(one: Path, other: Path) -> None:
-    ours, theirs = flat(state(one)), flat(state(other))
+    ours, theirs = state(one), state(other)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(value, theirs[name]) for name, value in ours.items())
     assert (one / "fold-0/model.pt").read_bytes() == (other / "fold-0/model.pt").read_bytes()
@@ -138,9 +135,11 @@ def check_same_to_the_bit(one: Path, other: Path) -> None:
 
 
 def check_close(one: Path, other: Path) -> None:
-    ours, theirs = state(one)["state"]["weights"], state(other)["state"]["weights"]
+    ours, theirs = state(one), state(other)
     assert ours.keys() == theirs.keys()
     for name, value in ours.items():
+        if not name.startswith("weights"):
+            continue
         assert float((value - theirs[name]).norm() / theirs[name].norm().clamp_min(1e-3)) < 1e-4, name
     a, b = (Predictions.from_csv(folder / "predictions.csv").probabilities for folder in (one, other))
     np.testing.assert_allclose(a, b, atol=1e-4)
@@ -158,8 +157,10 @@ def test_a_run_folder_holds_all_that_it_promises(runs: Runs, name: str) -> None:
     events = {file for file in files if file.startswith("fold-0/tensorboard/")}
     assert events
     whole = {"config.yaml", "environment.json", "metrics.json", "predictions.csv", "confusion.png", "summary.png"}
-    of_fold = {"model.pt", "last.pt", "audit.json", "predictions.csv", "history.json", "curves.png"}
-    assert files - events == whole | {f"fold-0/{file}" for file in of_fold}
+    of_fold = {"model.pt", "last/step-12/training.json", "audit.json", "predictions.csv", "history.json", "curves.png"}
+    shards = {file for file in files if file.endswith(".safetensors")}
+    assert shards
+    assert files - events - shards == whole | {f"fold-0/{file}" for file in of_fold}
     assert (folder / "confusion.png").read_bytes().startswith(b"\x89PNG")
     environment = json.loads((folder / "environment.json").read_text())
     assert environment["processes"] == (1 if name.startswith("single") else 2)
@@ -195,7 +196,7 @@ def test_the_settings_of_a_run_repeat_it_to_the_bit(runs: Runs) -> None:
 
 def test_single_and_pipeline_train_the_same_model(runs: Runs) -> None:
     check_close(runs["pipeline"], runs["single"])
-    assert not torch.equal(state(runs["single"])["state"]["weights"]["head.linear.bias"], torch.zeros(7))
+    assert not torch.equal(state(runs["single"])["weights.head.linear.bias"], torch.zeros(7))
 
 
 def test_a_stopped_run_goes_on_to_the_bit(runs: Runs) -> None:
@@ -235,7 +236,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(runs: Runs, monkeypatch: 
         patch.setattr(data.Training, "batch", batch)
         with pytest.raises(Killed):
             main([*SINGLE, "train.checkpoint_every=3", f"run.folder={folder}"])
-    progress = state(folder)["progress"]
+    path = standing.newest(folder / "fold-0/last")
+    assert path is not None
+    progress = json.loads((path / "training.json").read_text())["progress"]
     assert (progress["epoch"], progress["step"]) == (1, 2)
     assert main(resume(folder, "single")) == 0
     check_same_to_the_bit(folder, runs["single"])

@@ -1,0 +1,51 @@
+"""What each rank of the resume test runs: ``save`` stops each case at step 5, ``resume`` goes on to step 10."""
+
+from __future__ import annotations
+
+import json
+import sys
+import traceback
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+from parity_ranks import batch, make
+
+from parallel_ser.parallel.processes import Mesh, leave, mesh
+from parallel_ser.training import standing
+
+HALF = 5
+
+
+def save(case: str, ranks: Mesh, folder: Path) -> None:
+    strategy, dtype = make(json.loads(case), ranks)
+    for step in range(HALF):
+        strategy.train_step(*batch(step, dtype))
+    standing.save(folder / f"{ranks.size} {case}", HALF, strategy, {}, ranks)
+
+
+def resume(case: str, ranks: Mesh, folder: Path, begun: list[str]) -> None:
+    strategy, dtype = make(json.loads(case), ranks)
+    for before in begun:
+        path = standing.newest(folder / before)
+        assert path is not None
+        info = standing.info(path, strategy.signature)
+        standing.load(path, strategy, ranks)
+        strategy.updates = info["updates"]
+        losses = [strategy.train_step(*batch(step, dtype)) for step in range(HALF, 2 * HALF)]
+        state = strategy.full_state()
+        if ranks.first:
+            torch.save({**state, "losses": losses}, folder / f"{before} then {ranks.size} {case}.pt")
+
+
+if __name__ == "__main__":
+    what, out, cases, begun = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
+    with mesh("cpu", threads=1, timeout=60) as group:
+        for each in cases:
+            try:
+                save(each, group, out) if what == "save" else resume(each, group, out, begun)
+            except Exception:
+                print(f"rank {group.rank}, case {each}:", traceback.format_exc(), file=sys.stderr, flush=True)
+                leave(1)
+    leave(0)

@@ -1,0 +1,82 @@
+"""A run stopped under one strategy, mesh or number of processes goes on under any other."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+HERE = Path(__file__).parent
+COMMON = {"microbatches": 4}
+SINGLE = json.dumps({"name": "single", **COMMON})
+STRATEGIES = [
+    json.dumps({**case, **COMMON})
+    for case in (
+        {"name": "layer_split"},
+        {"name": "tensor_split", "axis": "time"},
+        {"name": "tensor_split", "axis": "channel"},
+        {"name": "pipeline", "schedule": "1f1b"},
+        {"name": "pipeline", "schedule": "zbv"},
+        {"name": "deepspeed"},
+        {"name": "ddp"},
+        {"name": "fsdp"},
+    )
+]
+OF_FOUR = [
+    json.dumps({**case, **COMMON})
+    for case in (
+        {"name": "pipeline", "tensor_parallel": 2, "axis": "channel"},
+        {"name": "fsdp"},
+        {"name": "deepspeed", "data_parallel": 2, "zero": 1},
+    )
+]
+RANKS = [(1, [SINGLE]), (2, STRATEGIES), (4, OF_FOUR)]
+BEGUN = [f"{ranks} {case}" for ranks, cases in RANKS for case in cases]
+
+
+def start(ranks: int, what: str, folder: Path, cases: list[str], begun: list[str]) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+    command += [str(HERE / "resume_ranks.py"), what, str(folder), json.dumps(cases), json.dumps(begun)]
+    surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=surroundings)
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.fixture(scope="module")
+def resumed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("resume")
+    for ranks, cases in RANKS:
+        start(ranks, "save", folder, cases, [])
+    for ranks, cases in RANKS:
+        start(ranks, "resume", folder, cases, BEGUN)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    folder = tmp_path_factory.mktemp("straight")
+    command = [sys.executable, str(HERE / "parity_ranks.py"), str(folder), SINGLE]
+    subprocess.run(command, check=True, timeout=100, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    state: dict[str, Any] = torch.load(folder / f"{SINGLE}.pt", weights_only=True)
+    state["losses"] = torch.load(folder / f"{SINGLE}.rank0", weights_only=True)["losses"]
+    return state
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("then", [f"{ranks} {case}" for ranks, cases in RANKS for case in cases])
+def test_what_any_began_another_ends_as_one_process_would(resumed: Path, straight: dict[str, Any], then: str) -> None:
+    for before in BEGUN:
+        ours = torch.load(resumed / f"{before} then {then}.pt", weights_only=True)
+        assert ours["losses"] == pytest.approx(straight["losses"][5:], rel=1e-5), before
+        for part in ("weights", "average", "optimizer"):
+            assert ours[part].keys() == straight[part].keys()
+            for name, value in straight[part].items():
+                difference = (ours[part][name].double() - value.double()).norm()
+                assert float(difference / value.double().norm().clamp_min(1e-12)) < 1e-5, (before, name)
+        assert ours["updates"] == 10
