@@ -139,9 +139,9 @@ class DeepSpeed(Staged):
         from deepspeed.utils import safe_get_full_optimizer_state
 
         self._link()
-        steps = self._steps()
+        steps = self._steps()[0]
         return {
-            f"{name}/{field}": steps if field == "step" else safe_get_full_optimizer_state(parameter, field)
+            f"{name}/{field}": steps.clone() if field == "step" else safe_get_full_optimizer_state(parameter, field)
             for name, parameter in self.parameters.items()
             for field in ("step", "exp_avg", "exp_avg_sq")
         }
@@ -164,7 +164,8 @@ class DeepSpeed(Staged):
         for key, value in parts.items():
             name, _, field = key.rpartition("/")
             if field == "step":
-                self._steps().copy_(value)
+                for steps in self._steps():
+                    steps.copy_(value)
             else:
                 safe_set_full_optimizer_state(self.parameters[name], value.to(self.mesh.device), field)
         return None
@@ -174,13 +175,9 @@ class DeepSpeed(Staged):
         self.zero._hp_optimizer_states_linked = False
         self.zero._lazy_init_hp_params_optimizer_state()
 
-    def _steps(self) -> Tensor:
-        """The count of steps, one for all the flat parts that the inner optimizer keeps."""
-        states = list(self.zero.optimizer.state.values())
-        steps: Tensor = states[0]["step"]
-        for state in states:
-            state["step"] = steps
-        return steps
+    def _steps(self) -> list[Tensor]:
+        """The counts of steps of the flat parts that the inner optimizer keeps; all are alike."""
+        return [state["step"] for state in self.zero.optimizer.state.values()]
 
     def _norm(self, norm_type: int = 2) -> Tensor:
         """The norm over all ranks' parts, in one sum.
