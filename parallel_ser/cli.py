@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from parallel_ser import __version__
 from parallel_ser.commands import corpus
 from parallel_ser.commands.evaluate import evaluate
+from parallel_ser.commands.plan import plan
 from parallel_ser.commands.predict import predict
 from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.train import train
@@ -57,6 +58,7 @@ app.command()(train)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(schedule)
+app.command()(plan)
 app.add_typer(corpus.app, name="corpus")
 
 

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.grid import Axis
 from parallel_ser.parallel.single import Single
 
 
@@ -23,6 +27,9 @@ class Ddp(Single):
         self.wrapped = DistributedDataParallel(
             self.modules[0], device_ids=[self.mesh.device] if cuda else None, process_group=self.grid.data.group
         )
+        # as torch does by itself; a lambda, for torch reads annotations and not those that are strings
+        self.wrapped.register_comm_hook(None, lambda state, bucket: self._begin(bucket))
+        self._begun = self._done = 0.0
 
     def compute(self, inputs: Inputs) -> Tensor:
         """Logits of a micro-batch."""
@@ -34,13 +41,61 @@ class Ddp(Single):
         """Times the number of ranks, for torch averages the gradients."""
         return super().mean_loss(logits, targets) * self.grid.data.size
 
-    def micro_step(self, inputs: Inputs, targets: Tensor, last: bool) -> Tensor:
-        """Gradients are sent with the last micro-batch alone."""
+    def micro_step(self, inputs: Inputs, targets: Tensor, number: int) -> Tensor:
+        """Gradients are sent with the last micro-batch alone.
+
+        Of the sending the time is kept that backward waits for it: what is sent while backward computes costs nothing.
+        """
+        last = number == self.settings.microbatches - 1
         self.wrapped.require_backward_grad_sync = last
-        return super().micro_step(inputs, targets, last) / self.grid.data.size
+        loss = super().micro_step(inputs, targets, number) / self.grid.data.size
+        if last and self._done > self._begun:
+            self.meter.keep("all-reduce", self._begun, self._done, messages=self.grid.data.message())
+        return loss
+
+    def _begin(self, bucket: Any) -> Any:
+        """Send off a bucket of gradients, when all of them are there; the last is sent when backward has computed."""
+        size = self.grid.data.size
+        mean = bucket.buffer().div_(size)
+        with self.meter.span("all-reduce", mean, 2 * (size - 1) / size):
+            work: Any = dist.all_reduce(mean, group=self.grid.data.group, async_op=True)
+        self._begun = time.perf_counter()
+
+        def done(future: Any) -> Tensor:
+            self._done = time.perf_counter()
+            result: Tensor = future.value()[0]
+            return result
+
+        return work.get_future().then(done)
 
     def reduce(self) -> None:
         """Torch has done it."""
+
+
+class _Passing:
+    """How FSDP2 passes tensors, as it does by itself, timed and counted; on a GPU what is timed is the call."""
+
+    def __init__(self, axis: Axis) -> None:
+        self.axis = axis
+
+    def allocate(self, size: Any, *, dtype: torch.dtype, device: torch.device) -> Tensor:
+        """Room for a tensor."""
+        return torch.empty(*size, dtype=dtype, device=device)
+
+
+class _Gather(_Passing):
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, async_op: bool = False) -> Any:
+        axis = self.axis
+        with axis.meter.span("all-gather", input_tensor, axis.size - 1, messages=axis.message()):
+            return dist.all_gather_into_tensor(output_tensor, input_tensor, group=group, async_op=async_op)
+
+
+class _Scatter(_Passing):
+    def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, op: Any, async_op: bool = False) -> Any:
+        axis = self.axis
+        share = (axis.size - 1) / axis.size
+        with axis.meter.span("reduce-scatter", input_tensor, share, messages=axis.message()):
+            return dist.reduce_scatter_tensor(output_tensor, input_tensor, group=group, op=op, async_op=async_op)
 
 
 class Fsdp(Single):
@@ -54,6 +109,9 @@ class Fsdp(Single):
         for block in module.part:
             fully_shard(block, mesh=mesh)
         fully_shard(module, mesh=mesh)
+        for part in (*module.part, module):
+            part.set_custom_all_gather(_Gather(self.grid.data))
+            part.set_custom_reduce_scatter(_Scatter(self.grid.data))
         self.parameters = dict(module.part.named_parameters())
         return None
 
@@ -61,9 +119,9 @@ class Fsdp(Single):
         """Times the number of ranks, for torch averages the gradients."""
         return super().mean_loss(logits, targets) * self.grid.data.size
 
-    def micro_step(self, inputs: Inputs, targets: Tensor, last: bool) -> Tensor:
+    def micro_step(self, inputs: Inputs, targets: Tensor, number: int) -> Tensor:
         """As for one process, on shards."""
-        return super().micro_step(inputs, targets, last) / self.grid.data.size
+        return super().micro_step(inputs, targets, number) / self.grid.data.size
 
     def reduce(self) -> None:
         """Torch has done it."""

@@ -4,7 +4,8 @@ The engine is given our stages, one layer each, so that the cut is ours and not 
 do not travel with the activations: each stage sees the micro-batches in order, and takes them from its own list.
 
 Without ZeRO the engine runs the schedule alone; clipping and the optimizer's step are those of all strategies. With
-ZeRO 1 it reduces, clips and steps, for each rank then has a part of the optimizer's state.
+ZeRO 1 it reduces, clips and steps, for each rank then has a part of the optimizer's state; of its sending then the
+gradients' reduction is timed, none is counted, and gathering the weights again is part of the optimizer's time.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.deepspeed_meter import measure
 from parallel_ser.parallel.stages import Staged
 from parallel_ser.parallel.strategy import Placed
 
@@ -56,7 +58,7 @@ class DeepSpeed(Staged):
         with redirect_stdout(StringIO()):  # it prints its topology and settings
             import deepspeed
             from deepspeed.pipe import DualPipeVModule, PipelineModule
-            from deepspeed.runtime.pipe.schedule import OptimizerStep, ReduceGrads, ReduceTiedGrads
+            from deepspeed.runtime.pipe import schedule
             from deepspeed.runtime.pipe.topology import ProcessTopology
 
             # its all-reduce in shared memory would be compiled first, for half a minute
@@ -94,8 +96,9 @@ class DeepSpeed(Staged):
             self.zero.scaled_global_norm = self._norm
         else:
             super().wrap()
-            ours = dict.fromkeys((ReduceGrads, OptimizerStep, ReduceTiedGrads), _nothing)
+            ours = dict.fromkeys((schedule.ReduceGrads, schedule.OptimizerStep, schedule.ReduceTiedGrads), _nothing)
             self.engine._INSTRUCTION_MAP = {**self.engine._INSTRUCTION_MAP, **ours}
+        measure(self.engine, schedule, self.meter, self.grid)
 
     @property
     def scale(self) -> int:
@@ -188,7 +191,8 @@ class DeepSpeed(Staged):
         for parts in self.zero.averaged_gradients.values():
             for part in parts or ():
                 square += torch.linalg.vector_norm(part).double().square()
-        dist.all_reduce(square)
+        with self.meter.span("all-reduce", square, messages=self.meter.message(range(self.mesh.size))):
+            dist.all_reduce(square)
         return square.sqrt().float()
 
 

@@ -10,6 +10,7 @@ tensor = 1 × 2 × 2::
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
+from parallel_ser.parallel.messages import Posted
 from parallel_ser.parallel.meter import Meter
 
 DIMENSIONS = ("data", "pipeline", "tensor")
@@ -32,24 +34,26 @@ class Axis:
         size: of them.
         group: theirs; None where this rank is alone.
         meter: counts what passes.
+        ranks: their ranks in the run.
     """
 
     rank: int
     size: int
     group: dist.ProcessGroup | None
     meter: Meter
+    ranks: tuple[int, ...] = ()
 
     def sum(self, x: Tensor) -> Tensor:
         """The sum over the ranks, in place."""
         if self.size > 1:
-            with self.meter.span("all-reduce", x, 2 * (self.size - 1) / self.size):
+            with self.meter.span("all-reduce", x, 2 * (self.size - 1) / self.size, messages=self.message()):
                 dist.all_reduce(x, group=self.group)
         return x
 
     def maximum(self, x: Tensor) -> Tensor:
         """The largest over the ranks, in place."""
         if self.size > 1:
-            with self.meter.span("all-reduce", x, 2 * (self.size - 1) / self.size):
+            with self.meter.span("all-reduce", x, 2 * (self.size - 1) / self.size, messages=self.message()):
                 dist.all_reduce(x, dist.ReduceOp.MAX, group=self.group)
         return x
 
@@ -59,7 +63,7 @@ class Axis:
             return x
         x = x.contiguous()
         parts = [torch.empty_like(x) for _ in range(self.size)]
-        with self.meter.span("all-gather", x, self.size - 1):
+        with self.meter.span("all-gather", x, self.size - 1, messages=self.message()):
             dist.all_gather(parts, x, group=self.group)
         return torch.cat(parts, dim)
 
@@ -71,20 +75,20 @@ class Axis:
     def broadcast(self, x: Tensor, source: int) -> Tensor:
         """``x`` of the rank at ``source``, on all of them, in place."""
         if self.size > 1:
-            with self.meter.span("broadcast", x):
+            with self.meter.span("broadcast", x, messages=self.message()):
                 dist.broadcast(x, group=self.group, group_src=source)
         return x
 
-    def send(self, x: Tensor, peer: int) -> dist.Work:
-        """Begin to send to the rank at ``peer``; ``x`` must stay as it is until the work is waited for."""
+    def send(self, x: Tensor, peer: int) -> Posted:
+        """Begin to send to the rank at ``peer``; ``x`` must stay as it is until what is returned is waited for."""
+        messages, posted = self.message(self.rank, peer), time.perf_counter()
         with self.meter.span("send", x):
             work = dist.isend(x, group=self.group, group_dst=peer)
-        assert work is not None
-        return work
+        return Posted(work, self.meter, "send", posted, messages)
 
     def receive(self, x: Tensor, peer: int) -> Tensor:
         """Fill ``x`` from the rank at ``peer``."""
-        with self.meter.span("receive", x):
+        with self.meter.span("receive", x, messages=self.message(peer, self.rank)):
             dist.recv(x, group=self.group, group_src=peer)
         return x
 
@@ -94,18 +98,27 @@ class Axis:
         At the ends of the axis, and where a tensor is empty, nothing passes on that side.
         """
         moves = []
+        messages: tuple[str, ...] = ()
         for place, outgoing, incoming in ((self.rank - 1, to_left, left), (self.rank + 1, to_right, right)):
             if 0 <= place < self.size:
                 if outgoing is not None and outgoing.numel():
                     moves.append(dist.P2POp(dist.isend, outgoing, group=self.group, group_peer=place))
+                    messages += self.message(self.rank, place)
                 if incoming.numel():
                     moves.append(dist.P2POp(dist.irecv, incoming, group=self.group, group_peer=place))
+                    messages += self.message(place, self.rank)
         if not moves:
             return
         sent = [move.tensor for move in moves if move.op is dist.isend]
-        with self.meter.span("halo", sent):
+        with self.meter.span("halo", sent, messages=messages):
             for work in dist.batch_isend_irecv(moves):
                 work.wait()
+
+    def message(self, *pair: int) -> tuple[str, ...]:
+        """The name of the next message from one place to another, or without a pair among all."""
+        if pair:
+            return self.meter.message([self.ranks[place] for place in pair], ">")
+        return self.meter.message(self.ranks)
 
 
 @dataclass(frozen=True)
@@ -124,8 +137,9 @@ class Grid:
             alone = Axis(0, 1, None, meter)
             return cls(alone, alone, alone, None)
         mesh = init_device_mesh(device.type, tuple(layout), mesh_dim_names=DIMENSIONS)
-        axes = {
-            name: Axis(mesh.get_local_rank(name), size, mesh.get_group(name) if size > 1 else None, meter)
-            for name, size in zip(DIMENSIONS, layout)
-        }
+        axes = {}
+        for name, size in zip(DIMENSIONS, layout):
+            group = mesh.get_group(name) if size > 1 else None
+            ranks = tuple(dist.get_process_group_ranks(group)) if group else ()
+            axes[name] = Axis(mesh.get_local_rank(name), size, group, meter, ranks)
         return cls(devices=mesh, **axes)

@@ -17,18 +17,18 @@ class LayerSplit(Staged):
         axis, (module,) = self.grid.pipeline, self.modules
         total = torch.zeros((), dtype=self.dtype, device=self.mesh.device)
         parts = self.settings.microbatches
-        for part, wanted in zip(inputs.split(parts), targets.chunk(parts)):
-            x = part.x
+        for number, (part, wanted) in enumerate(zip(inputs.split(parts), targets.chunk(parts))):
+            x, detail = part.x, f"stage {axis.rank}, micro-batch {number}"
             if axis.rank:
                 x = axis.receive(self.entering(part), axis.rank - 1).requires_grad_()
-            with self.meter.span("forward"):
+            with self.meter.span("forward", detail=detail):
                 y = module(x, part.valid, part.seed)
                 loss = self.mean_loss(y, wanted) if self.last else None
             if loss is None:
                 sending = axis.send(y.detach(), axis.rank + 1)
                 gradient = axis.receive(torch.empty_like(y), axis.rank + 1)
                 sending.wait()
-            with self.meter.span("backward"):
+            with self.meter.span("backward", detail=detail):
                 if loss is not None:
                     loss.backward()
                     total = total + loss.detach()

@@ -21,6 +21,7 @@ from torch.distributed.pipelining import (
 
 from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.messages import timed
 from parallel_ser.parallel.meter import Meter
 from parallel_ser.parallel.stages import Staged
 
@@ -39,7 +40,7 @@ ZERO_BUBBLE = ("interleavedzb", "zbv", "dualpipev")
 
 
 class Stage(PipelineStage):
-    """Torch's stage, timed; where two neighbouring stages share a rank, it greets no one.
+    """Torch's stage, timed, and what it sends counted; where two neighbouring stages share a rank, it greets no one.
 
     Torch's greeting would send from such a rank to itself, which gloo cannot do ("Pair is not connected").
     """
@@ -50,20 +51,41 @@ class Stage(PipelineStage):
         """What torch sends before the first step, without what this rank would send to itself."""
         return [op for op in super()._get_init_p2p_neighbors_ops() if op.group_peer != self.group_rank]
 
-    def forward_one_chunk(self, *args: Any, **kwargs: Any) -> Any:
+    def forward_one_chunk(self, fwd_chunk_id: int, *args: Any, **kwargs: Any) -> Any:
         """See torch."""
-        with self.meter.span("forward", detail=f"stage {self.stage_index}"):
-            return super().forward_one_chunk(*args, **kwargs)
+        with self.meter.span("forward", detail=self._detail(fwd_chunk_id)):
+            return super().forward_one_chunk(fwd_chunk_id, *args, **kwargs)
 
-    def backward_one_chunk(self, *args: Any, **kwargs: Any) -> Any:
+    def backward_one_chunk(
+        self, bwd_chunk_id: int, loss: Any = None, full_backward: bool = True, last_backward: bool = False
+    ) -> Any:
         """See torch."""
-        with self.meter.span("backward", detail=f"stage {self.stage_index}"):
-            return super().backward_one_chunk(*args, **kwargs)
+        with self.meter.span("backward" if full_backward else "input", detail=self._detail(bwd_chunk_id)):
+            return super().backward_one_chunk(bwd_chunk_id, loss, full_backward, last_backward)
 
-    def backward_weight_one_chunk(self, *args: Any, **kwargs: Any) -> Any:
+    def backward_weight_one_chunk(self, bwd_chunk_id: int, last_backward: bool = False) -> Any:
         """See torch."""
-        with self.meter.span("weight", detail=f"stage {self.stage_index}"):
-            return super().backward_weight_one_chunk(*args, **kwargs)
+        with self.meter.span("weight", detail=self._detail(bwd_chunk_id)):
+            return super().backward_weight_one_chunk(bwd_chunk_id, last_backward)
+
+    def get_fwd_recv_ops(self, fwd_chunk_id: int) -> list[dist.P2POp]:
+        """See torch."""
+        return [timed(op, self.meter) for op in super().get_fwd_recv_ops(fwd_chunk_id)]
+
+    def get_fwd_send_ops(self, fwd_chunk_id: int) -> list[dist.P2POp]:
+        """See torch."""
+        return [timed(op, self.meter) for op in super().get_fwd_send_ops(fwd_chunk_id)]
+
+    def get_bwd_recv_ops(self, bwd_chunk_id: int) -> list[dist.P2POp]:
+        """See torch."""
+        return [timed(op, self.meter) for op in super().get_bwd_recv_ops(bwd_chunk_id)]
+
+    def get_bwd_send_ops(self, bwd_chunk_id: int) -> list[dist.P2POp]:
+        """See torch."""
+        return [timed(op, self.meter) for op in super().get_bwd_send_ops(bwd_chunk_id)]
+
+    def _detail(self, chunk: int) -> str:
+        return f"stage {self.stage_index}, micro-batch {chunk}"
 
 
 class Pipeline(Staged):

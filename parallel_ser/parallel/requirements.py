@@ -66,6 +66,8 @@ def obstacle(settings: StrategySettings, ranks: int, blocks: int, parts: int) ->
     ======================  ===================================================================
     """
     name = f"strategy.name={settings.name}"
+    if settings.name == "auto":
+        return None
     if settings.name == "single":
         return None if ranks == 1 else (f"{name} runs in one process, not in {ranks}", "processes")
     data, pipeline, tensor = layout(settings, ranks)

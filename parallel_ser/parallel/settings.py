@@ -10,15 +10,17 @@ from pydantic import Field, model_validator
 from parallel_ser.settings import Settings
 
 Schedule = Literal["gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev"]
-Name = Literal["single", "layer_split", "tensor_split", "pipeline", "deepspeed", "ddp", "fsdp"]
+Name = Literal["single", "layer_split", "tensor_split", "pipeline", "deepspeed", "ddp", "fsdp", "auto"]
 
 
 class StrategySettings(Settings):
     """How the chain is placed on ranks and stepped.
 
+    ``name``: ``auto`` is what the planner expects to be the fastest.
     ``schedule``: the order of a pipeline's work; all but ``gpipe`` and ``1f1b`` put several stages on a rank.
     ``microbatches``: the parts of a rank's batch that follow each other.
     ``stages``: cut points by hand, each the index of the block that opens the next stage; empty means by cost.
+    ``cut``: the cost of a block: its measured ``time``, its ``arithmetic`` or its ``parameters``.
     ``axis``: what the ranks of a tensor split share: ``channel`` or ``time``.
     ``tensor_parallel``: ranks that share each stage of a pipeline along ``axis``.
     ``zero``: 1 spreads the optimizer's state over the copies of a ``deepspeed`` run.
@@ -31,6 +33,7 @@ class StrategySettings(Settings):
     schedule: Schedule = "1f1b"
     microbatches: int = Field(4, ge=1, le=1024)
     stages: tuple[int, ...] = ()
+    cut: Literal["time", "arithmetic", "parameters"] = "time"
     axis: Literal["channel", "time"] = "time"
     tensor_parallel: int = Field(1, ge=1, le=4096)
     zero: Literal[0, 1] = 0

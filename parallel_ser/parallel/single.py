@@ -23,14 +23,14 @@ class Single(Strategy):
         total = torch.zeros((), dtype=self.dtype, device=self.mesh.device)
         parts = self.settings.microbatches
         for number, (part, wanted) in enumerate(zip(inputs.split(parts), targets.chunk(parts))):
-            total = total + self.micro_step(part, wanted, last=number == parts - 1)
+            total = total + self.micro_step(part, wanted, number)
         return total
 
-    def micro_step(self, inputs: Inputs, targets: Tensor, last: bool) -> Tensor:
-        """Forward and backward of a micro-batch; its loss."""
-        with self.meter.span("forward"):
+    def micro_step(self, inputs: Inputs, targets: Tensor, number: int) -> Tensor:
+        """Forward and backward of a micro-batch, the ``number``-th from 0; its loss."""
+        with self.meter.span("forward", detail=f"micro-batch {number}"):
             loss = self.mean_loss(self.compute(inputs), targets)
-        with self.meter.span("backward"):
+        with self.meter.span("backward", detail=f"micro-batch {number}"):
             loss.backward()
         return loss.detach()
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.messages import Posted
 from parallel_ser.parallel.partition import block_costs, bounds, cut
+from parallel_ser.parallel.processes import to_all
+from parallel_ser.parallel.profile import profile
 from parallel_ser.parallel.schedules import placement
 from parallel_ser.parallel.settings import stages_per_rank
 from parallel_ser.parallel.strategy import Strategy
@@ -21,7 +23,7 @@ class Staged(Strategy):
         """The blocks of this rank's stages, cut by hand or by cost."""
         axis = self.grid.pipeline
         self.ranks = self.placement(axis.size)
-        cuts = self.settings.stages or cut(block_costs(chain, shape), len(self.ranks))
+        cuts = self.settings.stages or cut(self.costs(chain, shape), len(self.ranks))
         self.bounds = bounds(cuts, self.blocks)
         self.own = [number for number, rank in enumerate(self.ranks) if rank == axis.rank]
         self.reads_inputs = 0 in self.own
@@ -29,6 +31,18 @@ class Staged(Strategy):
         self._whole = chain.skeleton()  # asked for the shapes between stages
         self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         return [chain.part(*self.bounds[number]) for number in self.own]
+
+    def costs(self, chain: Chain, shape: tuple[int, ...]) -> list[float]:
+        """What each block costs, the same on every rank: times are those that the first rank measured."""
+        if self.settings.cut == "arithmetic" or len(self.ranks) == 1:
+            return block_costs(chain, shape)
+        if self.settings.cut == "parameters":
+            return [float(sum(p.numel() for p in block.parameters())) for block in chain]
+        times = torch.zeros(len(chain), dtype=torch.float64)
+        if self.mesh.first:
+            blocks = profile(chain, shape, self.bf16).blocks
+            times = torch.tensor([block.forward + block.backward for block in blocks], dtype=torch.float64)
+        return to_all(times.to(self.mesh.device), 0, self.mesh.size).tolist()
 
     def placement(self, ranks: int) -> list[int]:
         """The rank of each stage."""
@@ -51,7 +65,7 @@ class Staged(Strategy):
         """See the contract. A forward pass of our own: torch's ``eval`` disturbs training and wants even batches."""
         axis = self.grid.pipeline
         parts = list(inputs.split(self.settings.microbatches))
-        sends: list[tuple[dist.Work, Tensor]] = []  # a tensor is kept until it is sent
+        sends: list[tuple[Posted, Tensor]] = []  # a tensor is kept until it is sent
         kept: list[Tensor] = []
         for module, number in zip(self.modules, self.own):
             before, after = self.ranks[number - 1], self.ranks[(number + 1) % len(self.ranks)]

@@ -115,6 +115,8 @@ class Strategy(ABC):
         self.blocks = len(chain)
         self.signature = chain.signature()
         self.dtype = next(chain.parameters()).dtype
+        if mesh.device.type == "cuda":
+            self.meter.settle = lambda: torch.cuda.current_stream().synchronize()
         self.grid = Grid.make(mesh.device, layout(self.settings, mesh.size), self.meter)
         self.modules = [
             Placed(self.split(part), mesh.device, self.bf16, self.settings.checkpointing)
@@ -179,6 +181,10 @@ class Strategy(ABC):
         A batch that the micro-batches do not divide is filled up with utterances that have no loss, under every
         strategy: so all compute micro-batches of the same shapes, and round alike.
         """
+        with self.meter.span("step"):
+            return self._train_step(inputs, targets)
+
+    def _train_step(self, inputs: Inputs, targets: Tensor) -> float:
         for module in self.modules:
             module.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -241,7 +247,7 @@ class Strategy(ABC):
         for name, grad in grads.items():
             square += torch.linalg.vector_norm(grad).double().square() / self.copies(name)
         if self.mesh.size > 1:
-            with self.meter.span("all-reduce", square):
+            with self.meter.span("all-reduce", square, messages=self.meter.message(range(self.mesh.size))):
                 dist.all_reduce(square)
         scale = (self.clip_norm / (square.sqrt() + 1e-6)).clamp(max=1.0)
         for grad in grads.values():

@@ -83,11 +83,14 @@ def run(config: Config) -> int:
     with mesh(config.train.device, config.train.threads) as ranks:
         folder = Path(ranks.together(lambda: str(run_folder.choose(config)), share=True))
         data, folds, audits = ranks.together(lambda: _prepare(config, folder, ranks))
+        if config.strategy.name == "auto":
+            config = ranks.together(lambda: _chosen(config, data, ranks, console), share=True)
+        ranks.write(lambda: _open(config, folder, ranks, folds, audits))
         with heed() as request:
             try:
                 parts = [
-                    _run_fold(config, data, fold, run_folder.fold_folder(folder, fold.index), ranks, console, request)
-                    for fold in folds
+                    _run_fold(config, data, fold, folder, ranks, console, request, config.run.trace and not number)
+                    for number, fold in enumerate(folds)
                 ]
             except Stopped as stopped:
                 if ranks.first:
@@ -111,9 +114,7 @@ def run(config: Config) -> int:
 
 
 def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[Fold], list[Audit]]:
-    """Data and folds; the first rank fills the cache and opens the folder before the others come here."""
-    import torch
-
+    """Data and folds; the first rank fills the cache before the others come here."""
     from parallel_ser.models.plans import GROUPS, count_blocks
     from parallel_ser.parallel.requirements import require
     from parallel_ser.report.terminal import progress
@@ -121,31 +122,48 @@ def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[F
     from parallel_ser.training.data import prepare
 
     require(config.strategy, ranks.size, count_blocks(config.model), GROUPS)
-    if ranks.first and config.run.resume:
+    if not ranks.first:
+        return prepare(config)
+    if config.run.resume:
         run_folder.same_run(folder, config)
-    if ranks.first:
-        with progress("features") as advance:
-            prepared = prepare(config, advance)
-    else:
-        prepared = prepare(config)
-    if ranks.first and not config.run.resume:
+    with progress("features") as advance:
+        return prepare(config, advance)
+
+
+def _chosen(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Config:
+    """The settings with the strategy that the planner expects to be the fastest."""
+    from parallel_ser.training.choose import facts_of, ranked, typical_frames
+
+    frames = typical_frames([one.shape[1] for one in data.frames])
+    best = ranked(config, facts_of(config, len(data.rows), len(data.classes), frames), ranks.size)[0]
+    console.print(f"strategy.name=auto is {best.name}: {1e3 * best.step:.0f} ms a step expected", highlight=False)
+    return config.model_copy(update={"strategy": best.settings})
+
+
+def _open(config: Config, folder: Path, ranks: Mesh, folds: list[Fold], audits: list[Audit]) -> None:
+    """Make the folder of a new run, and store the audits."""
+    import torch
+
+    from parallel_ser.training import run_folder
+
+    if not config.run.resume:
         run_folder.open_new(folder, config, ranks.size, torch.get_num_threads())
-    if ranks.first:
-        for fold, audit in zip(prepared[1], prepared[2]):
-            record = {**audit.model_dump(mode="json"), "verdict": audit.verdict()}
-            run_folder.write_json(run_folder.fold_folder(folder, fold.index) / "audit.json", record)
-    return prepared
+    for fold, audit in zip(folds, audits):
+        record = {**audit.model_dump(mode="json"), "verdict": audit.verdict()}
+        run_folder.write_json(run_folder.fold_folder(folder, fold.index) / "audit.json", record)
 
 
 def _run_fold(
-    config: Config, data: Dataset, fold: Fold, folder: Path, ranks: Mesh, console: Console, request: Request
+    config: Config, data: Dataset, fold: Fold, run: Path, ranks: Mesh, console: Console, request: Request, trace: bool
 ) -> Predictions:
     """Train and test one fold; one that an earlier stop left finished is read."""
+    from parallel_ser.report.steps import print_steps
     from parallel_ser.training import run_folder
     from parallel_ser.training.predictions import Predictions
     from parallel_ser.training.trainer import Trainer
     from parallel_ser.training.watch import Screen, Watch
 
+    folder = run_folder.fold_folder(run, fold.index)
     finished = folder / "predictions.csv"
     if ranks.together(lambda: config.run.resume and finished.exists(), share=True):
         return ranks.together(lambda: Predictions.from_csv(finished))
@@ -155,7 +173,9 @@ def _run_fold(
     sides = f"{len(fold.train)} training, {len(fold.select)} selection, {len(fold.test)} test utterances"
     title = f"Fold {fold.index}: {sides}"
     with Screen(console, title, folder / "tensorboard", trainer.first_step) if ranks.first else Watch() as watch:
-        trainer.train(watch)
+        went = trainer.train(watch, trace)
+    if went:
+        print_steps(console, went)
     predictions = trainer.test()
 
     def write() -> None:

@@ -7,6 +7,7 @@
     RUN/metrics.json          over all folds; predictions.csv, confusion.png and summary.png beside it
     RUN/fold-0/model.pt       the kept model; last/, from which training goes on
     RUN/fold-0/audit.json     what the fold's sides share; predictions.csv, history.json, curves.png, tensorboard/
+    RUN/fold-0/trace.json     with run.trace: what each rank did in a few steps
 """
 
 from __future__ import annotations

@@ -59,9 +59,11 @@ class RunSettings(Settings):
     ``folder``: of this run, by default ``runs/<date-time>-<corpus>-<strategy>``; one that exists is refused unless
     ``resume`` goes on from its last checkpoint.
     ``cache``: of the features. ``jobs``: processes that extract features, 0 means one a core.
+    ``trace``: write what every rank did in steps 3 to 5 of the first fold, and print where they went.
     """
 
     folder: Path | None = None
     cache: Path | None = None
     jobs: int = Field(0, ge=0, le=1024)
     resume: bool = False
+    trace: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
@@ -24,6 +25,7 @@ from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
 from parallel_ser.training.optim import adamw, cross_entropy, freeze, learning_rate
 from parallel_ser.training.predictions import Predictions
+from parallel_ser.training.tracing import Tracer
 from parallel_ser.training.watch import Epoch, Watch
 
 
@@ -119,8 +121,10 @@ class Trainer:
         """Write where training stands."""
         standing.save(self.last, self.first_step, self.strategy, asdict(self.progress), self.mesh)
 
-    def train(self, watch: Watch) -> None:
+    def train(self, watch: Watch, trace: bool = False) -> dict[str, Any] | None:
         """Train to the last epoch, or until the selection UAR has not risen for ``patience`` epochs.
+
+        With ``trace`` a few steps are traced; the first rank returns where they went, as ``report`` tells it.
 
         Raises:
             Stopped: a signal asked for it; where training stands is saved.
@@ -129,14 +133,18 @@ class Trainer:
         steps = len(self.training)
         selection = self._frames(self.fold.select)
         watch.start(steps, settings.epochs, progress.epoch, progress.step, progress.history)
+        tracer = self._tracer(settings.epochs * steps - self.first_step) if trace else None
         while progress.epoch < settings.epochs and not self._patience_is_out():
             order = self.training.order(progress.epoch)
             for step in range(progress.step, steps):
                 began = time.perf_counter()
                 done = progress.epoch * steps + step
                 self.strategy.set_learning_rate(learning_rate(done, settings.epochs * steps, settings))
-                batch = self.training.batch(progress.epoch, order[step], self.strategy.reads_inputs)
+                with tracer.batch() if tracer else nullcontext():
+                    batch = self.training.batch(progress.epoch, order[step], self.strategy.reads_inputs)
                 loss = self.strategy.train_step(batch.inputs, batch.targets)
+                if tracer:
+                    tracer.done()
                 if not math.isfinite(loss):  # the same on every rank
                     self.mesh.together(self._diverged)
                 progress.losses.append(loss)
@@ -152,6 +160,11 @@ class Trainer:
             except _Asked:  # the epoch's steps are done, its selection begins anew
                 self._stop(steps)
         self.save()
+        return tracer.record if tracer else None
+
+    def _tracer(self, steps: int) -> Tracer:
+        """What traces the first of the ``steps`` steps that are left."""
+        return Tracer(self.strategy.meter, self.config.strategy, self.mesh, self.folder / "trace.json", steps)
 
     def _stop(self, steps: int) -> NoReturn:
         self.save()

@@ -43,7 +43,7 @@ def make(case: dict[str, Any], ranks: Mesh) -> tuple[Any, torch.dtype]:
     case = dict(case)
     dtype = {"fp32": torch.float32, "fp64": torch.float64}[case.pop("precision", "fp32")]
     attention, frozen = case.pop("attention", 0), case.pop("freeze", "")
-    settings = StrategySettings.model_validate({"microbatches": 8, **case})
+    settings = StrategySettings.model_validate({"microbatches": 8, "cut": "arithmetic", **case})
     chain = build(ModelSettings(size="s", dropout=0.4, attention=attention), rows=16, classes=4, seed=3).to(dtype)
     freeze(chain, [frozen] if frozen else [])
     strategy = STRATEGIES[settings.name](settings, clip_norm=1.0, ema=0.9)

@@ -123,5 +123,23 @@ def test_slices_of_time_send_fewer_bytes_through_convolutions_than_channels(
     assert sent["time"]["halo"] < sent["channel"]["all-reduce"] / 4
 
 
+def test_what_torch_and_deepspeed_send_is_counted(results: dict[tuple[int, str], State]) -> None:
+    def sent(case: Case, kind: str) -> int:
+        run = results[2, json.dumps({**case, "checkpointing": "none"})]
+        return int(run["ranks"][0]["sent"][kind])
+
+    one_stage_a_rank = [
+        {"name": "pipeline", "schedule": "gpipe"},
+        {"name": "pipeline", "schedule": "1f1b"},
+        *SPLITS[-2:-1],
+    ]
+    assert len({sent(case, "send") for case in one_stage_a_rank}) == 1
+    weights = results[1, truth_of(SPLITS[3])]["weights"]
+    gradients = 4 * sum(weight.numel() for weight in weights.values())
+    assert sent(SPLITS[3], "all-reduce") == 10 * (gradients + 4 + 8)  # and the loss, and the norm in double precision
+    assert sent(SPLITS[4], "all-gather") >= 10 * gradients / 2
+    assert sent(SPLITS[4], "reduce-scatter") >= 10 * gradients / 2
+
+
 def test_training_moved_the_weights(results: dict[tuple[int, str], State]) -> None:
     assert len(set(results[1, truth_of({})]["ranks"][0]["losses"])) == 10

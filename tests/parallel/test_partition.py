@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
-from parallel_ser.parallel.partition import block_costs, bounds, cut
+from parallel_ser.parallel.partition import Memory, block_costs, bounds, cut
 
 
 @given(
@@ -32,6 +32,37 @@ def test_cut_is_as_good_as_the_best_of_all_cuts(costs: list[float], stages: int)
     best = min(costliest(every) for every in combinations(range(1, len(costs)), stages - 1))
     assert costliest(cuts) <= best * (1 + 1e-9) + 1e-9
     assert cut(costs, stages) == cuts
+
+
+@given(data=st.data(), ranks=st.integers(1, 3), placement=st.sampled_from(["one", "loop", "v"]))
+def test_a_cut_within_memory_is_as_good_as_the_best_of_all_that_fit(
+    data: st.DataObject, ranks: int, placement: str
+) -> None:
+    there = list(range(ranks))
+    places = {"one": there, "loop": there * 2, "v": there + there[::-1]}[placement]
+    count = data.draw(st.integers(len(places), 8))
+    costs = data.draw(st.lists(st.integers(0, 9).map(float), min_size=count, max_size=count))
+    sizes = data.draw(st.lists(st.integers(0, 9), min_size=count, max_size=count))
+    limit = data.draw(st.integers(0, sum(sizes)))
+
+    def bytes_of(stage: int, start: int, stop: int) -> float:
+        return sum(sizes[start:stop]) * (1 + stage % 2)  # a stage's activations depend on its place
+
+    def judge(cuts: tuple[int, ...]) -> tuple[bool, float]:
+        held = [0.0] * ranks
+        edges = list(zip((0, *cuts), (*cuts, count)))
+        for stage, (start, stop) in enumerate(edges):
+            held[places[stage]] += bytes_of(stage, start, stop)
+        return max(held) <= limit, max(sum(costs[start:stop]) for start, stop in edges)
+
+    every = [judge(cuts) for cuts in combinations(range(1, count), len(places) - 1)]
+    fitting = [cost for fits, cost in every if fits]
+    memory = Memory(places, limit, bytes_of)
+    if not fitting:
+        with pytest.raises(ValueError, match="no cut"):
+            cut(costs, len(places), memory)
+    else:
+        assert judge(cut(costs, len(places), memory)) == (True, min(fitting))
 
 
 def test_known_cuts() -> None:

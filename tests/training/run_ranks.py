@@ -1,7 +1,8 @@
 """What each rank of the run tests starts: runs one after the other in one start of the processes.
 
 Each argument is a run's own arguments as JSON; ``--stop N`` among them sends SIGTERM to the last rank alone at the
-N-th step. The exit status of each goes to the file named first.
+N-th step, ``--apart`` makes each rank believe that it is on a machine of its own. The exit status of each goes to the
+file named first.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from parallel_ser.parallel import processes
+from parallel_ser.parallel import clock, processes
 from parallel_ser.parallel.processes import leave
 from parallel_ser.training import data
 from parallel_ser.training.main import main
@@ -51,9 +52,12 @@ if __name__ == "__main__":
     with processes.mesh("cpu", threads=1, timeout=60) as ranks:
         # one group for all runs: to make several in one process, one after the other, is a race in torch
         processes.mesh = lambda *_: nullcontext(ranks)  # type: ignore[assignment]
+        own = clock.machine
         for run in runs:
+            arguments = json.loads(run)
+            clock.machine = (lambda: f"rank {ranks.rank}") if "--apart" in arguments else own
             try:
-                statuses.append(stopping(json.loads(run), last_rank))
+                statuses.append(stopping([one for one in arguments if one != "--apart"], last_rank))
             except SystemExit as ended:  # of a rank that leaves the telling to the first
                 statuses.append(int(ended.code or 0))
     if last_rank:

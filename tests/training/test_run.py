@@ -5,10 +5,12 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import product
@@ -99,16 +101,17 @@ def runs(surroundings: None, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     shutil.copytree(folder / "single-stopped", folder / "single-then-pipeline")
     assert main(resume(folder / "single-stopped", "single")) == 0
 
-    done = start(BIN / "parallel-ser", "train", "--nproc", "2", *TINY, f"run.folder={folder}/pipeline")
+    traced = "run.trace=true"
+    done = start(BIN / "parallel-ser", "train", "--nproc", "2", *TINY, traced, f"run.folder={folder}/pipeline")
     printed["pipeline"] = done.stdout
     torchrun = (BIN / "torchrun", "--standalone", "--nproc_per_node=2")
-    repeat = ["--config", f"{folder}/pipeline/config.yaml", f"run.folder={folder}/pipeline-repeated"]
+    repeat = ["--config", f"{folder}/pipeline/config.yaml", f"run.folder={folder}/pipeline-repeated", "run.trace=false"]
     start(*torchrun, "launch/train.py", *repeat)
     cases = [
         [*SINGLE, f"run.folder={folder}/refused"],
         [*TINY, f"run.folder={folder}/pipeline-stopped", "--stop", str(STOP)],
         [*TINY, f"run.folder={folder}/pipeline-then-single", "--stop", str(STOP)],
-        resume(folder / "pipeline-stopped", "pipeline"),
+        [*resume(folder / "pipeline-stopped", "pipeline"), traced, "--apart"],
         resume(folder / "single-then-pipeline", "pipeline"),
     ]
     status = folder / "status.json"
@@ -158,6 +161,7 @@ def test_a_run_folder_holds_all_that_it_promises(runs: Runs, name: str) -> None:
     assert events
     whole = {"config.yaml", "environment.json", "metrics.json", "predictions.csv", "confusion.png", "summary.png"}
     of_fold = {"model.pt", "last/step-12/training.json", "audit.json", "predictions.csv", "history.json", "curves.png"}
+    of_fold |= {"trace.json"} if name in ("pipeline", "pipeline-stopped") else set()
     shards = {file for file in files if file.endswith(".safetensors")}
     assert shards
     assert files - events - shards == whole | {f"fold-0/{file}" for file in of_fold}
@@ -216,6 +220,54 @@ def test_a_refusal_among_processes_is_one_sentence_and_leaves_nothing(runs: Runs
     assert len(errors) == 1
     assert "strategy.name=single runs in one process, not in 2" in errors[0]
     assert not runs["refused"].exists()
+
+
+def check_nested(events: list[dict[str, Any]]) -> None:
+    """No event begins within another and ends behind it; times are in µs, rounded to ns."""
+    open_until: list[float] = []
+    for event in sorted(events, key=lambda event: (event["ts"], -event["dur"])):
+        while open_until and open_until[-1] <= event["ts"] + 1e-3:
+            open_until.pop()
+        end = event["ts"] + event["dur"]
+        assert not open_until or end <= open_until[-1] + 2e-3, event
+        open_until.append(end)
+
+
+@pytest.mark.parametrize("name", ["pipeline", "pipeline-stopped"])
+def test_a_trace_has_what_every_rank_did_on_one_clock(runs: Runs, name: str) -> None:
+    content = json.loads((runs[name] / "fold-0/trace.json").read_text())
+    tracks = {event["tid"]: event["args"]["name"] for event in content["traceEvents"] if event["name"] == "thread_name"}
+    assert tracks == {0: "rank 0", 1: "rank 1"}
+    events = [event for event in content["traceEvents"] if event["ph"] == "X"]
+    for rank in tracks:
+        own = [event for event in events if event["tid"] == rank]
+        check_nested(own)
+        count = Counter(event["name"] for event in own)
+        assert [count[name] for name in ("step", "forward", "backward", "optimizer")] == [3, 12, 12, 3]
+        assert {"send", "receive", "broadcast", "all-reduce", "batch", "wait"} <= count.keys()
+    named = [
+        sorted(e["args"]["messages"] for e in events if e["tid"] == rank and "messages" in e["args"]) for rank in (0, 1)
+    ]
+    assert named[0] == named[1]
+    assert sum(">" in one for one in named[0]) == 3 * 8
+    told = re.search(r"within ([0-9.]+) ms", content["otherData"]["clock"])
+    wrong = 1 + 2e3 * float(told[1] if told else 0)  # µs
+    sums = [[e for e in events if e["tid"] == rank and e["name"] == "all-reduce"] for rank in (0, 1)]
+    assert len(sums[0]) == len(sums[1]) == 3
+    for one, other in zip(*sums):  # no rank has a sum before the other has come
+        assert max(one["ts"], other["ts"]) < min(one["ts"] + one["dur"], other["ts"] + other["dur"]) + wrong
+    for row in content["otherData"]["ranks"]:
+        parts = [row[part] for part in ("compute", "communication", "bubble", "imbalance")]
+        assert sum(parts) == pytest.approx(row["step"], rel=1e-9)
+        assert min(parts) >= 0
+
+
+def test_a_trace_says_how_well_the_clocks_of_machines_agree(runs: Runs) -> None:
+    assert json.loads((runs["pipeline"] / "fold-0/trace.json").read_text())["otherData"]["clock"] == "one"
+    told = json.loads((runs["pipeline-stopped"] / "fold-0/trace.json").read_text())["otherData"]["clock"]
+    assert told.startswith("of several machines, within ")
+    assert "Where the time of pipeline 1f1b went (steps 3 to 5, mean, ms)" in runs.printed["pipeline"]
+    assert not (runs["pipeline-repeated"] / "fold-0/trace.json").exists()
 
 
 def test_a_killed_run_goes_on_from_its_last_checkpoint(runs: Runs, monkeypatch: pytest.MonkeyPatch) -> None:

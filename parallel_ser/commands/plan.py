@@ -1,0 +1,91 @@
+"""``parallel-ser plan``: which way to split a model, before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from parallel_ser.errors import UserError
+
+if TYPE_CHECKING:
+    from parallel_ser.parallel.machine import Machine
+
+_SIZES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
+_SIZES |= {"kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "tib": 2.0**40}
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+
+
+def plan(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Such as model.size=m train.batch=64."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML with settings.")] = None,
+    nproc: Annotated[int, typer.Option("--nproc", "--ranks", "-n", min=1, max=4096, help="Processes.")] = 2,
+    memory: Annotated[
+        str | None, typer.Option("--memory-per-rank", "--device-memory", metavar="SIZE", help="Such as 2GiB.")
+    ] = None,
+    link: Annotated[
+        str | None, typer.Option(metavar="RATE,LATENCY", help="Of a machine that is not here, such as 25GB/s,10us.")
+    ] = None,
+    flops: Annotated[
+        float, typer.Option("--device-flops", min=0.0, help="Operations a second of a device that is not here.")
+    ] = 0.0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600.0, help="Of a typical utterance.")] = 2.0,
+    classes: Annotated[int, typer.Option(min=2, help="Emotions.")] = 8,
+    rows: Annotated[int, typer.Option(min=1, help="How many candidates to print.")] = 20,
+    json: Annotated[bool, typer.Option("--json", help="Print all candidates as JSON.")] = False,
+) -> None:
+    """Predict step time, memory and traffic of every strategy, schedule and mesh, and rank them.
+
+    The network is profiled once in one process, and this machine's links are measured once; both are kept. With --link
+    and --device-flops the prediction is for a machine that is not here, by arithmetic instead of measured times.
+    """
+    import json as encoder
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from parallel_ser.audio.extract import Extractor
+    from parallel_ser.config import load
+    from parallel_ser.report.plan import print_plan
+    from parallel_ser.training.choose import facts_of, ranked, typical_frames
+
+    limit = _size(memory, "--memory-per-rank") if memory else float("inf")
+    settings = load(config, overrides or [])
+    machine = _machine(nproc, link, flops)
+    features = len(Extractor(settings.audio, settings.features).names)
+    frames = typical_frames([max(1, round(seconds / settings.features.hop))])
+    facts = facts_of(settings, features, classes, frames, flops)
+    found = ranked(settings, facts, nproc, limit, machine)
+    records = [{**asdict(one), "settings": one.settings.model_dump(mode="json"), "name": one.name} for one in found]
+    if json:
+        typer.echo(encoder.dumps(records, indent=1))
+        return
+    batch = f"{settings.train.batch} utterances of {frames} frames"
+    print_plan(Console(), records, f"CNN {settings.model.size}, {nproc} processes, {batch}", rows)
+
+
+def _machine(ranks: int, link: str | None, flops: float) -> Machine | None:
+    """The machine that the options describe; None is this one."""
+    if link is None and not flops:
+        return None
+    if link is None or not flops:
+        raise UserError("a machine that is not here needs --link and --device-flops, such as 25GB/s,10us and 4e14.")
+    from parallel_ser.parallel.machine import described
+
+    rate, comma, latency = link.partition(",")
+    match = re.fullmatch(r"([\d.]+)\s*(s|ms|us|µs|ns)", latency.strip())
+    if not comma or not rate.strip().lower().endswith("/s") or match is None:
+        raise UserError(f"--link {link} is not RATE,LATENCY, such as 25GB/s,10us.")
+    return described(ranks, float(match[1]) * _SECONDS[match[2]], _size(rate.strip()[:-2], "--link"), flops)
+
+
+def _size(text: str, option: str) -> float:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
+    if match is None or match[2].lower() not in _SIZES or not float(match[1]):
+        raise UserError(f"{option} {text} is no size; give a number and a unit, such as 2GiB.")
+    return float(match[1]) * _SIZES[match[2].lower()]

@@ -1,0 +1,179 @@
+"""What a planner must know of a chain: profiles of the whole and of its parts, at any size of micro-batch.
+
+A part of a block that is split over ranks is measured in one process too: an axis that only counts stands in for the
+other ranks, so that the rank's own work is done and timed, and its messages are counted and not sent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parallel_ser.models.chain import Chain
+from parallel_ser.parallel import split_channel, split_time
+from parallel_ser.parallel.grid import Axis
+from parallel_ser.parallel.meter import Meter
+from parallel_ser.parallel.profile import BlockProfile, measure, profile, time_of
+from parallel_ser.parallel.split import split
+
+GROWING = ("forward", "backward", "input", "weight", "saved", "entering", "leaving", "flops")
+
+
+class CountingAxis(Axis):
+    """The first of several ranks, alone: what it sends is counted, and what it would receive is made up."""
+
+    def count(self, kind: str, size: float) -> None:
+        """A message of ``size`` bytes."""
+        self.meter.sent[kind] += round(size)
+        self.meter.calls[kind] += 1
+
+    def sum(self, x: Tensor) -> Tensor:
+        """As it is."""
+        self.count("collective", 2 * (self.size - 1) / self.size * x.numel() * x.element_size())
+        return x
+
+    maximum = sum
+
+    def gather(self, x: Tensor, dim: int) -> Tensor:
+        """Copies of it."""
+        self.count("collective", (self.size - 1) * x.numel() * x.element_size())
+        return torch.cat([x] * self.size, dim)
+
+    def neighbours(self, to_left: Tensor | None, to_right: Tensor | None, left: Tensor, right: Tensor) -> None:
+        """Nothing; a rank in the middle sends both ways."""
+        sent = sum(one.numel() * one.element_size() for one in (to_left, to_right) if one is not None)
+        self.count("halo", sent)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One rank's work on one micro-batch, block by block, and what it sends for it.
+
+    Attributes:
+        blocks: their profiles.
+        collectives: how many a block's forward and backward pass take part in, by block.
+        collective_bytes: that it sends in them, by block.
+        halos: exchanges with neighbours, by block.
+        halo_bytes: sent in them, by block.
+    """
+
+    blocks: tuple[BlockProfile, ...]
+    collectives: tuple[int, ...]
+    collective_bytes: tuple[int, ...]
+    halos: tuple[int, ...]
+    halo_bytes: tuple[int, ...]
+
+
+@dataclass
+class Facts:
+    """A chain's profiles, measured as they are asked for.
+
+    Attributes:
+        chain: float32, on the CPU or on a GPU.
+        shape: of the whole batch.
+        bf16: whether it computes in bfloat16.
+        flops: of a device that is not here; 0 means that times are measured.
+    """
+
+    chain: Chain
+    shape: tuple[int, ...]
+    bf16: bool = False
+    flops: float = 0.0
+    _parts: dict[tuple[str, int, int], Part] = field(default_factory=dict)
+
+    def part(self, axis: str, size: int, count: float) -> Part:
+        """A rank's share of a micro-batch of ``count`` utterances, between two measured sizes in a straight line."""
+        most = self.shape[0]
+        low, high = (1, most) if most < 8 else (max(1, most // 8), most)
+        first, second = self._measured(axis, size, low), self._measured(axis, size, high)
+        return _between(first, second, (count - low) / (high - low) if high > low else 0.0)
+
+    def _measured(self, axis: str, size: int, count: int) -> Part:
+        key = (axis if size > 1 else "", size, count)
+        if key not in self._parts:
+            self._parts[key] = self._measure(*key)
+        return self._parts[key]
+
+    def _measure(self, axis: str, size: int, count: int) -> Part:
+        shape = (count, *self.shape[1:])
+        chain = self.chain.skeleton() if self.flops else self.chain  # a skeleton computes nothing
+        meter = Meter()
+        if size > 1:
+            rules = split_channel if axis == "channel" else split_time
+            chain = split(chain, rules.RULES, CountingAxis(0, size, None, meter), rules.whole)
+            if axis == "time":
+                step = 8 * size
+                shape = (*shape[:-1], -(-shape[-1] // step) * step // size)
+        if self.flops:
+            found = measure(chain, shape, self.bf16, lambda work, device: 0.0)
+        else:
+            found = profile(chain, shape, self.bf16, note=f"{axis}{size}" if size > 1 else "")
+        counts = _messages(chain, shape, meter)
+        blocks = found.blocks if not self.flops else tuple(_modelled(block, self.flops) for block in found.blocks)
+        return Part(blocks, *counts)
+
+    @cached_property
+    def update_rate(self) -> float:
+        """Seconds that clipping and AdamW take for each byte of a parameter."""
+        if self.flops:
+            return 0.0
+        parameter = torch.nn.Parameter(torch.zeros(1 << 19))
+        parameter.grad = torch.ones_like(parameter)
+        optimizer = torch.optim.AdamW([parameter], foreach=False)
+
+        def update() -> None:
+            torch.linalg.vector_norm(parameter.grad)
+            optimizer.step()
+
+        return time_of(update, parameter.device) / (4 << 19)
+
+
+def _modelled(block: BlockProfile, flops: float) -> BlockProfile:
+    """Times by arithmetic alone: a backward pass is two forward passes, each half one."""
+    once = block.flops / flops
+    return replace(block, forward=once, backward=2 * once, input=once, weight=once)
+
+
+def _messages(chain: Chain, shape: tuple[int, ...], meter: Meter) -> tuple[tuple[int, ...], ...]:
+    """Collectives and halos of each block's forward and backward pass: numbers and bytes."""
+    device = next(chain.parameters()).device
+    valid, seed = torch.ones(shape[0], device=device), torch.zeros(shape[0], dtype=torch.int64, device=device)
+    x = torch.zeros(shape, dtype=next(chain.parameters()).dtype, device=device)
+    rows: list[tuple[int, int, int, int]] = []
+    for number, block in enumerate(chain):
+        meter.sent.clear()
+        meter.calls.clear()
+        leaf = x.detach().requires_grad_(number > 0)
+        y = block(leaf, valid, seed)
+        targets = [p for p in block.parameters() if p.requires_grad] + ([leaf] if number else [])
+        if targets:
+            torch.autograd.grad(y.sum(), targets, allow_unused=True)
+        calls, sent = meter.calls, meter.sent
+        rows.append((calls["collective"], sent["collective"], calls["halo"], sent["halo"]))
+        x = y.detach()
+    return tuple(zip(*rows))
+
+
+def _between(first: Part, second: Part, share: float) -> Part:
+    def mix(a: float, b: float) -> float:
+        return max(0.0, a + (b - a) * share)
+
+    def mixed(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+        return tuple(round(mix(x, y)) for x, y in zip(a, b))
+
+    def middle(a: BlockProfile, b: BlockProfile) -> BlockProfile:
+        between: dict[str, Any] = {name: mix(getattr(a, name), getattr(b, name)) for name in GROWING}
+        return replace(a, **between)
+
+    blocks = tuple(middle(a, b) for a, b in zip(first.blocks, second.blocks))
+    return Part(
+        blocks,
+        first.collectives,
+        mixed(first.collective_bytes, second.collective_bytes),
+        first.halos,
+        mixed(first.halo_bytes, second.halo_bytes),
+    )

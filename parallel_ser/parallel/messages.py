@@ -1,0 +1,47 @@
+"""Messages between two ranks that are on their way while a rank does other things, with their bytes and times taken."""
+
+from __future__ import annotations
+
+import functools
+import time
+from typing import Any
+
+import torch.distributed as dist
+
+from parallel_ser.parallel.meter import Meter
+
+
+class Posted:
+    """A message that was begun; the time that is waited for its end is kept."""
+
+    def __init__(self, work: Any, meter: Meter, kind: str, posted: float, messages: tuple[str, ...]) -> None:
+        self.work, self.meter, self.kind = work, meter, kind
+        self.posted, self.messages = posted, messages
+
+    def wait(self) -> None:
+        """Wait until the tensor is sent, or has arrived."""
+        start = time.perf_counter()
+        self.work.wait()
+        self.meter.keep(self.kind, start, posted=self.posted, messages=self.messages)
+
+
+def timed(op: dist.P2POp, meter: Meter) -> dist.P2POp:
+    """The same operation, of which ``meter`` counts the bytes and the time to begin and to wait for it.
+
+    Under NCCL torch merges a batch of operations into one piece of work: there the wait for it is not seen.
+    """
+    plain = op.op
+    sends = plain is dist.isend
+    me, kind = dist.get_rank(), "send" if sends else "receive"
+
+    @functools.wraps(plain)
+    def begin(*_: Any, **__: Any) -> Posted | None:
+        messages = meter.message((me, op.peer) if sends else (op.peer, me), ">")
+        posted = time.perf_counter()
+        with meter.span(kind, op.tensor):
+            peer = {"group_dst" if sends else "group_src": op.group_peer}
+            work = plain(op.tensor, group=op.group, tag=op.tag, **peer)
+        return Posted(work, meter, kind, posted, messages) if work else None
+
+    op.op = begin
+    return op

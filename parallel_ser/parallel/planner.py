@@ -1,0 +1,284 @@
+"""Which way to split a model is fastest, before anything is trained: predicted from profiles, schedules and links.
+
+What is predicted of a candidate with data × pipeline × tensor ranks and m micro-batches:
+
+step time
+    its schedule played by ``simulate`` with the stages' measured times and the links' transfers; a rank of a tensor
+    split adds its collectives and halos to its work; then the sum of the gradients and the optimizer. Times grow with
+    the ranks that compute at once, as the machine was measured to slow down.
+memory
+    of the fullest rank: weights, gradients and two moments, and the activations of the micro-batches in flight.
+bytes
+    that the busiest rank sends in a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from parallel_ser.errors import UserError
+from parallel_ser.parallel.actions import Orders
+from parallel_ser.parallel.facts import Facts, Part
+from parallel_ser.parallel.machine import Machine
+from parallel_ser.parallel.partition import Memory, bounds, cut
+from parallel_ser.parallel.requirements import obstacle
+from parallel_ser.parallel.schedules import actions, placement
+from parallel_ser.parallel.settings import StrategySettings, layout, stages_per_rank
+from parallel_ser.parallel.simulate import Simulation, Times, simulate
+
+SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev")
+MICROBATCHES = (1, 2, 4, 8, 16, 32, 64)
+STATE = 4  # weights, gradients and AdamW's two moments are each as large as the weights
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a candidate is expected to do.
+
+    Attributes:
+        settings: of the candidate.
+        layout: data × pipeline × tensor ranks.
+        step: seconds.
+        memory: bytes of the fullest rank above the interpreter's own.
+        sent: bytes that the busiest rank sends in a step.
+        bubble: share of the step in which ranks of a pipeline wait.
+        cuts: where stages open.
+        refusal: why it cannot run; empty when it can.
+    """
+
+    settings: StrategySettings
+    layout: tuple[int, int, int]
+    step: float = 0.0
+    memory: float = 0.0
+    sent: float = 0.0
+    bubble: float = 0.0
+    cuts: tuple[int, ...] = ()
+    refusal: str = ""
+
+    @property
+    def name(self) -> str:
+        """Such as ``pipeline zbv ×8 data 2``."""
+        one = self.settings
+        words: list[str] = [one.name]
+        if one.name in ("pipeline", "deepspeed"):
+            words.append(one.schedule)
+        if one.name == "tensor_split" or one.tensor_parallel > 1:
+            words.append(one.axis)
+        words.append(f"×{one.microbatches}")
+        words += [f"data {one.data_parallel}"] if one.data_parallel > 1 else []
+        words += [f"tensor {one.tensor_parallel}"] if one.tensor_parallel > 1 else []
+        words += [f"zero {one.zero}"] if one.zero else []
+        words += [f"again {one.checkpointing}"] if one.checkpointing != "none" else []
+        return " ".join(words)
+
+
+def candidates(ranks: int, batch: int, base: StrategySettings) -> Iterator[StrategySettings]:
+    """Every strategy, schedule, mesh, number of micro-batches and checkpointing for so many ranks."""
+    divisors = [n for n in range(1, ranks + 1) if ranks % n == 0]
+    shapes: list[dict[str, Any]] = [{"name": "single"}] if ranks == 1 else [{"name": "ddp"}, {"name": "fsdp"}]
+    for data in divisors[:-1]:
+        rows: list[tuple[str, dict[str, Any]]] = [("layer_split", {}), ("deepspeed", {"schedule": "1f1b"})]
+        rows += [("deepspeed", {"schedule": "dualpipev"})]
+        rows += [("deepspeed", {"schedule": "1f1b", "zero": 1})] if data > 1 else []
+        rows += [("tensor_split", {"axis": axis}) for axis in ("time", "channel")]
+        for tensor in (n for n in divisors if ranks // data % n == 0 and n < ranks // data):
+            for axis in ("time", "channel") if tensor > 1 else (base.axis,):
+                split = {"tensor_parallel": tensor, "axis": axis}
+                rows += [("pipeline", {"schedule": schedule, **split}) for schedule in SCHEDULES]
+        shapes.extend({"name": name, "data_parallel": data, **rest} for name, rest in rows)
+    for shape in shapes:
+        for parts in (n for n in MICROBATCHES if n * int(shape.get("data_parallel", 1)) <= batch):
+            for kept in ("none", "block"):
+                yield base.model_copy(
+                    update={"stages": (), "zero": 0, "tensor_parallel": 1, "data_parallel": 1}
+                    | shape
+                    | {"microbatches": parts, "checkpointing": kept}
+                )
+
+
+def predict(
+    settings: StrategySettings, ranks: int, facts: Facts, machine: Machine, groups: int, limit: float = float("inf")
+) -> Prediction:
+    """What a candidate would do, or why it cannot.
+
+    Args:
+        settings: of the candidate.
+        ranks: of the run.
+        facts: of the chain.
+        machine: the ranks run on.
+        groups: into which the channels of every block divide.
+        limit: bytes of memory a rank.
+    """
+    place = layout(settings, ranks)
+    said = obstacle(settings, ranks, len(facts.chain), groups)
+    if said is not None:
+        return Prediction(settings, place, refusal=said[0])
+    batch, (data, _, tensor) = facts.shape[0], place
+    if settings.microbatches * data > batch:
+        clause = f"{settings.microbatches} micro-batches on {data} copies are more than {batch} utterances"
+        return Prediction(settings, place, refusal=clause)
+    part = facts.part(settings.axis, tensor, batch / (settings.microbatches * data))
+    try:
+        found = _staged(settings, place, part, machine, limit)
+    except ValueError as error:
+        return Prediction(settings, place, refusal=str(error))
+    step, memory, sent, bubble, cuts, own = found
+    step += _after(settings, place, part, own, facts, machine)
+    sent += _gradient_bytes(settings, place, own)
+    if memory > limit:
+        clause = f"needs {memory / 2**20:,.0f} MiB on a rank, which has {limit / 2**20:,.0f} MiB"
+        return Prediction(settings, place, step, memory, sent, bubble, cuts, clause)
+    return Prediction(settings, place, step, memory, sent, bubble, cuts)
+
+
+def _again(settings: StrategySettings, part: Part) -> list[float]:
+    """Seconds of forward work that the backward pass of each block does again."""
+    return [0.0 if settings.checkpointing == "none" else block.forward for block in part.blocks]
+
+
+def _kept(settings: StrategySettings, part: Part, start: int, stop: int) -> float:
+    """Bytes that a stage keeps of a micro-batch between its passes."""
+    blocks = part.blocks[start:stop]
+    if settings.checkpointing == "none":
+        return sum(block.saved for block in blocks)
+    if settings.checkpointing == "stage":
+        return blocks[0].entering
+    return sum(block.entering for block in blocks)
+
+
+def _staged(
+    settings: StrategySettings, place: tuple[int, int, int], part: Part, machine: Machine, limit: float
+) -> tuple[float, float, float, float, tuple[int, ...], float]:
+    """Step, memory, bytes, bubble, cuts and the parameter bytes of the fullest rank, of the passes alone."""
+    data, pipeline, tensor = place
+    several = stages_per_rank(settings) if settings.name in ("pipeline", "deepspeed") else 1
+    schedule = _schedule(settings)
+    where = placement(settings.schedule if several > 1 else "", pipeline, several)
+    orders = _orders(schedule, pipeline, settings.microbatches)
+    wire = [
+        machine.collective(part.collective_bytes[k], part.collectives[k])
+        + part.halos[k] * machine.latency
+        + part.halo_bytes[k] / machine.bandwidth
+        for k in range(len(part.blocks))
+    ]
+    again = _again(settings, part)
+    shards = data if settings.name == "fsdp" else 1
+    # a transient of each pass: the gradient and the value of the largest activation; a block computed again
+    spare = max(2.0 * block.leaving for block in part.blocks)
+    if settings.checkpointing != "none":
+        spare += max(block.saved for block in part.blocks)
+    flight = _in_flight(schedule, pipeline, settings.microbatches)
+
+    def bytes_of(stage: int, start: int, stop: int) -> float:
+        weights = sum(block.parameters for block in part.blocks[start:stop]) * STATE / shards
+        held = _kept(settings, part, start, stop) * flight[where[stage]]
+        return weights + held + (spare if stage == where.index(where[stage]) else 0.0)
+
+    costs = [block.forward + block.backward + again[k] for k, block in enumerate(part.blocks)]
+    memory = Memory(where, limit, bytes_of) if limit < float("inf") else None
+    cuts = settings.stages or cut(costs, len(where), memory)
+    edges = bounds(cuts, len(part.blocks))
+
+    def stages(values: Sequence[float]) -> list[float]:
+        return [sum(values[start:stop]) for start, stop in edges]
+
+    forward = stages([block.forward for block in part.blocks])
+    backward = stages([block.backward + more for block, more in zip(part.blocks, again)])
+    of_input = stages([block.input + more for block, more in zip(part.blocks, again)])
+    of_weight = stages([block.weight for block in part.blocks])
+    messages = [once / 2 for once in stages(wire)]  # as many forward as backward
+    leaving = [part.blocks[stop - 1].leaving for _, stop in edges]
+
+    def played(slower: float) -> Simulation:
+        def with_messages(work: list[float]) -> list[float]:
+            return [slower * one + sent for one, sent in zip(work, messages)]
+
+        times = Times(
+            forward=with_messages(forward),
+            input=with_messages(of_input),
+            weight=[slower * one for one in of_weight],
+            backward=with_messages(backward),
+        )
+        return simulate(orders, times, lambda boundary: machine.send(leaving[boundary]))
+
+    ranks = data * pipeline * tensor
+    first = played(machine.slower(ranks))
+    active = ranks * (1.0 - first.bubble)
+    play = played(machine.slower(active)) if machine.slower(active) < machine.slower(ranks) else first
+    held = [0.0] * pipeline
+    weights = [0.0] * pipeline
+    sent = [0.0] * pipeline
+    for stage, (start, stop) in enumerate(edges):
+        rank = where[stage]
+        held[rank] += bytes_of(stage, start, stop)
+        weights[rank] += sum(block.parameters for block in part.blocks[start:stop]) / shards
+        sent[rank] += settings.microbatches * sum(part.collective_bytes[start:stop] + part.halo_bytes[start:stop])
+        if stage + 1 < len(edges) and where[stage + 1] != rank:
+            sent[rank] += settings.microbatches * leaving[stage]
+            sent[where[stage + 1]] += settings.microbatches * leaving[stage]
+    return play.step, max(held), max(sent), play.bubble, tuple(cuts), max(weights)
+
+
+@cache
+def _orders(schedule: str, ranks: int, microbatches: int) -> Orders:
+    return actions(schedule, ranks, microbatches)
+
+
+@cache
+def _in_flight(schedule: str, ranks: int, microbatches: int) -> tuple[float, ...]:
+    """The most micro-batches that each rank holds; it does not depend on times."""
+    return tuple(simulate(_orders(schedule, ranks, microbatches)).in_flight)
+
+
+def _schedule(settings: StrategySettings) -> str:
+    """The name of the order in which a rank works; one stage is worked micro-batch by micro-batch."""
+    return settings.schedule if settings.name in ("pipeline", "deepspeed") else "layer_split"
+
+
+def _gradient_bytes(settings: StrategySettings, place: tuple[int, int, int], own: float) -> float:
+    """What a rank sends to complete the gradients, and under FSDP to gather the weights."""
+    data, _, tensor = place
+    if settings.name == "fsdp":
+        whole = own * data  # gathered twice and reduced once for each micro-batch
+        return settings.microbatches * 3 * whole * (data - 1) / data
+    sums = data if data > 1 else 0
+    sums_in_time = tensor if tensor > 1 and settings.axis == "time" else 0
+    return own * sum(2 * (size - 1) / size for size in (sums, sums_in_time) if size)
+
+
+def _after(
+    settings: StrategySettings,
+    place: tuple[int, int, int],
+    part: Part,
+    own: float,
+    facts: Facts,
+    machine: Machine,
+) -> float:
+    """Seconds of the gradients' sum, clipping and the optimizer."""
+    sent = _gradient_bytes(settings, place, own)
+    calls = 0
+    if place[0] * place[1] * place[2] > 1:
+        calls = 1 + (place[0] > 1) + (place[2] > 1 and settings.axis == "time")  # the norm's sum is one
+    if settings.name == "fsdp":
+        calls += 3 * settings.microbatches * len(part.blocks)
+    ranks = place[0] * place[1] * place[2]
+    return machine.collective(sent, calls) + own * facts.update_rate * machine.slower(ranks)
+
+
+def plan(
+    ranks: int, facts: Facts, machine: Machine, groups: int, base: StrategySettings, limit: float = float("inf")
+) -> list[Prediction]:
+    """Every candidate, the fastest that runs first, then those that cannot run.
+
+    Raises:
+        UserError: none can run.
+    """
+    found = [predict(one, ranks, facts, machine, groups, limit) for one in candidates(ranks, facts.shape[0], base)]
+    found.sort(key=lambda one: (bool(one.refusal), one.step))
+    if not found or found[0].refusal:
+        why = found[0].refusal if found else "there is no candidate"
+        raise UserError(f"no strategy runs on {ranks} processes: {why}.")
+    return found

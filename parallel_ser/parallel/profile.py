@@ -1,0 +1,201 @@
+"""What each block of a chain costs on this machine: measured once in one process, kept in the cache.
+
+A block's backward pass is timed whole, and by halves as the zero-bubble schedules compute it: gradients of the input
+(I) and of the parameters (W). Times are medians; each grows with the micro-batch, so a profile is of one shape.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from parallel_ser.files import cache_folder, write_text
+from parallel_ser.models.chain import Chain
+
+VERSION = 1
+REPEATS = 5
+SECONDS = 0.4  # after so long a block has been measured often enough
+
+
+Clock = Callable[[Callable[[], object], torch.device], float]
+
+
+@dataclass(frozen=True)
+class BlockProfile:
+    """One block at one shape of micro-batch.
+
+    Attributes:
+        name: of the block.
+        forward: seconds.
+        backward: seconds of the whole backward pass.
+        input: seconds of its half that gives the input's gradient.
+        weight: seconds of its half that gives the parameters' gradients.
+        saved: bytes that the forward pass keeps for the backward pass, parameters aside.
+        entering: bytes of the input.
+        leaving: bytes of the output.
+        parameters: bytes of the parameters.
+        flops: floating-point operations of the forward pass.
+    """
+
+    name: str
+    forward: float
+    backward: float
+    input: float
+    weight: float
+    saved: int
+    entering: int
+    leaving: int
+    parameters: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class Profile:
+    """A chain at one shape of micro-batch ``(batch, channels, rows, frames)``."""
+
+    shape: tuple[int, ...]
+    threads: int
+    blocks: tuple[BlockProfile, ...]
+
+    def total(self, field: str) -> float:
+        """The sum of a field over the blocks."""
+        return sum(getattr(block, field) for block in self.blocks)
+
+
+def profile(
+    chain: Chain, shape: Sequence[int], bf16: bool = False, folder: Path | None = None, note: str = ""
+) -> Profile:
+    """The profile of a chain, from the cache where this machine has measured it with as many threads.
+
+    Args:
+        chain: is not changed; float32 on the CPU or on a GPU.
+        shape: of a micro-batch.
+        bf16: whether it computes in bfloat16.
+        folder: of the cache, by default the user's.
+        note: what else the times depend on, such as how the blocks are split.
+    """
+    threads = torch.get_num_threads()
+    path = (folder or cache_folder()) / "profiles" / f"{_key(chain, shape, bf16, threads, note)}.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        blocks = tuple(BlockProfile(**block) for block in kept["blocks"])
+        return Profile(tuple(kept["shape"]), kept["threads"], blocks)
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or of another version
+        pass
+    measured = measure(chain, shape, bf16)
+    write_text(path, json.dumps(asdict(measured), indent=1) + "\n")
+    return measured
+
+
+def _key(chain: Chain, shape: Sequence[int], bf16: bool, threads: int, note: str) -> str:
+    """All that a profile depends on."""
+    device = next(chain.parameters()).device
+    place = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    kinds = [type(block).__name__ for block in chain]
+    facts = [VERSION, chain.signature(), kinds, list(shape), bf16, threads, note, place, torch.__version__]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock | None = None) -> Profile:
+    """Count and time every block on random activations of the right shape; ``clock`` gives the seconds of a call."""
+    clock = clock or time_of
+    from torch.utils.flop_counter import FlopCounterMode
+
+    parameter = next(chain.parameters())
+    device, count = parameter.device, shape[0]
+    x = torch.randn(tuple(shape), dtype=parameter.dtype, device=device)
+    valid, seed = torch.ones(count, device=device), torch.zeros(count, dtype=torch.int64, device=device)
+    place = "cuda" if device.type == "cuda" else "cpu"  # a skeleton on the meta device counts as the CPU
+    training = chain.training
+    chain.train()
+    measured = []
+    for number, (name, block) in enumerate(chain.named_children()):
+        enters = x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+        def forward(x: Tensor, block: Any = block) -> Tensor:
+            with torch.autocast(place, torch.bfloat16, enabled=bf16):
+                y: Tensor = block(x, valid, seed)
+                return y
+
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            forward(enters)
+        y, saved = _saved(forward, enters.detach().requires_grad_(number > 0), block)
+        parameters = [p for p in block.parameters() if p.requires_grad]
+        gradient = torch.ones_like(y)
+        leaf = enters.detach().requires_grad_(number > 0)
+        targets = ([leaf] if number else []) + parameters
+
+        def halves(y: Tensor, targets: list[Tensor], gradient: Tensor = gradient) -> Callable[[], object]:
+            return lambda: torch.autograd.grad(y, targets, gradient, retain_graph=True, allow_unused=True)
+
+        graph = forward(leaf)
+        whole = clock(halves(graph, targets), device) if targets else 0.0
+        of_input = clock(halves(graph, [leaf]), device) if number else 0.0
+        of_weight = clock(halves(graph, list(parameters)), device) if parameters else 0.0
+        measured.append(
+            BlockProfile(
+                name=name,
+                forward=clock(lambda forward=forward, leaf=leaf: forward(leaf), device),  # type: ignore[misc]
+                backward=whole,
+                input=of_input,
+                weight=of_weight,
+                saved=saved,
+                entering=x.numel() * x.element_size(),
+                leaving=y.numel() * y.element_size(),
+                parameters=sum(p.numel() * p.element_size() for p in block.parameters()),
+                flops=float(counter.get_total_flops()),
+            )
+        )
+        x = y.detach()
+    chain.train(training)
+    return Profile(tuple(shape), torch.get_num_threads(), tuple(measured))
+
+
+def _saved(forward: Callable[[Tensor], Tensor], x: Tensor, block: torch.nn.Module) -> tuple[Tensor, int]:
+    """A block's output, and the bytes that its graph keeps beside parameters; each storage once, the input included."""
+    own = {p.untyped_storage()._cdata for p in block.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = forward(x)
+    return y.detach(), sum(kept.values())
+
+
+def time_of(work: Callable[[], object], device: torch.device) -> float:
+    """Median seconds of a call, after one that warms up."""
+    times: list[float] = []
+    work()
+    while len(times) < REPEATS and (sum(times) < SECONDS or len(times) < 2):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)

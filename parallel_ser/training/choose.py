@@ -1,0 +1,45 @@
+"""``strategy.name=auto``: the strategy that the planner expects to be the fastest for a run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from parallel_ser.config import Config
+from parallel_ser.models.cnn import build
+from parallel_ser.models.plans import GROUPS
+from parallel_ser.parallel.facts import Facts
+from parallel_ser.parallel.machine import Machine, probe
+from parallel_ser.parallel.planner import Prediction, plan
+from parallel_ser.training.data import FRAMES_STEP
+
+
+def typical_frames(lengths: Sequence[int]) -> int:
+    """Frames of a typical batch: the median utterance, filled up as batches are."""
+    return -(-int(np.median(lengths)) // FRAMES_STEP) * FRAMES_STEP
+
+
+def facts_of(config: Config, rows: int, classes: int, frames: int, flops: float = 0.0) -> Facts:
+    """The facts of the chain that a run would train."""
+    chain = build(config.model, rows, classes, config.train.seed)
+    return Facts(chain, (config.train.batch, 1, rows, frames), config.train.precision == "bf16", flops)
+
+
+def ranked(
+    config: Config, facts: Facts, ranks: int, limit: float = float("inf"), machine: Machine | None = None
+) -> list[Prediction]:
+    """Predictions for this machine, or for another that is given; the fastest first.
+
+    Raises:
+        UserError: no strategy runs on so many processes.
+    """
+    threads = config.train.threads or max(1, len(os.sched_getaffinity(0)) // ranks)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return plan(ranks, facts, machine or probe(ranks, threads), GROUPS, config.strategy, limit)
+    finally:
+        torch.set_num_threads(before)
