@@ -3,8 +3,9 @@
 A rank *waits* in a message until the last of its ranks has come to it; from then on it *communicates*. Both are known
 because all ranks' spans are on one clock::
 
-    rank 0   │ forward │ send: waits  │ sends ╎                 a message passes when both have come
-    rank 1   │ forward            │ recv │    ╎
+    rank 0  | forward | receive . . . . . . : . . . . | backward |
+                        waits               : communicates
+    rank 1  | forward | backward          | send      | ...
 
 Where a step went, of which the four shares sum to the step:
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,15 +26,23 @@ class Request:
 
 @contextmanager
 def heed() -> Iterator[Request]:
-    """Note SIGINT and SIGTERM instead of obeying at once; a second one changes nothing."""
+    """Note SIGINT and SIGTERM instead of obeying at once; a second one changes nothing.
+
+    Where something fails before a stop is made, the signal is obeyed after all: torchrun sends SIGTERM to the ranks
+    that are left when one is lost, and what those then say of lost connections would hide the cause.
+    """
     request = Request()
 
     def note(number: int, frame: FrameType | None) -> None:
         request.signal = request.signal or number
 
     before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
+    failed = True
     try:
         yield request
+        failed = False
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        if failed and request.signal:
+            os.kill(os.getpid(), request.signal)

@@ -6,6 +6,8 @@ import argparse
 import os
 import signal
 import sys
+import time
+import traceback
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stderr, redirect_stdout
 from io import StringIO
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from parallel_ser.training.data import Dataset
     from parallel_ser.training.interrupts import Request
     from parallel_ser.training.predictions import Predictions
+
+
+LOST = ("Connection closed by peer", "Connection reset", "Broken pipe", "Application timeout", "unhandled system error")
+"""What the errors say that a rank sees when another has gone."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -166,7 +172,7 @@ def _run_fold(
     folder = run_folder.fold_folder(run, fold.index)
     finished = folder / "predictions.csv"
     if ranks.together(lambda: config.run.resume and finished.exists(), share=True):
-        return ranks.together(lambda: Predictions.from_csv(finished))
+        return ranks.together(lambda: Predictions.from_csv(finished), share=True)
     trainer = Trainer(config, data, fold, ranks, folder, request)
     if config.run.resume:
         trainer.resume()
@@ -195,6 +201,11 @@ def rank() -> NoReturn:
         status = main()
     except SystemExit as ended:  # another rank has told the user why, or argparse has
         status = ended.code if isinstance(ended.code, int) else 2
+    except Exception as error:
+        if any(sign in str(error) for sign in LOST):
+            time.sleep(10)  # the rank that failed first is shown; torchrun ends this one meanwhile
+        traceback.print_exc()
+        status = 1
     from parallel_ser.parallel.processes import leave
 
     leave(status)

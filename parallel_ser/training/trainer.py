@@ -223,7 +223,7 @@ class Trainer:
             UserError: the model's file is gone or damaged.
             Stopped: a signal asked for it; the trained fold is saved already.
         """
-        self.strategy.load_weights(self.mesh.together(self._kept_weights))
+        self.strategy.load_weights(self.mesh.together(self._kept_weights, share=True))
         settings = self.config.train
         views = Views(settings.views, settings.warp, self.data.bands)
         try:
