@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The RAVDESS figures of docs/results.md: benchmarks/ravdess.sh ROOT OUT. About an hour on two cores.
+# The RAVDESS figures of docs/results.md: benchmarks/ravdess.sh ROOT OUT. About an hour and a quarter on two idle cores.
 # The two single-process runs go side by side with one thread each; the pipeline has both cores to itself.
 set -euo pipefail
 root=$1 out=$2
