@@ -51,7 +51,7 @@ from parallel_ser.models.plans import GROUPS, PLANS, Plan
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import bounds
 from parallel_ser.parallel.processes import leave, mesh
-from parallel_ser.parallel.registry import STRATEGIES
+from parallel_ser.parallel.registry import strategy_class
 from parallel_ser.parallel.schedules import placement
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategy import local
@@ -71,6 +71,19 @@ CASES: dict[str, dict[str, Any]] = {
     "pipeline 1f1b": {"name": "pipeline", "schedule": "1f1b"},
     "pipeline 1f1b, checkpointing": {"name": "pipeline", "schedule": "1f1b", "checkpointing": "block"},
     "pipeline zbv": {"name": "pipeline", "schedule": "zbv"},
+    "pipeline 1f1b, 2 stages of 2 ranks": {
+        "name": "pipeline",
+        "schedule": "1f1b",
+        "tensor_parallel": 2,
+        "axis": "channel",
+    },
+    "pipeline 1f1b, 2 stages of 2 ranks, checkpointing": {
+        "name": "pipeline",
+        "schedule": "1f1b",
+        "tensor_parallel": 2,
+        "axis": "channel",
+        "checkpointing": "block",
+    },
     "tensor_split channel": {"name": "tensor_split", "axis": "channel"},
     "fsdp": {"name": "fsdp"},
 }
@@ -114,10 +127,15 @@ def reckoned(name: str, settings: dict[str, Any], factor: float, args: argparse.
     kept, state = sum(one.kept for one in every), sum(one.state for one in every)
     copies = COPIES * max(one.largest for one in every)
     if settings["name"] == "pipeline" and settings["schedule"] == "1f1b":
-        again = "checkpointing" in settings
-        cut = balanced(every, RANKS, parts, again)
+        again, share = "checkpointing" in settings, settings.get("tensor_parallel", 1)
+        stages = RANKS // share
+        every = [
+            Need(one.state // share, one.kept if share == 1 else one.kept * 3 // 4, one.enters, one.largest // share)
+            for one in every
+        ]
+        cut = balanced(every, stages, parts, again)
         bare = [Need(one.state, 0, 0, 0) for one in every]
-        return max(fullest(every, cut, parts, again)), max(fullest(bare, balanced(bare, RANKS, parts), parts)), cut
+        return max(fullest(every, cut, parts, again)), max(fullest(bare, balanced(bare, stages, parts), parts)), cut
     if settings["name"] == "pipeline":
         cut = v_cut(every, parts)
         held, alone = [0] * RANKS, [0] * RANKS
@@ -139,6 +157,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
     """What one rank runs."""
     phase = "build"
     settings = StrategySettings.model_validate(case["strategy"])
+    kind = strategy_class(settings.name)
     with mesh("cpu", threads=1, timeout=900) as ranks:
         now = status()
         limit = int(case["limit"] * GIB) - now["VmRSS"] + now["VmData"]
@@ -148,7 +167,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
             chain = chain_of(case["factor"])
             record["whole"] = sum(p.numel() for p in chain.parameters())
             phase = "setup"
-            strategy = STRATEGIES[settings.name](settings, clip_norm=10.0)
+            strategy = kind(settings, clip_norm=10.0)
             shape = (case["size"] // settings.microbatches, 1, ROWS, case["frames"])
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
             del chain
@@ -222,6 +241,8 @@ class Search:
         number = 60
         while reckoned(self.name, self.settings, self.grid(number), self.args)[0] > free:
             number -= 1
+        if self.args.start:
+            number = round(math.log(self.args.start) / math.log(1 + self.args.step))
         bound = number
         while reckoned(self.name, self.settings, self.grid(bound + 1), self.args)[1] <= free:
             bound += 1
@@ -285,6 +306,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=64)
     parser.add_argument("--microbatches", type=int, default=16)
     parser.add_argument("--step", type=float, default=0.025, help="of the factor, relative")
+    parser.add_argument("--start", type=float, default=0.0, help="the first factor; by default it is reckoned")
     parser.add_argument("--mmap", type=int, default=2**20, help="bytes from which malloc maps; 0 leaves it to glibc")
     parser.add_argument("--cases", nargs="*", default=[], help="by default all")
     parser.add_argument("--timeout", type=float, default=600.0, help="seconds an attempt")

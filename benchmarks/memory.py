@@ -24,7 +24,7 @@ from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import block_costs, cut
 from parallel_ser.parallel.processes import leave, mesh
-from parallel_ser.parallel.registry import STRATEGIES
+from parallel_ser.parallel.registry import strategy_class
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategy import local
 from parallel_ser.training.optim import adamw, cross_entropy
@@ -67,12 +67,13 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
     settings = StrategySettings.model_validate(case["strategy"])
     if settings.name == "deepspeed":
         import deepspeed  # noqa: F401 its import belongs to the baseline
+    kind = strategy_class(settings.name)
     with mesh("cpu", threads=1, timeout=900) as ranks:
         baseline = status()["VmRSS"]
         peaks: dict[str, int] = {}
         with peak(peaks, "build"):
             chain = build(ModelSettings(size=case["size"]), ROWS, CLASSES, seed=0)
-        strategy = STRATEGIES[settings.name](settings, clip_norm=10.0)
+        strategy = kind(settings, clip_norm=10.0)
         shape = (case["batch"] // settings.microbatches, 1, ROWS, case["frames"])
         with peak(peaks, "setup"):
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)

@@ -10,7 +10,6 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor, Shard
 from torch.utils.checkpoint import checkpoint
 
 from parallel_ser.errors import UserError
@@ -348,6 +347,8 @@ class Strategy(ABC):
         dim = self.lays[name].dim
         if dim is None or self.grid.devices is None:
             return part
+        from torch.distributed.tensor import DTensor, Shard  # half a second, for those who need it
+
         return DTensor.from_local(part, self.grid.devices["tensor"], [Shard(dim)], run_check=False)
 
     def moments(self) -> dict[str, Tensor]:

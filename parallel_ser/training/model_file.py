@@ -72,4 +72,6 @@ def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) 
     chain = build(settings, len(normaliser.mean), len(classes), seed=0)
     checkpoint.fits(path, content, chain.signature())
     chain.load_state_dict(content["weights"])
-    return Model(Placed(chain, torch.device("cpu"), bf16).eval(), classes, normaliser, views)
+    module = Placed(chain, torch.device("cpu"), bf16).eval()
+    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return Model(module, classes, normaliser, views)

@@ -100,6 +100,9 @@ def load(path: Path, strategy: Strategy, mesh: Mesh) -> None:
         reader = HuggingFaceStorageReader(str(path))
         kept = reader.read_metadata().state_dict_metadata
         shapes = {key: one.size for key, one in kept.items() if isinstance(one, TensorStorageMetadata)}
+        for name in strategy.signature:
+            if f"weights.{name}" not in shapes:
+                raise ValueError(f"it has no {name}; was a file of it deleted?")
         state = strategy.room(shapes)
         dcp.load(state, storage_reader=reader, no_dist=mesh.size == 1)
     except (Exception, CheckpointException) as error:

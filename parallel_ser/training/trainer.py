@@ -18,7 +18,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.cnn import build
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.processes import Mesh
-from parallel_ser.parallel.registry import STRATEGIES
+from parallel_ser.parallel.registry import strategy_class
 from parallel_ser.training import checkpoint, metrics, model_file, standing
 from parallel_ser.training.data import FRAMES_STEP, Dataset, Training, Views, probabilities
 from parallel_ser.training.interrupts import Request, Stopped
@@ -77,7 +77,7 @@ class Trainer:
             config.features.hop,
             self.normaliser.mean if settings.normalise == "none" else None,
         )
-        self.strategy = STRATEGIES[config.strategy.name](
+        self.strategy = strategy_class(config.strategy.name)(
             config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16"
         )
         typical = (

@@ -14,7 +14,7 @@ from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.processes import Mesh, leave, mesh
-from parallel_ser.parallel.registry import STRATEGIES
+from parallel_ser.parallel.registry import strategy_class
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.optim import adamw, freeze
 from parallel_ser.training.settings import TrainSettings
@@ -46,7 +46,7 @@ def make(case: dict[str, Any], ranks: Mesh) -> tuple[Any, torch.dtype]:
     settings = StrategySettings.model_validate({"microbatches": 8, "cut": "arithmetic", **case})
     chain = build(ModelSettings(size="s", dropout=0.4, attention=attention), rows=16, classes=4, seed=3).to(dtype)
     freeze(chain, [frozen] if frozen else [])
-    strategy = STRATEGIES[settings.name](settings, clip_norm=1.0, ema=0.9)
+    strategy = strategy_class(settings.name)(settings, clip_norm=1.0, ema=0.9)
     rates = TrainSettings(learning_rate=RATE, rates={"embed": 0.5, "level4": 2.0})
     strategy.setup(chain, loss, lambda p: adamw(p, rates), ranks, (2, 1, 16, 32))
     strategy.set_learning_rate(RATE)

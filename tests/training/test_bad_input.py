@@ -163,7 +163,7 @@ def test_a_world_size_that_the_strategy_cannot_use(tmp_path: Path) -> None:
     root = f"corpus.root={corpus(tmp_path / 'corpus')}"
     for nproc, change, said in (
         ("2", "strategy.name=single", "--nproc 1"),
-        ("9", "strategy.name=pipeline", "at most 8"),
+        ("9", "strategy.name=pipeline", "use --nproc 4"),
         ("3", "strategy.stages=[1]", "2 cut points"),
         ("5", "strategy.microbatches=4", "strategy.microbatches=5"),
     ):
