@@ -180,7 +180,10 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
             record["loss"] = strategy.train_step(*batch(case["size"], case["frames"]))
             record["seconds"] = clock() - began
         except (RuntimeError, MemoryError) as problem:
-            record |= {"failed": phase, "problem": f"{type(problem).__name__}: {problem}"[:500]}
+            cause: BaseException = problem
+            while cause.__cause__:  # torch's pipeline tells of the stage first
+                cause = cause.__cause__
+            record |= {"failed": phase, "problem": f"{type(cause).__name__}: {cause}"[:500]}
         if "loss" in record:
             record["parameters"] = sum(local(p).numel() for p in strategy.parameters.values())
         record |= {"peak": status()["VmHWM"], "phase": phase}

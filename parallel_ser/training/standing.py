@@ -17,9 +17,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
+import torch.distributed as dist
 import torch.distributed.checkpoint as dcp
-from torch import Tensor
 from torch.distributed.checkpoint import HuggingFaceStorageReader, HuggingFaceStorageWriter
 from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
@@ -51,7 +50,7 @@ def save(folder: Path, step: int, strategy: Strategy, progress: Mapping[str, Any
     mesh.write(lambda: shutil.rmtree(target, ignore_errors=True))  # what an interrupted save has left
     writer = HuggingFaceStorageWriter(str(target), save_distributed=True)
     try:
-        dcp.save(strategy.state(), storage_writer=writer, no_dist=mesh.size == 1)
+        dcp.save(strategy.state(), storage_writer=writer, no_dist=not dist.is_initialized())
     except (Exception, CheckpointException) as error:  # the ranks' failures in one, and no Exception
         if not mesh.first:
             raise Told(2) from error
@@ -104,25 +103,12 @@ def load(path: Path, strategy: Strategy, mesh: Mesh) -> None:
             if f"weights.{name}" not in shapes:
                 raise ValueError(f"it has no {name}; was a file of it deleted?")
         state = strategy.room(shapes)
-        dcp.load(state, storage_reader=reader, no_dist=mesh.size == 1)
+        dcp.load(state, storage_reader=reader, no_dist=not dist.is_initialized())
     except (Exception, CheckpointException) as error:
         if not mesh.first:
             raise Told(2) from error
         raise UserError(f"{path} is no readable checkpoint ({_reason(error)}).") from error
     strategy.load_state(state)
-
-
-def read(path: Path) -> dict[str, Tensor]:
-    """All of a checkpoint in one process, by canonical names such as ``optimizer.stem.conv.bias.exp_avg``."""
-    reader = HuggingFaceStorageReader(str(path))
-    kept = reader.read_metadata().state_dict_metadata
-    state = {
-        key: torch.empty(one.size, dtype=one.properties.dtype)
-        for key, one in kept.items()
-        if isinstance(one, TensorStorageMetadata)
-    }
-    dcp.load(state, storage_reader=reader, no_dist=True)
-    return state
 
 
 def _reason(error: BaseException) -> str:
