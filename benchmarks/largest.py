@@ -51,7 +51,7 @@ from parallel_ser.models.plans import GROUPS, PLANS, Plan
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import bounds
 from parallel_ser.parallel.processes import leave, mesh
-from parallel_ser.parallel.registry import strategy_class
+from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.schedules import placement
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategy import local
@@ -157,7 +157,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
     """What one rank runs."""
     phase = "build"
     settings = StrategySettings.model_validate(case["strategy"])
-    kind = strategy_class(settings.name)
+    kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
     with mesh("cpu", threads=1, timeout=900) as ranks:
         now = status()
         limit = int(case["limit"] * GIB) - now["VmRSS"] + now["VmData"]
@@ -167,7 +167,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
             chain = chain_of(case["factor"])
             record["whole"] = sum(p.numel() for p in chain.parameters())
             phase = "setup"
-            strategy = kind(settings, clip_norm=10.0)
+            strategy = kinds[settings.name](settings, clip_norm=10.0)
             shape = (case["size"] // settings.microbatches, 1, ROWS, case["frames"])
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
             del chain
@@ -198,7 +198,8 @@ class Search:
 
     def __init__(self, name: str, args: argparse.Namespace) -> None:
         self.name, self.args = name, args
-        self.settings = {"microbatches": args.microbatches, **CASES[name]}
+        parts = args.microbatches // (RANKS if name == "fsdp" else 1)  # of a rank's share: as many utterances in each
+        self.settings = {"microbatches": parts, **CASES[name]}
         self.attempts: list[dict[str, Any]] = []
 
     def grid(self, number: int) -> float:
@@ -216,7 +217,7 @@ class Search:
         if not whole and parts > 1:
             settings["microbatches"] = 2 * RANKS if settings.get("schedule") == "zbv" else RANKS + 1
             settings["microbatches"] = 2 if settings["name"] != "pipeline" else settings["microbatches"]
-            size = args.batch // parts * settings["microbatches"]
+            size = args.batch // parts * settings["microbatches"]  # over all ranks
         case = {"strategy": settings, "factor": factor, "limit": args.limit, "size": size, "frames": args.frames}
         case["environment"] = {"MALLOC_MMAP_THRESHOLD_": str(args.mmap)} if args.mmap else {}
         ranks = 1 if settings["name"] == "single" else RANKS

@@ -24,7 +24,7 @@ from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import block_costs, cut
 from parallel_ser.parallel.processes import leave, mesh
-from parallel_ser.parallel.registry import strategy_class
+from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategy import local
 from parallel_ser.training.optim import adamw, cross_entropy
@@ -53,8 +53,8 @@ def cases(parts: int, memory_cut: list[int], checkpoint_cut: list[int], costs: l
         "pipeline zbv": {**pipeline, "schedule": "zbv", "stages": list(cut(costs, 2 * RANKS))},
         "tensor_split time": {"name": "tensor_split", "axis": "time", "microbatches": parts},
         "tensor_split channel": {"name": "tensor_split", "axis": "channel", "microbatches": parts},
-        "fsdp": {"name": "fsdp", "microbatches": parts},
-        "ddp": {"name": "ddp", "microbatches": parts},
+        "fsdp": {"name": "fsdp", "microbatches": parts // RANKS},  # of a rank's share: as many utterances in each
+        "ddp": {"name": "ddp", "microbatches": parts // RANKS},
         "deepspeed": {**pipeline, "name": "deepspeed"},
     }
     every["tensor_split time, whole batch"] = {**every["tensor_split time"], "microbatches": 1}
@@ -67,13 +67,13 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
     settings = StrategySettings.model_validate(case["strategy"])
     if settings.name == "deepspeed":
         import deepspeed  # noqa: F401 its import belongs to the baseline
-    kind = strategy_class(settings.name)
+    kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
     with mesh("cpu", threads=1, timeout=900) as ranks:
         baseline = status()["VmRSS"]
         peaks: dict[str, int] = {}
         with peak(peaks, "build"):
             chain = build(ModelSettings(size=case["size"]), ROWS, CLASSES, seed=0)
-        strategy = kind(settings, clip_norm=10.0)
+        strategy = kinds[settings.name](settings, clip_norm=10.0)
         shape = (case["batch"] // settings.microbatches, 1, ROWS, case["frames"])
         with peak(peaks, "setup"):
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)

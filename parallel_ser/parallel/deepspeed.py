@@ -24,8 +24,8 @@ from torch import Tensor, nn
 
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.deepspeed_meter import measure
+from parallel_ser.parallel.placed import Placed
 from parallel_ser.parallel.stages import Staged
-from parallel_ser.parallel.strategy import Placed
 
 
 class StageLayer(nn.Module):

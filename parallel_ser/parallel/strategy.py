@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from parallel_ser.errors import UserError
 from parallel_ser.models.chain import Block, Chain
@@ -18,9 +16,11 @@ from parallel_ser.parallel import split_channel, split_time
 from parallel_ser.parallel.batch import Inputs, fill
 from parallel_ser.parallel.grid import Grid
 from parallel_ser.parallel.meter import Meter
+from parallel_ser.parallel.placed import Placed
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.settings import StrategySettings, layout
-from parallel_ser.parallel.split import WHOLE, Lay, lays, split
+from parallel_ser.parallel.split import lays, split
+from parallel_ser.parallel.state import Kept, local
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """Logits ``(batch, classes)`` and targets ``(batch, classes)`` to the loss of each utterance ``(batch,)``.
@@ -33,47 +33,7 @@ TIME_STRIDE = 8
 """A time split gives each rank a multiple of so many frames, which the strides of the models divide."""
 
 
-class Placed(nn.Module):
-    """The part of a chain that one rank computes, in one precision, memory format and way of keeping activations.
-
-    Inside, images are channels-last, which made a step of the small CNN half as fast again on a CPU with AVX-512; what
-    passes between ranks is float32 (float64 in a model of that) and contiguous, as torch's pipeline wants it.
-    """
-
-    def __init__(self, part: Chain, device: torch.device, bf16: bool, checkpointing: str = "none") -> None:
-        super().__init__()
-        self.part = part.to(device)
-        self.device = device
-        self.bf16 = bf16
-        self.checkpointing = checkpointing
-
-    def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
-        """As the chain's."""
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            if x.ndim == 4:
-                x = _ChannelsLast.apply(x)
-            again = self.checkpointing if self.training and torch.is_grad_enabled() else "none"
-            if again == "none":
-                return self.part(x, valid, seed).contiguous()
-            for piece in self.part if again == "block" else (self.part,):
-                # blocks draw their random numbers from the seeds, so no generator's state must be kept
-                x = checkpoint(piece, x, valid, seed, use_reentrant=False, preserve_rng_state=False)
-            return x.contiguous()
-
-
-class _ChannelsLast(torch.autograd.Function):
-    """Another memory format inside, whose gradient goes out as the input came: gloo sends contiguous tensors only."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.contiguous()
-
-
-class Strategy(ABC):
+class Strategy(Kept, ABC):
     """Places a chain on ranks and steps it; every strategy trains the same chain to the same weights.
 
     Call ``setup`` once, then the rest in any order, on every rank alike.
@@ -139,7 +99,7 @@ class Strategy(ABC):
         for module in self.modules:
             module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def ready(self) -> None:  # noqa: B027 most strategies are
+    def ready(self) -> None:
         """Do what needs the optimizer."""
 
     @abstractmethod
@@ -262,131 +222,3 @@ class Strategy(ABC):
         """For the steps that follow; a group with a ``factor`` has so many times the rate."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate * group.get("factor", 1.0)
-
-    @contextmanager
-    def averaged(self) -> Iterator[None]:
-        """Within it the weights are their moving average, where one is kept."""
-        own = {name: local(self.parameters[name]).detach().clone() for name in self.average}
-        try:
-            self._write(self.average)
-            yield
-        finally:
-            self._write(own)
-
-    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take this rank's part of the weights of a whole chain."""
-        self._write({name: self.part_of(name, weights[name]) for name in self.parameters})
-
-    def _write(self, weights: Mapping[str, Tensor]) -> None:
-        with torch.no_grad():
-            for name, value in weights.items():
-                local(self.parameters[name]).copy_(value)
-
-    def part_of(self, name: str, whole: Tensor) -> Tensor:
-        """This rank's part of a tensor of a parameter's whole shape."""
-        dim = self.lays[name].dim
-        return whole if dim is None else self.grid.tensor.slice(whole, dim)
-
-    def whole_of(self, name: str, part: Tensor) -> Tensor:
-        """The tensor of the whole shape, from the parts of this rank and its neighbours on the tensor axis."""
-        dim = self.lays[name].dim
-        return part if dim is None else self.grid.tensor.gather(part, dim)
-
-    def weights(self) -> dict[str, Tensor]:
-        """All weights of the chain on the first rank (nothing on the others), under their canonical names."""
-        return self._gather({name: local(p).detach() for name, p in self.parameters.items()})
-
-    def full_state(self) -> dict[str, Any]:
-        """Weights, moving average and optimizer state of the whole chain on the first rank, by parameter name."""
-        return {
-            "weights": self.weights(),
-            "average": self._gather(self.average),
-            "optimizer": self._gather(self.moments()),
-            "updates": self.updates,
-        }
-
-    def state(self) -> dict[str, Tensor]:
-        """This rank's part of the weights, their average and the optimizer's state, for torch.distributed.checkpoint.
-
-        The names are the chain's, so that any strategy reads what any other wrote: ``weights.NAME``, ``average.NAME``
-        and ``optimizer.NAME.FIELD``. A tensor of which ranks hold parts is a distributed tensor.
-        """
-        state = {f"weights.{name}": self.spread(name, local(p).detach()) for name, p in self.parameters.items()}
-        state |= {f"average.{name}": self.spread(name, value) for name, value in self.average.items()}
-        for key, value in self.moments().items():
-            name, _, field = key.rpartition("/")
-            state[f"optimizer.{name}.{field}"] = self.spread(name, value) if value.ndim else value
-        return state
-
-    def room(self, shapes: Mapping[str, Sequence[int]]) -> dict[str, Tensor]:
-        """Empty tensors for this rank's part of a checkpoint that holds tensors of these shapes."""
-        empty: dict[str, Tensor] = {}
-        for key, shape in shapes.items():
-            group, _, name = key.partition(".")
-            name = name.rpartition(".")[0] if group == "optimizer" else name
-            if name in self.parameters:
-                part = torch.empty_like(local(self.parameters[name]), memory_format=torch.contiguous_format)
-                # a count of steps is a number, and stays on the CPU
-                empty[key] = self.spread(name, part) if len(shape) else torch.zeros((), dtype=torch.float32)
-        return empty
-
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take this rank's part of a state, as ``room`` and a checkpoint gave it."""
-        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimizer": {}}
-        for key, value in state.items():
-            group, _, name = key.partition(".")
-            groups[group]["/".join(name.rsplit(".", 1)) if group == "optimizer" else name] = local(value)
-        self._write(groups["weights"])
-        for name, kept in self.average.items():
-            kept.copy_(groups["average"].get(name, groups["weights"][name]))
-        self.load_moments(groups["optimizer"])
-
-    def spread(self, name: str, part: Tensor) -> Tensor:
-        """A dense tensor, distributed where other ranks hold other parts of it."""
-        part = part.contiguous()
-        dim = self.lays[name].dim
-        if dim is None or self.grid.devices is None:
-            return part
-        from torch.distributed.tensor import DTensor, Shard  # half a second, for those who need it
-
-        return DTensor.from_local(part, self.grid.devices["tensor"], [Shard(dim)], run_check=False)
-
-    def moments(self) -> dict[str, Tensor]:
-        """This rank's part of the optimizer's state, by ``parameter/field``."""
-        return {
-            f"{name}/{key}": local(value)
-            for name, parameter in self.parameters.items()
-            for key, value in self.optimizer.state[parameter].items()
-        }
-
-    def load_moments(self, parts: Mapping[str, Tensor]) -> None:
-        """Take this rank's part of the optimizer's state, by ``parameter/field``."""
-        self.optimizer.state.clear()
-        for key, part in parts.items():
-            name, _, field = key.rpartition("/")
-            self.optimizer.state[self.parameters[name]][field] = self.moment(name, part) if part.ndim else part.clone()
-
-    def moment(self, name: str, part: Tensor) -> Tensor:
-        """A tensor of the optimizer's state as the optimizer keeps it, from this rank's part."""
-        return part.to(self.mesh.device, copy=True)
-
-    def _gather(self, part: dict[str, Tensor]) -> dict[str, Tensor]:
-        own = {}
-        for key, value in part.items():
-            name = key.partition("/")[0]
-            whole = self.whole_of(name, value.detach()) if value.ndim else value
-            if not self.grid.data.rank and not self.grid.tensor.rank:
-                own[key] = whole.to("cpu", copy=True)
-        if self.mesh.size == 1:
-            return own
-        parts: list[Any] | None = [None] * self.mesh.size if self.mesh.first else None
-        dist.gather_object(own, parts)
-        return {name: value for part in parts or [] for name, value in part.items()}
-
-
-def local(tensor: Any) -> Tensor:
-    """This rank's values of a tensor that torch may have spread over ranks."""
-    return tensor.to_local() if hasattr(tensor, "to_local") else tensor
-
-
-__all__ = ["WHOLE", "Lay", "Loss", "MakeOptimizer", "Placed", "Strategy", "local"]

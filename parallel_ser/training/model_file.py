@@ -14,7 +14,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.batch import Inputs
-from parallel_ser.parallel.strategy import Placed
+from parallel_ser.parallel.placed import Placed
 from parallel_ser.training import checkpoint
 from parallel_ser.training.data import Views, probabilities
 from parallel_ser.training.normalise import Normaliser
