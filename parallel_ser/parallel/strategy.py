@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.chain import Block, Chain
 from parallel_ser.parallel import split_channel, split_time
 from parallel_ser.parallel.batch import Inputs, fill
-from parallel_ser.parallel.grid import Grid
+from parallel_ser.parallel.grid import Axis, Grid
 from parallel_ser.parallel.meter import Meter
 from parallel_ser.parallel.placed import Placed
 from parallel_ser.parallel.processes import Mesh
@@ -31,6 +32,10 @@ MakeOptimizer = Callable[[dict[str, nn.Parameter]], torch.optim.Optimizer]
 
 TIME_STRIDE = 8
 """A time split gives each rank a multiple of so many frames, which the strides of the models divide."""
+
+
+BUCKET = 32 * 2**20
+"""Bytes of gradients that are summed in one message."""
 
 
 class Strategy(Kept, ABC):
@@ -186,14 +191,16 @@ class Strategy(Kept, ABC):
         self._sum_together([name for name, lay in self.lays.items() if lay.partial], self.grid.tensor)
         self._sum_together(list(self.parameters), self.grid.data)
 
-    def _sum_together(self, names: list[str], axis: Any) -> None:
-        """Sum gradients over an axis, all of them in one message."""
+    def _sum_together(self, names: list[str], axis: Axis) -> None:
+        """Sum gradients over an axis, many in one message; a bucket's copy is all the memory that it takes."""
         grads = [p.grad for name in names if (p := self.parameters[name]).grad is not None]
-        if axis.size == 1 or not grads:
-            return
-        flat = axis.sum(torch.cat([grad.flatten() for grad in grads]))
-        for grad, piece in zip(grads, flat.split([grad.numel() for grad in grads])):
-            grad.copy_(piece.view(grad.shape))
+        while axis.size > 1 and grads:
+            sizes = accumulate(grad.numel() * grad.element_size() for grad in grads)
+            count = max(1, sum(size <= BUCKET for size in sizes))
+            bucket, grads = grads[:count], grads[count:]
+            flat = axis.sum(torch.cat([grad.flatten() for grad in bucket]))
+            for grad, piece in zip(bucket, flat.split([grad.numel() for grad in bucket])):
+                grad.copy_(piece.view(grad.shape))
 
     def copies(self, name: str) -> int:
         """How many ranks hold the same values of a parameter."""
