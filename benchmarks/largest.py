@@ -228,7 +228,9 @@ class Search:
         ours = any(word in text for word in MEMORY_ERRORS for text in [said, *problems])
         kind = "trains" if fits else "no memory" if ours else "failed otherwise"
         attempt = {"case": case, "whole": whole, "outcome": kind, "seconds": clock() - began, "ranks": records}
-        self.attempts.append({**attempt, "said": "" if fits or ours else said[-2000:]})
+        self.attempts.append(attempt)
+        if not fits and not ours:
+            print(said[-2000:], file=sys.stderr)
         where = "; ".join(f"rank {one['rank']} in {one['failed']}" for one in records if "failed" in one)
         top = max((one["peak"] for one in records), default=0) / GIB
         print(
