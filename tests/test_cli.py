@@ -228,6 +228,7 @@ def test_the_installed_command_in_its_own_process() -> None:
 def test_ctrl_c_in_its_own_process() -> None:
     code = (
         "import signal, parallel_ser.commands.corpus as corpus\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # a shell's background jobs ignore it
         "corpus.read = lambda *_: signal.raise_signal(signal.SIGINT)\n"
         "from parallel_ser.cli import main; main()"
     )
