@@ -149,7 +149,7 @@ def main() -> None:
     print(f"the first choice takes {rows[0]['measured'] / fastest:.2f} of the fastest measured step.")
     record = {
         "machine": {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__},
-        "given": {key: str(value) for key, value in vars(given).items() if key != "rank"},
+        "given": {key: str(value) for key, value in vars(given).items() if key not in ("rank", "out")},
         "rows": rows,
         "runs": results,
     }

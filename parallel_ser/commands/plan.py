@@ -52,7 +52,8 @@ def plan(
     from parallel_ser.audio.extract import Extractor
     from parallel_ser.config import load
     from parallel_ser.report.plan import print_plan
-    from parallel_ser.training.choose import facts_of, ranked, typical_frames
+    from parallel_ser.training.choose import facts_of, ranked
+    from parallel_ser.training.data import typical_frames
 
     limit = _size(memory, "--memory-per-rank") if memory else float("inf")
     settings = load(config, overrides or [])

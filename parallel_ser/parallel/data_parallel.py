@@ -17,7 +17,22 @@ from parallel_ser.parallel.grid import Axis
 from parallel_ser.parallel.single import Single
 
 
-class Ddp(Single):
+class Averaged(Single):
+    """What torch's relatives share: they reduce the gradients by themselves, and average where a sum is asked for."""
+
+    def mean_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Times the number of ranks, for torch averages the gradients."""
+        return super().mean_loss(logits, targets) * self.grid.data.size
+
+    def micro_step(self, inputs: Inputs, targets: Tensor, number: int) -> Tensor:
+        """As for one process."""
+        return super().micro_step(inputs, targets, number) / self.grid.data.size
+
+    def reduce(self) -> None:
+        """Torch has done it."""
+
+
+class Ddp(Averaged):
     """``DistributedDataParallel``: gradients are averaged in buckets while backward goes on (Li et al. 2020)."""
 
     def wrap(self) -> None:
@@ -37,10 +52,6 @@ class Ddp(Single):
         logits: Tensor = (self.wrapped if training else self.modules[0])(inputs.x, inputs.valid, inputs.seed)
         return logits
 
-    def mean_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Times the number of ranks, for torch averages the gradients."""
-        return super().mean_loss(logits, targets) * self.grid.data.size
-
     def micro_step(self, inputs: Inputs, targets: Tensor, number: int) -> Tensor:
         """Gradients are sent with the last micro-batch alone.
 
@@ -48,7 +59,7 @@ class Ddp(Single):
         """
         last = number == self.settings.microbatches - 1
         self.wrapped.require_backward_grad_sync = last
-        loss = super().micro_step(inputs, targets, number) / self.grid.data.size
+        loss = super().micro_step(inputs, targets, number)
         if last and self._done > self._begun:
             self.meter.keep("all-reduce", self._begun, self._done, messages=self.grid.data.message())
         return loss
@@ -67,9 +78,6 @@ class Ddp(Single):
             return result
 
         return work.get_future().then(done)
-
-    def reduce(self) -> None:
-        """Torch has done it."""
 
 
 class _Passing:
@@ -98,7 +106,7 @@ class _Scatter(_Passing):
             return dist.reduce_scatter_tensor(output_tensor, input_tensor, group=group, op=op, async_op=async_op)
 
 
-class Fsdp(Single):
+class Fsdp(Averaged):
     """``fully_shard`` (FSDP2): a rank keeps a share of each parameter, and gathers a block when it computes it."""
 
     def wrap(self) -> None:
@@ -114,17 +122,6 @@ class Fsdp(Single):
             part.set_custom_reduce_scatter(_Scatter(self.grid.data))
         self.parameters = dict(module.part.named_parameters())
         return None
-
-    def mean_loss(self, logits: Tensor, targets: Tensor) -> Tensor:
-        """Times the number of ranks, for torch averages the gradients."""
-        return super().mean_loss(logits, targets) * self.grid.data.size
-
-    def micro_step(self, inputs: Inputs, targets: Tensor, number: int) -> Tensor:
-        """As for one process, on shards."""
-        return super().micro_step(inputs, targets, number) / self.grid.data.size
-
-    def reduce(self) -> None:
-        """Torch has done it."""
 
     def copies(self, name: str) -> int:
         """Each rank holds other values."""

@@ -12,7 +12,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -157,10 +157,9 @@ def _measure() -> None:
 
 
 def _median(work: Callable[[], object], seconds: float = 0.0, count: int = 0) -> float:
-    times: Sequence[float] = ()
     work()
     began = time.perf_counter()
-    times = []
+    times: list[float] = []
     while len(times) < count or (not count and time.perf_counter() - began < seconds):
         start = time.perf_counter()
         work()

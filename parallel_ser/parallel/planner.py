@@ -154,7 +154,7 @@ def _staged(
 ) -> tuple[float, float, float, float, tuple[int, ...], float]:
     """Step, memory, bytes, bubble, cuts and the parameter bytes of the fullest rank, of the passes alone."""
     data, pipeline, tensor = place
-    several = stages_per_rank(settings) if settings.name in ("pipeline", "deepspeed") else 1
+    several = stages_per_rank(settings)
     schedule = _schedule(settings)
     where = placement(settings.schedule if several > 1 else "", pipeline, several)
     orders = _orders(schedule, pipeline, settings.microbatches)

@@ -13,7 +13,6 @@ from typing import Any, NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 
 from parallel_ser.errors import UserError
 
@@ -153,10 +152,3 @@ def leave(status: int) -> NoReturn:
         sys.stderr.flush()
         os._exit(status)
     sys.exit(status)
-
-
-def to_all(tensor: Tensor, source: int, size: int) -> Tensor:
-    """``tensor`` of the rank ``source`` on every rank; elsewhere it gives the shape and receives the values."""
-    if size > 1:
-        dist.broadcast(tensor, source)
-    return tensor

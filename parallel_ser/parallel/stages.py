@@ -9,7 +9,6 @@ from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.messages import Posted
 from parallel_ser.parallel.partition import block_costs, bounds, cut
-from parallel_ser.parallel.processes import to_all
 from parallel_ser.parallel.profile import profile
 from parallel_ser.parallel.schedules import placement
 from parallel_ser.parallel.settings import stages_per_rank
@@ -38,11 +37,11 @@ class Staged(Strategy):
             return block_costs(chain, shape)
         if self.settings.cut == "parameters":
             return [float(sum(p.numel() for p in block.parameters())) for block in chain]
-        times = torch.zeros(len(chain), dtype=torch.float64)
-        if self.mesh.first:
-            blocks = profile(chain, shape, self.bf16).blocks
-            times = torch.tensor([block.forward + block.backward for block in blocks], dtype=torch.float64)
-        return to_all(times.to(self.mesh.device), 0, self.mesh.size).tolist()
+
+        def measured() -> list[float]:
+            return [block.forward + block.backward for block in profile(chain, shape, self.bf16).blocks]
+
+        return self.mesh.together(measured, share=True)
 
     def placement(self, ranks: int) -> list[int]:
         """The rank of each stage."""

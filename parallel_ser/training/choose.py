@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from parallel_ser.config import Config
@@ -14,12 +12,6 @@ from parallel_ser.models.plans import GROUPS
 from parallel_ser.parallel.facts import Facts
 from parallel_ser.parallel.machine import Machine, probe
 from parallel_ser.parallel.planner import Prediction, plan
-from parallel_ser.training.data import FRAMES_STEP
-
-
-def typical_frames(lengths: Sequence[int]) -> int:
-    """Frames of a typical batch: the median utterance, filled up as batches are."""
-    return -(-int(np.median(lengths)) // FRAMES_STEP) * FRAMES_STEP
 
 
 def facts_of(config: Config, rows: int, classes: int, frames: int, flops: float = 0.0) -> Facts:

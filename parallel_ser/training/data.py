@@ -29,6 +29,11 @@ FRAMES_STEP = 32
 """Frames of a batch are a multiple of it: few shapes to prepare, and divisible by the models' strides."""
 
 
+def typical_frames(lengths: Sequence[int]) -> int:
+    """Frames of a typical batch: the median utterance, filled up as batches are."""
+    return -(-int(np.median(lengths)) // FRAMES_STEP) * FRAMES_STEP
+
+
 def count_bands(rows: Sequence[str]) -> int:
     """How many of the first rows are log-mel bands, which can be shifted along the frequency axis."""
     return next((place for place, name in enumerate(rows) if not name.startswith("logmel")), len(rows))

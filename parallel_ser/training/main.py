@@ -138,7 +138,8 @@ def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[F
 
 def _chosen(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Config:
     """The settings with the strategy that the planner expects to be the fastest."""
-    from parallel_ser.training.choose import facts_of, ranked, typical_frames
+    from parallel_ser.training.choose import facts_of, ranked
+    from parallel_ser.training.data import typical_frames
 
     frames = typical_frames([one.shape[1] for one in data.frames])
     best = ranked(config, facts_of(config, len(data.rows), len(data.classes), frames), ranks.size)[0]

@@ -20,7 +20,7 @@ from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.registry import strategy_class
 from parallel_ser.training import checkpoint, metrics, model_file, standing
-from parallel_ser.training.data import FRAMES_STEP, Dataset, Training, Views, probabilities
+from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
 from parallel_ser.training.optim import adamw, cross_entropy, freeze, learning_rate
@@ -67,7 +67,6 @@ class Trainer:
         self.normaliser = Normaliser.fit(settings.normalise, [frames[index] for index in fold.train])
         chain = build(config.model, len(data.rows), len(data.classes), settings.seed)
         freeze(chain, settings.freeze)
-        self.signature = chain.signature()
         self.training = Training(
             self._frames(fold.train),
             [data.label(index) for index in fold.train],
@@ -84,9 +83,10 @@ class Trainer:
             max(1, settings.batch // config.strategy.microbatches),
             1,
             len(data.rows),
-            -(-int(np.median([one.shape[1] for one in self.training.frames])) // FRAMES_STEP) * FRAMES_STEP,
+            typical_frames([one.shape[1] for one in self.training.frames]),
         )
         self.strategy.setup(chain, cross_entropy, lambda part: adamw(part, settings), mesh, typical)
+        self.signature = self.strategy.signature
         self.progress = Progress()
 
     def _frames(self, indices: tuple[int, ...]) -> list[np.ndarray]:
