@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from parallel_ser import __version__
 from parallel_ser.commands import corpus
+from parallel_ser.commands.baseline import baseline
 from parallel_ser.commands.evaluate import evaluate
 from parallel_ser.commands.plan import plan
 from parallel_ser.commands.predict import predict
@@ -55,6 +56,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command()(train)
+app.command()(baseline)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(schedule)

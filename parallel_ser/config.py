@@ -12,7 +12,8 @@ from typing import Any
 from pydantic import ValidationError, model_validator
 
 from parallel_ser import yaml_text
-from parallel_ser.audio.settings import AudioSettings, FeatureSettings
+from parallel_ser.audio.settings import AudioSettings, FeatureSettings, FunctionalSettings
+from parallel_ser.classical.settings import ClassicalSettings
 from parallel_ser.config_errors import Sources, explain, group_of
 from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.errors import UserError
@@ -29,6 +30,8 @@ class Config(Settings):
     split: SplitSettings = SplitSettings()
     audio: AudioSettings = AudioSettings()
     features: FeatureSettings = FeatureSettings()
+    functionals: FunctionalSettings = FunctionalSettings()
+    classical: ClassicalSettings = ClassicalSettings()
     model: ModelSettings = ModelSettings()
     strategy: StrategySettings = StrategySettings()
     train: TrainSettings = TrainSettings()
@@ -63,8 +66,10 @@ class Config(Settings):
         return self
 
 
-def load(config: Path | None, overrides: Sequence[str]) -> Config:
+def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()) -> Config:
     """Return the settings of a YAML file (the defaults without one), changed by ``group.key=value`` overrides.
+
+    ``base`` has other defaults, in the form of overrides, which the file and the overrides change.
 
     A value is read as YAML: ``train.epochs=3``, ``split.only=[0,2]``, ``run.folder=`` (nothing, so no value). The
     last override of a key holds. A relative path counts from the current directory, also one that stands in a file.
@@ -77,6 +82,8 @@ def load(config: Path | None, overrides: Sequence[str]) -> Config:
             range, or settings contradict each other.
     """
     data, lines = _read_file(config) if config is not None else ({}, {})
+    for text in base:
+        _override(data, text, only_missing=True)
     overridden = [_override(data, text) for text in overrides]
     _tidy(data, Config)
     try:
@@ -122,8 +129,8 @@ def _tidy(data: dict[str, Any], model: type[Settings]) -> None:
             data.pop(name, None)
 
 
-def _override(data: dict[str, Any], text: str) -> str:
-    """Put one ``group.key=value`` into ``data`` and return its dotted name."""
+def _override(data: dict[str, Any], text: str, only_missing: bool = False) -> str:
+    """Put one ``group.key=value`` into ``data``, or leave what is there, and return its dotted name."""
     name, equals, raw = text.partition("=")
     name = name.strip()
     parts = name.split(".")
@@ -141,5 +148,6 @@ def _override(data: dict[str, Any], text: str) -> str:
         if not isinstance(data[part], dict):  # the file's own mistake, which validation names
             return name
         data = data[part]
-    data[parts[-1]] = value
+    if not (only_missing and parts[-1] in data):
+        data[parts[-1]] = value
     return name

@@ -7,11 +7,11 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from parallel_ser.audio.extract import Extractor, Features
-from parallel_ser.audio.settings import AudioSettings, FeatureSettings
+from parallel_ser.audio.extract import Features
 from parallel_ser.errors import UserError
 from parallel_ser.files import cache_folder, write_atomic
 
@@ -22,6 +22,15 @@ _FEW = 64
 """Missing files up to which this process is quicker than workers, which take seconds to start."""
 
 
+class AnyExtractor(Protocol):
+    """What makes features of a file: ``Extractor``, or a set of openSMILE's. It must travel to another process."""
+
+    key: str
+
+    def file(self, path: Path) -> Features:
+        """Features of a file."""
+
+
 class FeatureCache:
     """Features of files, from ``folder`` (by default below the user's cache folder) where they are there already.
 
@@ -29,7 +38,7 @@ class FeatureCache:
     its entry, and changing a setting makes another. Any number of processes may use one folder: an entry appears whole.
     """
 
-    def __init__(self, folder: Path | None, extractor: Extractor):
+    def __init__(self, folder: Path | None, extractor: AnyExtractor):
         self.folder = folder if folder is not None else cache_folder() / "features"
         self.extractor = extractor
 
@@ -97,7 +106,7 @@ class FeatureCache:
         return [known[entry] or self.get(path) for entry, path in zip(entries, paths)]
 
 
-def _run(extractor: Extractor, missing: list[tuple[Path, Path]], jobs: int) -> Iterator[dict[Path, str]]:
+def _run(extractor: AnyExtractor, missing: list[tuple[Path, Path]], jobs: int) -> Iterator[dict[Path, str]]:
     """Make the ``missing`` (file, entry) chunk by chunk; yields what ``_make_all`` returns for each as it comes."""
     chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
     if jobs == 1 or len(missing) <= _FEW:
@@ -106,22 +115,17 @@ def _run(extractor: Extractor, missing: list[tuple[Path, Path]], jobs: int) -> I
     from joblib import Parallel, delayed, parallel_config
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    settings = extractor.audio, extractor.features
     try:
         with parallel_config("loky", inner_max_num_threads=1):
             workers = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            yield from workers(delayed(_work)(*settings, chunk) for chunk in chunks)
+            yield from workers(delayed(_make_all)(extractor, chunk) for chunk in chunks)
     except TerminatedWorkerError as error:
         raise UserError(
             "a worker process was killed while features were computed, most likely for want of memory; use fewer jobs."
         ) from error
 
 
-def _work(audio: AudioSettings, features: FeatureSettings, chunk: list[tuple[Path, Path]]) -> dict[Path, str]:
-    return _make_all(Extractor(audio, features), chunk)
-
-
-def _make_all(extractor: Extractor, chunk: list[tuple[Path, Path]]) -> dict[Path, str]:
+def _make_all(extractor: AnyExtractor, chunk: list[tuple[Path, Path]]) -> dict[Path, str]:
     """Make each (file, entry); for each entry what is wrong with its file, or an empty text."""
     problems = {}
     for path, entry in chunk:

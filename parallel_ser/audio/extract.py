@@ -105,10 +105,24 @@ class Extractor:
         Raises:
             UserError: the file cannot be read (see ``load``), or as for a signal; it names the file.
         """
-        samples, rate = decode(path)
-        # Before it is resampled, which takes longer than all the rest for a long recording.
-        check_duration(round(len(samples) * self.audio.sample_rate / rate), self.audio, str(path))
-        return self(mono(samples, rate, self.audio.sample_rate, str(path)), identify(samples), str(path))
+        signal, audio_id = read(path, self.audio)
+        return self(signal, audio_id, str(path))
+
+    def __reduce__(self) -> tuple[type[Extractor], tuple[AudioSettings, FeatureSettings]]:
+        """To another process go the settings; it builds its own tables."""
+        return Extractor, (self.audio, self.features)
+
+
+def read(path: Path, audio: AudioSettings) -> tuple[np.ndarray, str]:
+    """Mono signal (samples,) of a file at ``audio.sample_rate``, and the identity of the decoded audio.
+
+    Raises:
+        UserError: the file cannot be read, or is too short or too long.
+    """
+    samples, rate = decode(path)
+    # Before it is resampled, which takes longer than all the rest for a long recording.
+    check_duration(round(len(samples) * audio.sample_rate / rate), audio, str(path))
+    return mono(samples, rate, audio.sample_rate, str(path)), identify(samples)
 
 
 def _mean_level(decibels: torch.Tensor) -> float:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from parallel_ser.audio.pitch import Pitch, semitones
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, Stream
+from parallel_ser.audio.spectral import QUALITY, SPECTRAL, Quality, Spectral
 from parallel_ser.errors import UserError
 
 WindowShape = Literal["hann", "hamming", "rectangular"]
@@ -88,15 +89,22 @@ class LogMel(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
         self.register_buffer("window", window_function(window_shape, self.length), persistent=False)
 
-    def forward(self, signal: Tensor) -> Tensor:
-        """Signal (…, samples) to (…, mels, frames)."""
+    def power(self, signal: Tensor) -> Tensor:
+        """Power spectrum (…, bins, frames) of a signal (…, samples)."""
         flat = _checked(signal).reshape(-1, signal.shape[-1])
         spectrum = torch.stft(
             flat, self.n_fft, self.hop, self.length, self.window, center=True, pad_mode="constant", return_complex=True
         )
         power = torch.view_as_real(spectrum).square().sum(dim=-1)
-        mels = decibels(self.filters.T @ power)
-        return mels.reshape(*signal.shape[:-1], *mels.shape[1:])
+        return power.reshape(*signal.shape[:-1], *power.shape[1:])
+
+    def bands(self, power: Tensor) -> Tensor:
+        """Power spectrum (…, bins, frames) to log-mel bands (…, mels, frames)."""
+        return decibels(self.filters.T @ power)
+
+    def forward(self, signal: Tensor) -> Tensor:
+        """Signal (…, samples) to (…, mels, frames)."""
+        return self.bands(self.power(signal))
 
 
 class Mfcc(nn.Module):
@@ -168,7 +176,8 @@ class FrameFeatures(nn.Module):
 
     Attributes:
         names: one per row: ``logmel0`` …, ``mfcc0`` …, ``mfcc0.delta`` …, ``mfcc0.delta2`` …, ``pitch`` (semitones re
-            100 Hz, see ``pitch.semitones``), ``voicing`` (0 to 1), ``loudness`` and ``intensity`` (dB).
+            100 Hz, see ``pitch.semitones``), ``voicing`` (0 to 1), ``loudness`` and ``intensity`` (dB), and those of
+            ``spectral.SPECTRAL`` and ``spectral.QUALITY``.
 
     Raises:
         UserError: a setting does not fit the sample rate.
@@ -179,7 +188,7 @@ class FrameFeatures(nn.Module):
         self.sample_rate, self.settings = audio.sample_rate, features
         self.names = [name for stream in features.streams for name in _row_names(stream, features)]
         wanted = set(features.streams)
-        if any(stream.startswith(("logmel", "mfcc")) for stream in wanted):
+        if any(stream.startswith(("logmel", "mfcc", "spectral")) for stream in wanted):
             self.logmel = LogMel(
                 audio.sample_rate,
                 features.window,
@@ -191,9 +200,11 @@ class FrameFeatures(nn.Module):
             )
             self.mfcc = Mfcc(features.n_mfcc, features.n_mels)
             self.delta = Delta()
-        if wanted & {"pitch", "voicing"}:
+            self.spectral = Spectral(audio.sample_rate, self.logmel.n_fft)
+        if wanted & {"pitch", "voicing", "quality"}:
             hop = window_samples(features.hop, audio.sample_rate)
             self.pitch = Pitch(audio.sample_rate, hop, features.pitch_min, features.pitch_max)
+            self.quality = Quality(audio.sample_rate, hop)
 
     def forward(self, signal: Tensor, tracks: Mapping[str, Tensor] | None = None) -> Tensor:
         """Measure a signal (…, samples) in [-1, 1].
@@ -222,17 +233,26 @@ class FrameFeatures(nn.Module):
         """Rows of one stream; what several streams need is measured once and kept in ``known``."""
         if stream not in known:
             match stream:
+                case "power":
+                    known[stream] = self.logmel.power(signal)
                 case "logmel":
-                    known[stream] = self.logmel(signal)
+                    known[stream] = self.logmel.bands(self._stream("power", signal, known))
+                case "spectral":
+                    known[stream] = self.spectral(self._stream("power", signal, known))
                 case "mfcc":
                     known[stream] = self.mfcc(self._stream("logmel", signal, known))
                 case "mfcc_delta":
                     known[stream] = self.delta(self._stream("mfcc", signal, known))
                 case "mfcc_delta2":
                     known[stream] = self.delta(self._stream("mfcc_delta", signal, known))
-                case "pitch" | "voicing":
+                case "f0" | "voicing":
                     f0, voicing = self.pitch(signal)
-                    known["pitch"], known["voicing"] = semitones(f0)[..., None, :], voicing[..., None, :]
+                    known["f0"], known["voicing"] = f0[..., None, :], voicing[..., None, :]
+                case "pitch":
+                    known[stream] = semitones(self._stream("f0", signal, known))
+                case "quality":
+                    f0, voicing = (self._stream(track, signal, known)[..., 0, :] for track in ("f0", "voicing"))
+                    known[stream] = self.quality(signal, f0, voicing)
                 case "loudness" | "intensity":
                     level = loudness if stream == "loudness" else intensity
                     known[stream] = level(signal, self.sample_rate, self.settings.window, self.settings.hop)[
@@ -248,6 +268,10 @@ def _row_names(stream: Stream, features: FeatureSettings) -> list[str]:
         case "mfcc" | "mfcc_delta" | "mfcc_delta2":
             suffix = stream.removeprefix("mfcc").replace("_", ".")
             return [f"mfcc{i}{suffix}" for i in range(features.n_mfcc)]
+        case "spectral":
+            return list(SPECTRAL)
+        case "quality":
+            return list(QUALITY)
     return [stream]
 
 

@@ -8,7 +8,10 @@ from pydantic import Field, model_validator
 
 from parallel_ser.settings import Settings
 
-Stream = Literal["logmel", "mfcc", "mfcc_delta", "mfcc_delta2", "pitch", "voicing", "loudness", "intensity"]
+Stream = Literal[
+    "logmel", "mfcc", "mfcc_delta", "mfcc_delta2", "pitch", "voicing", "loudness", "intensity", "spectral", "quality"
+]
+Statistic = Literal["mean", "std", "jump", "slope", "min", "p5", "p25", "p50", "p75", "p95", "max"]
 
 
 class AudioSettings(Settings):
@@ -62,3 +65,19 @@ class FeatureSettings(Settings):
         if len(set(self.streams)) != len(self.streams):
             raise ValueError("features.streams names a stream twice")
         return self
+
+
+class FunctionalSettings(Settings):
+    """What is said of an utterance's contours in one vector; see ``audio.functionals``.
+
+    ``deltas``: how many times a contour's slope is taken as a further contour. ``voiced``: statistics over the voiced
+    frames alone. ``dct``: coefficients of each contour's shape. ``segments``: equal parts of the utterance with a mean
+    and a deviation each; 0 or 1 has none. ``measures``: the utterance's own, such as rhythm.
+    """
+
+    statistics: tuple[Statistic, ...] = Field(("mean", "std", "jump", "p5", "p25", "p50", "p75", "p95"), min_length=1)
+    deltas: int = Field(1, ge=0, le=2)
+    voiced: tuple[Statistic, ...] = ("mean", "std")
+    dct: int = Field(6, ge=0, le=32)
+    segments: int = Field(0, ge=0, le=10)
+    measures: bool = True

@@ -55,7 +55,7 @@ def evaluate(
         # under its own labels: they are matched to the run's classes, whichever map these come from
         asked = [f"corpus.name={corpus}", *([f"corpus.root={root}"] if root else [])]
         parts, audits, notes = trained.test_other(config, load(None, asked).corpus)
-    predictions, metrics = run_folder.summarise(parts, audits, trained.config, notes)
+    predictions, metrics = run_folder.summarise(parts, audits, notes)
     if json:
         typer.echo(metrics.model_dump_json(indent=1))
         return

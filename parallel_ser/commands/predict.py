@@ -7,10 +7,16 @@ from typing import Annotated
 
 import typer
 
+from parallel_ser.errors import UserError
+
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     files: Annotated[list[Path], typer.Argument(help="Recordings of one speaker: WAV, FLAC, OGG or MP3.")],
+    enrol: Annotated[
+        list[Path] | None,
+        typer.Option("--enrol", help="A further recording of the same speaker, for the standardisation alone; repeat."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file instead of a table.")] = False,
 ) -> None:
     """Name the emotion heard in each file: the one with the highest confidence, which is printed beside it.
@@ -26,21 +32,26 @@ def predict(
     from parallel_ser.training.inference import Run, extract_each
 
     trained = Run.open(run)
-    good, problems = extract_each(files, trained.config)
+    by_speaker = trained.mode in ("speaker", "enrol")
+    if enrol and not by_speaker:
+        raise UserError(f"--enrol is for runs that standardise by speaker; {run} does by {trained.mode}: leave it out.")
+    data, problems = extract_each([*files, *(enrol or [])], trained.config, trained.classes)
+    asked = set(files)
     rows = []
-    if good:
-        probabilities = trained.probabilities([one.frames for _, one in good], ["one speaker"] * len(good))
-        for (path, features), decision in zip(good, decide(probabilities, trained.classes)):
-            rows.append(
-                {
-                    "file": str(path),
-                    "emotion": decision.emotion,
-                    "confidence": decision.confidence,
-                    "probabilities": dict(decision.ranked),
-                    "seconds": features.measures["duration_s"],
-                    "snr_db": features.measures["snr_db"],
-                }
-            )
+    if any(one.path in asked for one in data.utterances):
+        decisions = decide(trained.probabilities(data), trained.classes)
+        for utterance, measures, decision in zip(data.utterances, data.measures, decisions):
+            if utterance.path in asked:
+                rows.append(
+                    {
+                        "file": str(utterance.path),
+                        "emotion": decision.emotion,
+                        "confidence": decision.confidence,
+                        "probabilities": dict(decision.ranked),
+                        "seconds": measures["duration_s"],
+                        "snr_db": measures["snr_db"],
+                    }
+                )
     if json:
         for row in rows:
             typer.echo(encoder.dumps(row, ensure_ascii=False))
@@ -48,10 +59,10 @@ def predict(
         console = Console()
         console.print(decisions_table(rows))
         console.print(NOTICE)
-    if rows and trained.config.train.normalise == "speaker":
+    if rows and by_speaker:
         typer.echo(
-            f"note: this run standardises by speaker, so the {len(rows)} file(s) were taken as one speaker's; "
-            f"with fewer than about 10 of several emotions the answers are poor.",
+            f"note: this run standardises by speaker, so the {len(data.utterances)} file(s) were taken as one "
+            f"speaker's; with fewer than about 10 of several emotions the answers are poor.",
             err=True,
         )
     for problem in problems:

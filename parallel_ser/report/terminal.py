@@ -11,6 +11,7 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    TaskID,
     TextColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
@@ -32,6 +33,26 @@ def progress(title: str, *, of_bytes: bool = False) -> Iterator[Advance]:
     with Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(title, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def rounds() -> Iterator[Callable[[str, int, int], None]]:
+    """``progress`` for work in several rounds, each with a title of its own."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        told: dict[str, Advance] = {}
+        yield lambda title, done, total: told.setdefault(title, _lines(console, title))(done, total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def advance(title: str, done: int, total: int) -> None:
+            if title not in tasks:
+                tasks[title] = bar.add_task(title, total=total)
+            bar.update(tasks[title], completed=done, total=total)
+
+        yield advance
 
 
 def _lines(console: Console, title: str) -> Advance:

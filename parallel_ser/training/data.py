@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -16,13 +16,14 @@ from torch import Tensor
 
 from parallel_ser.audio.augment import shift_bands, spec_augment, stretch
 from parallel_ser.audio.cache import FeatureCache
-from parallel_ser.audio.extract import Extractor
+from parallel_ser.audio.extract import Extractor, Features
 from parallel_ser.config import Config
 from parallel_ser.corpora import protocols, registry
 from parallel_ser.corpora.audit import Audit, audit
 from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.parallel.batch import Inputs
+from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.settings import TrainSettings
 
 FRAMES_STEP = 32
@@ -50,6 +51,7 @@ class Dataset:
         frames: of each utterance, ``(rows, frames)`` float32, as extracted.
         audio_ids: hash of each utterance's decoded samples.
         notes: what a reader of a result must know of the corpora.
+        measures: of each utterance as a whole, by name.
     """
 
     utterances: tuple[Utterance, ...]
@@ -58,6 +60,7 @@ class Dataset:
     frames: list[np.ndarray]
     audio_ids: list[str]
     notes: tuple[str, ...] = ()
+    measures: list[dict[str, float]] = field(default_factory=list)
 
     @property
     def bands(self) -> int:
@@ -71,6 +74,29 @@ class Dataset:
     def speakers(self, indices: Sequence[int]) -> list[str]:
         """Of the utterances at ``indices``."""
         return [self.utterances[index].speaker for index in indices]
+
+    def take(self, indices: Sequence[int]) -> Dataset:
+        """The utterances at ``indices`` alone."""
+        return replace(
+            self,
+            utterances=tuple(self.utterances[index] for index in indices),
+            frames=[self.frames[index] for index in indices],
+            audio_ids=[self.audio_ids[index] for index in indices],
+            measures=[self.measures[index] for index in indices],
+        )
+
+    def said(self, indices: Sequence[int], fold: int, rows: np.ndarray) -> Predictions:
+        """Probabilities ``(utterances, classes)`` of the utterances at ``indices`` with what they are of."""
+        told = [self.utterances[index] for index in indices]
+        return Predictions(
+            paths=tuple(str(one.path) for one in told),
+            speakers=tuple(one.speaker for one in told),
+            sexes=tuple(one.sex for one in told),
+            folds=np.full(len(told), fold),
+            truth=tuple(one.emotion for one in told),
+            classes=self.classes,
+            probabilities=rows,
+        )
 
 
 def corpora_of(config: Config) -> tuple[Corpus, Corpus | None]:
@@ -118,8 +144,21 @@ def dataset(
     extractor = Extractor(config.audio, config.features)
     cache = FeatureCache(config.run.cache, extractor)
     features = cache.fill([one.path for one in utterances], config.run.jobs or -1, progress)
-    frames = [one.frames for one in features]
-    return Dataset(utterances, classes, tuple(extractor.names), frames, [one.audio_id for one in features])
+    return of_features(utterances, classes, extractor, features)
+
+
+def of_features(
+    utterances: Sequence[Utterance], classes: tuple[str, ...], extractor: Extractor, features: Sequence[Features]
+) -> Dataset:
+    """Utterances with features that are at hand."""
+    return Dataset(
+        tuple(utterances),
+        classes,
+        tuple(extractor.names),
+        [one.frames for one in features],
+        [one.audio_id for one in features],
+        measures=[one.measures for one in features],
+    )
 
 
 @dataclass(frozen=True)

@@ -111,7 +111,9 @@ def run(config: Config) -> int:
         def report() -> None:
             from parallel_ser.report.tables import print_metrics
 
-            predictions, metrics = run_folder.summarise(parts, audits, config, data.notes)
+            predictions, metrics = run_folder.summarise(
+                parts, audits, (*run_folder.normalisation_notes(config.train.normalise), *data.notes)
+            )
             print_metrics(console, run_folder.write_results(folder, predictions, metrics))
             console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
 

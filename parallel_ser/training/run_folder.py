@@ -8,6 +8,8 @@
     RUN/fold-0/model.pt       the kept model; last/, from which training goes on
     RUN/fold-0/audit.json     what the fold's sides share; predictions.csv, history.json, curves.png, tensorboard/
     RUN/fold-0/trace.json     with run.trace: what each rank did in a few steps
+    RUN/fold-0/model.skops    of a classical system, in place of model.pt; search.json has what was tried
+    RUN/fold-0/selection.csv  predictions of speakers that the model was not trained on and that are not tested
 """
 
 from __future__ import annotations
@@ -36,10 +38,11 @@ TRANSDUCTIVE = (
     "features were standardised by each speaker's own unlabelled utterances (transductive, and helped where the "
     "corpus is balanced)"
 )
+ENROLLED = "features were standardised by {} other unlabelled utterances of each tested speaker, drawn at random"
 
 
-def choose(config: Config) -> Path:
-    """The folder of a new run, or of the run to go on with; nothing is made yet.
+def choose(config: Config, kind: str = "") -> Path:
+    """The folder of a new run, or of the run to go on with; nothing is made yet. ``kind`` goes into a new one's name.
 
     Raises:
         UserError: the folder exists and ``run.resume`` is off, or it does not and ``run.resume`` is on.
@@ -51,7 +54,7 @@ def choose(config: Config) -> Path:
         return folder
     if folder is None:
         stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = Path("runs") / f"{stamp}-{config.corpus.name}-{config.strategy.name}"
+        folder = Path("runs") / f"{stamp}-{config.corpus.name}-{kind or config.strategy.name}"
     if folder.exists():
         raise UserError(
             f"the run folder {folder} exists: give another run.folder, or run.resume=true to go on with it."
@@ -59,12 +62,13 @@ def choose(config: Config) -> Path:
     return folder
 
 
-def open_new(folder: Path, config: Config, ranks: int, threads: int) -> None:
-    """Make the folder with the settings of the run and what it ran on."""
+def open_new(folder: Path, config: Config, ranks: int, threads: int, command: str = "") -> None:
+    """Make the folder with the settings of the run and what it ran on; ``command`` runs it again, with --config."""
     train = config.train.model_copy(update={"threads": threads})
     run = config.run.model_copy(update={"folder": None, "resume": False})
     resolved = anywhere(config.model_copy(update={"train": train, "run": run}))
-    repeat = f"# To repeat: parallel-ser train --nproc {ranks} --config {quote(f'{folder}/config.yaml')}\n"
+    command = command or f"train --nproc {ranks}"
+    repeat = f"# To repeat: parallel-ser {command} --config {quote(f'{folder}/config.yaml')}\n"
     try:
         folder.mkdir(parents=True)
     except FileExistsError as error:  # another run was quicker
@@ -97,11 +101,12 @@ def same_run(folder: Path, config: Config) -> None:
         UserError: names the first group that differs; strategy and run may.
     """
     before, config = settings(folder), anywhere(config)
-    for group in ("corpus", "split", "audio", "features", "model", "train"):
+    for group in ("corpus", "split", "audio", "features", "functionals", "classical", "model", "train"):
         ours, theirs = getattr(config, group), getattr(before, group)
         for name in type(ours).model_fields:
             free = group == "train" and name in ("threads", "device", "checkpoint_every", "views")
             free = free or (group, name) == ("corpus", "root")  # a corpus may move
+            free = free or (group == "classical" and name in ("backend", "scheduler"))
             if not free and getattr(ours, name) != getattr(theirs, name):
                 raise UserError(
                     f"{folder} was trained with {group}.{name}={getattr(theirs, name)}, not {getattr(ours, name)}: "
@@ -122,7 +127,7 @@ def settings(folder: Path) -> Config:
 
 def folds(folder: Path) -> list[int]:
     """The folds of a run that have a model."""
-    return sorted(int(one.parent.name.removeprefix("fold-")) for one in folder.glob("fold-*/model.pt"))
+    return sorted(int(one.parent.name.removeprefix("fold-")) for one in folder.glob("fold-*/model.*"))
 
 
 def fold_folder(folder: Path, index: int) -> Path:
@@ -150,7 +155,7 @@ def read_json(path: Path) -> Any:
 
 
 def summarise(
-    parts: Sequence[Predictions], audits: Sequence[Audit], config: Config, notes: Sequence[str] = ()
+    parts: Sequence[Predictions], audits: Sequence[Audit], notes: Sequence[str] = ()
 ) -> tuple[Predictions, Metrics]:
     """All folds' predictions and their metrics, with the protocol's audit and what must be said beside a figure."""
     predictions = concatenate(list(parts))
@@ -158,9 +163,12 @@ def summarise(
     record = {**summary.model_dump(mode="json"), "verdict": summary.verdict()}
     record["selection_verdict"] = summary.selection_verdict()
     metrics = measure(predictions, record)
-    if config.train.normalise == "speaker":
-        notes = (TRANSDUCTIVE, *notes)
     return predictions, metrics.model_copy(update={"notes": (*metrics.notes, *notes)})
+
+
+def normalisation_notes(mode: str, enrolled: int = 0) -> tuple[str, ...]:
+    """What must be said beside a figure of how its features were standardised."""
+    return {"speaker": (TRANSDUCTIVE,), "enrol": (ENROLLED.format(enrolled),)}.get(mode, ())
 
 
 def write_results(folder: Path, predictions: Predictions, metrics: Metrics) -> dict[str, Any]:

@@ -232,24 +232,10 @@ class Trainer:
             )
         except _Asked:
             raise Stopped(f"the test of fold {self.fold.index}") from None
-        return self.mesh.together(lambda: predictions_of(self.data, self.fold, rows))
+        return self.mesh.together(lambda: self.data.said(self.fold.test, self.fold.index, rows))
 
     def _kept_weights(self) -> dict[str, Tensor]:
         content = checkpoint.load(self.model)
         checkpoint.fits(self.model, content, self.signature)
         weights: dict[str, Tensor] = content["weights"]
         return weights
-
-
-def predictions_of(data: Dataset, fold: Fold, rows: np.ndarray) -> Predictions:
-    """Probabilities ``(test utterances, classes)`` of a fold with what they are of."""
-    tested = [data.utterances[index] for index in fold.test]
-    return Predictions(
-        paths=tuple(str(one.path) for one in tested),
-        speakers=tuple(one.speaker for one in tested),
-        sexes=tuple(one.sex for one in tested),
-        folds=np.full(len(tested), fold.index),
-        truth=tuple(one.emotion for one in tested),
-        classes=data.classes,
-        probabilities=rows,
-    )

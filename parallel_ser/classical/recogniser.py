@@ -1,0 +1,97 @@
+"""A fitted classical system as one object and one file: front, classifier, calibration and classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parallel_ser.classical.front import Front
+from parallel_ser.classical.sample import Sample
+from parallel_ser.classical.systems import System
+from parallel_ser.decision import calibration
+from parallel_ser.errors import UserError
+from parallel_ser.files import write_atomic
+
+_OWN = tuple(
+    f"parallel_ser.classical.{name}"
+    for name in (
+        "front.Front",
+        "gmm.Encoder",
+        "kernel.Kernel",
+        "kernel.Machine",
+        "kernel.Vectors",
+        "recogniser.Recogniser",
+        "standardise.Standardiser",
+        "systems.KernelSystem",
+        "systems.MixtureSystem",
+    )
+)
+"""The types of a saved recogniser beside NumPy's and scikit-learn's; a file that holds any other is not loaded."""
+
+
+class Recogniser:
+    """Utterances to class probabilities.
+
+    Args:
+        front: fitted.
+        system: fitted.
+        classes: in the order of the scores.
+        spread: of the scores, which a softmax takes in units of it.
+        calibration: state of a ``decision.calibration`` of that softmax.
+        inputs: names of the values of each vector view that it was fitted on.
+    """
+
+    def __init__(
+        self,
+        front: Front,
+        system: System,
+        classes: tuple[str, ...],
+        spread: float,
+        calibration: dict[str, Any],
+        inputs: dict[str, list[str]],
+    ):
+        self.front, self.system, self.classes = front, system, classes
+        self.spread, self.calibration, self.inputs = spread, calibration, inputs
+
+    def predict_proba(self, sample: Sample) -> np.ndarray:
+        """Calibrated probabilities (utterances, classes) of a sample of raw views."""
+        return calibration.from_state(self.calibration)(softmax(self.system.scores(self.front(sample)) / self.spread))
+
+    def save(self, path: Path) -> None:
+        """Write it with skops, which unlike pickle runs no code when it is read; whole or not at all."""
+        import skops.io
+
+        write_atomic(path, lambda file: file.write(skops.io.dumps(self)))
+
+    @classmethod
+    def load(cls, path: Path) -> Recogniser:
+        """Read what ``save`` wrote.
+
+        Raises:
+            UserError: no such file, a damaged one, or one that holds anything but a recogniser.
+        """
+        import skops.io
+
+        try:
+            data = path.read_bytes()
+            foreign = set(skops.io.get_untrusted_types(data=data)) - set(_OWN)
+            if foreign:
+                raise UserError(f"{path} holds foreign objects ({', '.join(sorted(foreign))}) and is not loaded.")
+            recogniser = skops.io.loads(data, trusted=list(_OWN))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
+        except UserError:
+            raise
+        except Exception as error:  # whatever a damaged archive raises
+            raise UserError(f"{path} is damaged or holds no recogniser: {' '.join(str(error).split())}.") from error
+        if not isinstance(recogniser, cls):
+            raise UserError(f"{path} holds no recogniser: give a file such as fold-0/model.skops.")
+        return recogniser
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Rows of scores (utterances, classes) as probabilities."""
+    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
+    return np.asarray(raised / raised.sum(axis=1, keepdims=True))

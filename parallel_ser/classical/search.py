@@ -1,0 +1,305 @@
+"""Folds × candidates in processes, through joblib.
+
+Three rounds, each spread over the workers:
+
+    prepare  (fold)             normalise and encode, on the fold's training side; the arrays go to files
+    try      (fold, candidate)  scores of the training side's utterances, each held out in one inner fold
+    finish   (fold)             the best candidate on the whole training side; calibrated on those scores
+
+Arrays are read from the files memory-mapped, so workers share them and nothing is copied to them. A task holds BLAS to
+one thread and depends on nothing but its arguments: any number of workers gives the same numbers. What a task has
+finished lies in a file of its own, so that a search which is cut short goes on from there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parallel_ser.classical.front import CEPSTRA, ENCODED, Front
+from parallel_ser.classical.gmm import Encoder
+from parallel_ser.classical.recogniser import Recogniser, softmax
+from parallel_ser.classical.sample import Frames, Sample
+from parallel_ser.classical.settings import ClassicalSettings
+from parallel_ser.classical.systems import Candidate, build, candidates
+from parallel_ser.decision import calibration
+from parallel_ser.errors import UserError
+from parallel_ser.files import write_atomic, write_text
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One outer fold as indices into the sample: what is learned from, how that is cut inside, what is tested."""
+
+    index: int
+    training: tuple[int, ...]
+    inner: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
+    """(learned from, held out) pairs, counting through ``training``."""
+    test: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What came of a fold.
+
+    Attributes:
+        recogniser: the best candidate, fitted on the whole training side.
+        best: that candidate.
+        tried: each candidate with its UAR on the held-out utterances of the training side.
+        held_out: its calibrated probabilities of the training side's utterances, each held out, (training, classes).
+        tested: its probabilities of the test side, (test, classes).
+    """
+
+    recogniser: Recogniser
+    best: Candidate
+    tried: list[dict[str, Any]]
+    held_out: np.ndarray
+    tested: np.ndarray
+
+
+def search(
+    sample: Sample,
+    labels: np.ndarray,
+    classes: tuple[str, ...],
+    problems: Sequence[Problem],
+    settings: ClassicalSettings,
+    inputs: dict[str, list[str]],
+    folder: Path,
+    jobs: int,
+    progress: Callable[[str, int, int], None] = lambda title, done, total: None,
+) -> list[Found]:
+    """Search every fold's training side, and test its best candidate.
+
+    Args:
+        sample: of all utterances, raw views.
+        labels: (utterances,) in 0 … classes - 1.
+        classes: names.
+        problems: the folds.
+        settings: the system and what is tried.
+        inputs: names of the values of the vector views, which are kept with the model.
+        folder: for what passes between the tasks; it may hold an earlier search's of the same settings.
+        jobs: processes, each on one thread; with one the search runs in this process.
+        progress: told the round, and how many of its tasks are done.
+
+    Raises:
+        UserError: a worker was killed; what was finished stays in ``folder``.
+    """
+    names = _needed(settings)
+    kept = Sample({name: sample.views[name] for name in names}, sample.speakers)
+    write_sample(folder / "raw", kept)
+    np.save(folder / "labels.npy", labels)
+    write_text(folder / "problem.json", json.dumps({"classes": classes, "settings": settings.model_dump(mode="json")}))
+    every = candidates(settings)
+    with _pool(settings, jobs) as run:
+        list(run("preparing", [(_prepare, (folder, one, settings)) for one in problems], progress))
+        tasks = [(_try, (folder, one, settings, candidate)) for one in problems for candidate in every]
+        list(run("searching", tasks, progress))
+        results = run("testing", [(_finish, (folder, one, settings, classes, inputs)) for one in problems], progress)
+        found = dict(results)
+    return [found[one.index] for one in problems]
+
+
+def _needed(settings: ClassicalSettings) -> list[str]:
+    """The raw views that the system is made of."""
+    if settings.system == "gmm":
+        return [CEPSTRA]
+    vectors = [name for name in settings.views if name not in ENCODED]
+    return vectors + [CEPSTRA] * (len(vectors) < len(settings.views))
+
+
+# --- the tasks --------------------------------------------------------------------------------------------------------
+
+
+def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int:
+    """Fit the front, and write the training side as it is learned from and as it is tested, and the test side."""
+    home = folder / f"fold-{problem.index}"
+    if (home / "done").exists():
+        return problem.index
+    sample = read_sample(folder / "raw")
+    front = _front(settings).fit(sample.take(problem.training))
+    write_sample(home / "training", front.training(sample.take(problem.training)))
+    if settings.normalise == "enrol":  # elsewhere a training speaker is standardised alike on either side
+        write_sample(home / "held", front(sample.take(problem.training)))
+    write_sample(home / "test", front(sample.take(problem.test)))
+    Recogniser(front, build(settings, candidates(settings)[0]), (), 1.0, {}, {}).save(home / "front.skops")
+    write_text(home / "done", "")
+    return problem.index
+
+
+def _try(folder: Path, problem: Problem, settings: ClassicalSettings, candidate: Candidate) -> int:
+    """Scores (training, classes) of the training side's utterances, each held out once."""
+    home = folder / f"fold-{problem.index}"
+    result = home / _file(candidate)
+    if result.exists():
+        return problem.index
+    training, held, labels, front = _read(folder, problem)
+    classes = int(labels.max()) + 1
+    scores = np.zeros((len(training), classes))
+    for learned, out in problem.inner:
+        system = build(settings, candidate, background(settings, front))
+        system.fit(training.take(learned), labels[list(learned)], classes)
+        scores[list(out)] = system.scores(held.take(out))
+    write_atomic(result, lambda file: np.save(file, scores))
+    return problem.index
+
+
+def _finish(
+    folder: Path, problem: Problem, settings: ClassicalSettings, classes: tuple[str, ...], inputs: dict[str, list[str]]
+) -> tuple[int, Found]:
+    """Fit the best candidate on the whole training side, calibrate it on the held-out scores, and test it."""
+    home = folder / f"fold-{problem.index}"
+    training, _, labels, front = _read(folder, problem)
+    tried, every = [], candidates(settings)
+    scores = [np.load(home / _file(candidate)) for candidate in every]
+    for candidate, rows in zip(every, scores):
+        tried.append({**candidate, "uar": _uar(labels, rows.argmax(axis=1))})
+    place = int(np.argmax([one["uar"] for one in tried]))  # the first in a tie
+    system = build(settings, every[place], background(settings, front)).fit(training, labels, len(classes))
+    spread = float(scores[place].std(axis=1).mean()) or 1.0
+    held_out = softmax(scores[place] / spread)
+    calibrated = calibration.fit(settings.calibrate, held_out, labels)
+    recogniser = Recogniser(front, system, classes, spread, calibrated.state(), inputs)
+    tested = calibrated(softmax(system.scores(read_sample(home / "test")) / spread))
+    return problem.index, Found(recogniser, every[place], tried, calibrated(held_out), tested)
+
+
+def _front(settings: ClassicalSettings) -> Front:
+    mixture = settings.mixture
+    kinds = [name for name in ENCODED if name in settings.views] if settings.system != "gmm" else []
+    if settings.system == "gmm" and mixture.adapt == "map":
+        kinds = ["supervector"]  # for its background model
+    encoders: dict[str, Encoder] = {
+        kind: Encoder(kind, mixture.sizes, mixture.covariances, mixture.choose, mixture.relevance, settings.seed)  # type: ignore[arg-type]
+        for kind in kinds
+    }
+    return Front(settings.normalise, settings.enrol, settings.seed, encoders)
+
+
+def background(settings: ClassicalSettings, front: Front) -> Any:
+    """The background model that a mixture system adapts; None where each emotion has a mixture of its own."""
+    if settings.system == "gmm" and settings.mixture.adapt == "map":
+        return front.encoders["supervector"].mixture_
+    return None
+
+
+def _read(folder: Path, problem: Problem) -> tuple[Sample, Sample, np.ndarray, Front]:
+    home = folder / f"fold-{problem.index}"
+    labels = np.load(folder / "labels.npy")[list(problem.training)]
+    front = Recogniser.load(home / "front.skops").front
+    training = read_sample(home / "training")
+    held = read_sample(home / "held") if (home / "held").exists() else training
+    return training, held, labels, front
+
+
+def _file(candidate: Candidate) -> str:
+    text = json.dumps(candidate, sort_keys=True)
+    return f"tried-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.npy"
+
+
+def _uar(truth: np.ndarray, predicted: np.ndarray) -> float:
+    return float(np.mean([(predicted[truth == one] == one).mean() for one in np.unique(truth)]))
+
+
+# --- arrays in files --------------------------------------------------------------------------------------------------
+
+
+def write_sample(folder: Path, sample: Sample) -> None:
+    """Write each view as .npy, which can be memory-mapped."""
+    folder.mkdir(parents=True, exist_ok=True)
+    np.save(folder / "speakers.npy", sample.speakers)
+    for name, view in sample.views.items():
+        if isinstance(view, Frames):
+            np.save(folder / f"{name}.rows.npy", view.rows)
+            np.save(folder / f"{name}.bounds.npy", view.bounds)
+        else:
+            np.save(folder / f"{name}.npy", view)
+
+
+def read_sample(folder: Path) -> Sample:
+    """What ``write_sample`` wrote, its views memory-mapped."""
+    views: dict[str, Any] = {}
+    for path in sorted(folder.glob("*.npy")):
+        name = path.name.removesuffix(".npy")
+        if name.endswith(".rows"):
+            name = name.removesuffix(".rows")
+            views[name] = Frames(np.load(path, mmap_mode="r"), np.load(folder / f"{name}.bounds.npy"))
+        elif name != "speakers" and not name.endswith(".bounds"):
+            views[name] = np.load(path, mmap_mode="r")
+    return Sample(views, np.load(folder / "speakers.npy"))
+
+
+# --- the workers ------------------------------------------------------------------------------------------------------
+
+Task = tuple[Callable[..., Any], tuple[Any, ...]]
+Run = Callable[[str, Sequence[Task], Callable[[str, int, int], None]], Iterator[Any]]
+
+
+def _alone(function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    """One task on one thread, whatever the worker was started with."""
+    from threadpoolctl import threadpool_limits
+
+    with threadpool_limits(1):
+        return function(*arguments)
+
+
+@contextmanager
+def _pool(settings: ClassicalSettings, jobs: int) -> Iterator[Run]:
+    """Workers for the rounds of a search, kept from round to round."""
+    from joblib import Parallel, delayed, parallel_config
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    def run(title: str, tasks: Sequence[Task], progress: Callable[[str, int, int], None]) -> Iterator[Any]:
+        progress(title, 0, len(tasks))
+        try:
+            workers = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+            for done, result in enumerate(workers(delayed(_alone)(*task) for task in tasks), 1):
+                progress(title, done, len(tasks))
+                yield result
+        except (TerminatedWorkerError, *_killed()) as error:
+            raise UserError(
+                f"a worker process was killed while {title}, most likely for want of memory; what was finished is "
+                "kept. Go on with run.resume=true and fewer run.jobs."
+            ) from error
+
+    with _cluster(settings, jobs) as backend, parallel_config(backend, n_jobs=jobs, **_threads(settings)):
+        yield run
+
+
+def _threads(settings: ClassicalSettings) -> dict[str, Any]:
+    return {"inner_max_num_threads": 1} if settings.backend == "loky" else {}
+
+
+def _killed() -> tuple[type[Exception], ...]:
+    """What dask raises when a worker is lost; nothing where it is not in use."""
+    import sys
+
+    module = sys.modules.get("distributed.scheduler")
+    return (module.KilledWorker,) if module else ()
+
+
+@contextmanager
+def _cluster(settings: ClassicalSettings, jobs: int) -> Iterator[str]:
+    """The joblib backend's name, with dask's client at work while it is used."""
+    if settings.backend == "loky":
+        yield "loky"
+        return
+    try:
+        from dask.distributed import Client, LocalCluster
+    except ImportError as error:
+        raise UserError(
+            "classical.backend=dask needs the package dask: pip install 'parallel-ser[dask]', or use loky."
+        ) from error
+    if settings.scheduler:
+        with Client(settings.scheduler, timeout=10):
+            yield "dask"
+        return
+    workers = jobs if jobs > 0 else None
+    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+        yield "dask"

@@ -1,0 +1,75 @@
+"""Settings of the classical systems and of their search."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from parallel_ser.settings import Settings
+
+SystemName = Literal["svm", "elm", "logistic", "gmm"]
+ViewName = Literal["functionals", "egemaps", "compare", "supervector", "fisher"]
+
+
+class MixtureSettings(Settings):
+    """Gaussian mixtures of frames (MFCC, Δ and ΔΔ).
+
+    ``sizes``, ``covariances``: what ``choose`` picks from for the background model, by BIC or by the likelihood of
+    held-out frames. ``adapt``: an emotion's model is the background model adapted to its frames (``map``), or a mixture
+    of its own (``none``). ``relevance``: frames at which an adapted mean has moved half way.
+    """
+
+    sizes: tuple[int, ...] = Field((64,), min_length=1)
+    covariances: tuple[Literal["diag", "full"], ...] = Field(("diag",), min_length=1)
+    choose: Literal["bic", "likelihood"] = "likelihood"
+    adapt: Literal["map", "none"] = "map"
+    relevance: float = Field(8.0, gt=0.0)
+
+
+class SearchSettings(Settings):
+    """What is tried, every combination of it, inside the training speakers alone.
+
+    ``cost``: of an error. ``kernel``, ``width``: the kernel, and the width of ``rbf`` in medians of the squared
+    distance. ``keep``: values with the highest F statistic that stay, 0 all. ``pca``: components, 0 none. ``nuisance``:
+    directions between speakers that are projected out. ``folds``: of the training side, by the protocol's own rule.
+    """
+
+    folds: int = Field(5, ge=2, le=50)
+    cost: tuple[float, ...] = Field((1.0, 3.0, 10.0), min_length=1)
+    kernel: tuple[Literal["rbf", "linear"], ...] = Field(("rbf",), min_length=1)
+    width: tuple[float, ...] = Field((1.0, 2.0), min_length=1)
+    keep: tuple[int, ...] = Field((1000, 2000), min_length=1)
+    pca: tuple[int, ...] = Field((0,), min_length=1)
+    nuisance: tuple[int, ...] = Field((0,), min_length=1)
+
+
+class ClassicalSettings(Settings):
+    """A system without a neural network.
+
+    ``system``: ``svm``, ``elm`` (kernel extreme learning machine), ``logistic``, all on the sum of the views' kernels,
+    or ``gmm`` (decision by likelihood, on frames). ``views``: of a kernel system; ``egemaps`` and ``compare`` need the
+    package opensmile, ``supervector`` and ``fisher`` are made of a background mixture. ``normalise``: ``none``,
+    ``train``, ``speaker`` (transductive: the tested speaker's unlabelled utterances) or ``enrol`` (``enrol`` other
+    utterances of the tested speaker). ``calibrate``: of the probabilities, on the training speakers' held-out scores.
+    ``backend``: of joblib; ``dask`` works on the cluster at ``scheduler``, or on one of this machine's own.
+    """
+
+    system: SystemName = "svm"
+    views: tuple[ViewName, ...] = Field(("functionals",), min_length=1)
+    normalise: Literal["none", "train", "speaker", "enrol"] = "train"
+    enrol: int = Field(10, ge=1, le=1000)
+    mixture: MixtureSettings = MixtureSettings()
+    search: SearchSettings = SearchSettings()
+    calibrate: Literal["temperature", "isotonic", "none"] = "temperature"
+    seed: int = Field(0, ge=0, lt=2**32)
+    backend: Literal["loky", "dask"] = "loky"
+    scheduler: str | None = None
+
+    @model_validator(mode="after")
+    def _combination(self) -> ClassicalSettings:
+        if len(set(self.views)) != len(self.views):
+            raise ValueError("classical.views names a view twice")
+        if self.scheduler and self.backend != "dask":
+            raise ValueError("classical.scheduler belongs to classical.backend=dask")
+        return self

@@ -1,0 +1,153 @@
+"""The classifiers behind one interface: ``fit`` on a sample and its labels, ``scores`` of a sample."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from itertools import product
+from typing import Any
+
+import numpy as np
+
+from parallel_ser.classical.front import CEPSTRA
+from parallel_ser.classical.gmm import adapted_means, draw, fit_mixture
+from parallel_ser.classical.kernel import Kernel, Machine, Vectors
+from parallel_ser.classical.sample import Frames, Sample
+from parallel_ser.classical.settings import ClassicalSettings
+
+Candidate = Mapping[str, Any]
+"""Values of the settings that are searched."""
+
+
+class System(ABC):
+    """A classifier; what it is given has been through ``Front``."""
+
+    @abstractmethod
+    def fit(self, sample: Sample, labels: np.ndarray, classes: int) -> System:
+        """Learn from labels (utterances,) in 0 … classes - 1, each of which occurs."""
+
+    @abstractmethod
+    def scores(self, sample: Sample) -> np.ndarray:
+        """How much speaks for each class, (utterances, classes); a softmax makes probabilities of it."""
+
+
+class KernelSystem(System):
+    """A kernel machine on the mean of the views' kernels, each with its own scaling, selection and width.
+
+    Args:
+        views: names of vector views.
+        learner, cost: of ``Machine``.
+        kernel, width: of ``Kernel``.
+        keep, nuisance, pca: of ``Vectors``.
+    """
+
+    def __init__(
+        self,
+        views: tuple[str, ...],
+        learner: str = "svm",
+        cost: float = 1.0,
+        kernel: str = "rbf",
+        width: float = 1.0,
+        keep: int = 0,
+        nuisance: int = 0,
+        pca: int = 0,
+    ):
+        self.views, self.learner, self.cost, self.kernel, self.width = tuple(views), learner, cost, kernel, width
+        self.keep, self.nuisance, self.pca = keep, nuisance, pca
+
+    def fit(self, sample: Sample, labels: np.ndarray, classes: int) -> KernelSystem:
+        """See ``System``."""
+        self.vectors_ = {name: Vectors(self.keep, self.nuisance, self.pca) for name in self.views}
+        self.kernels_ = {name: Kernel(self.kernel, self.width) for name in self.views}  # type: ignore[arg-type]
+        parts = [
+            self.kernels_[name].fit(self.vectors_[name].fit(_vectors(sample, name), labels, sample.speakers))
+            for name in self.views
+        ]
+        machine = Machine(self.learner, self.cost)  # type: ignore[arg-type]
+        self.machine_ = machine.fit(np.mean(parts, axis=0), labels, classes)
+        return self
+
+    def scores(self, sample: Sample) -> np.ndarray:
+        """See ``System``."""
+        parts = [self.kernels_[name](self.vectors_[name](_vectors(sample, name))) for name in self.views]
+        return self.machine_.scores(np.mean(parts, axis=0))
+
+
+class MixtureSystem(System):
+    """A Gaussian mixture for each emotion; the score is the mean log-likelihood of the utterance's frames.
+
+    Args:
+        background: the fitted universal background model, which is adapted to each emotion; None fits one to each.
+        size, covariance: of a mixture of its own.
+        relevance: of the adaptation.
+    """
+
+    def __init__(
+        self, background: Any = None, size: int = 32, covariance: str = "diag", relevance: float = 8.0, seed: int = 0
+    ):
+        self.background, self.size, self.covariance = background, size, covariance
+        self.relevance, self.seed = relevance, seed
+
+    def fit(self, sample: Sample, labels: np.ndarray, classes: int) -> MixtureSystem:
+        """See ``System``."""
+        frames = _cepstra(sample)
+        own = [frames.take(np.flatnonzero(labels == number)) for number in range(classes)]
+        self.mixtures_ = [self._mixture(one) for one in own]
+        return self
+
+    def _mixture(self, frames: Frames) -> Any:
+        rows = draw(frames, self.seed)
+        if self.background is None:
+            return fit_mixture(rows, self.size, self.covariance, self.seed)  # type: ignore[arg-type]
+        from sklearn.base import clone
+
+        adapted = clone(self.background)
+        adapted.means_, _ = adapted_means(self.background, rows, self.relevance)
+        for name in ("weights_", "covariances_", "precisions_", "precisions_cholesky_", "n_features_in_"):
+            setattr(adapted, name, getattr(self.background, name))
+        return adapted
+
+    def scores(self, sample: Sample) -> np.ndarray:
+        """See ``System``."""
+        frames = _cepstra(sample)
+        rows = np.concatenate(list(frames)).astype(np.float64)
+        lengths = np.diff(frames.bounds, axis=1)[:, 0]
+        starts = np.append(0, lengths.cumsum()[:-1])
+        parts = [np.add.reduceat(mixture.score_samples(rows), starts) / lengths for mixture in self.mixtures_]
+        return np.stack(parts, axis=1)
+
+
+def _vectors(sample: Sample, name: str) -> np.ndarray:
+    return np.asarray(sample.views[name])
+
+
+def _cepstra(sample: Sample) -> Frames:
+    frames = sample.views[CEPSTRA]
+    assert isinstance(frames, Frames)
+    return frames
+
+
+def candidates(settings: ClassicalSettings) -> list[Candidate]:
+    """Every combination of what ``settings.search`` tries and the system takes.
+
+    >>> len(candidates(ClassicalSettings()))
+    12
+    >>> candidates(ClassicalSettings(system="gmm", mixture={"adapt": "none", "sizes": (16, 32)}))
+    [{'size': 16, 'covariance': 'diag'}, {'size': 32, 'covariance': 'diag'}]
+    """
+    if settings.system == "gmm":
+        own = settings.mixture.adapt == "none"
+        choices = {"size": settings.mixture.sizes, "covariance": settings.mixture.covariances} if own else {}
+    else:
+        search = settings.search
+        choices = {name: getattr(search, name) for name in ("kernel", "width", "cost", "keep", "pca", "nuisance")}
+    every = [dict(zip(choices, values)) for values in product(*choices.values())]
+    # a linear kernel has no width: one of them is enough
+    return [one for one in every if one.get("kernel") != "linear" or one["width"] == choices["width"][0]]
+
+
+def build(settings: ClassicalSettings, candidate: Candidate, background: Any = None) -> System:
+    """The system of a candidate, not fitted."""
+    if settings.system == "gmm":
+        return MixtureSystem(background, relevance=settings.mixture.relevance, seed=settings.seed, **candidate)
+    return KernelSystem(settings.views, settings.system, **candidate)

@@ -1,0 +1,42 @@
+"""``parallel-ser baseline``: SVM, GMM and their relatives, searched in processes."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class SystemName(str, Enum):
+    """What ``classical.system`` takes."""
+
+    svm = "svm"
+    elm = "elm"
+    logistic = "logistic"
+    gmm = "gmm"
+
+
+def baseline(
+    system: Annotated[SystemName, typer.Argument(help="svm, elm (kernel ridge), logistic or gmm (by likelihood).")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as classical.normalise=speaker."),
+    ] = None,
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="YAML with settings; without it the built-in corpus.")
+    ] = None,
+) -> None:
+    """Train a classical system on every fold, its settings searched inside the training speakers; test it and report.
+
+    The same folds, audits and report as train. run.jobs processes share the work; the result does not depend on them.
+    """
+    from rich.console import Console
+
+    from parallel_ser.config import load
+    from parallel_ser.training.baseline import BASE, run
+
+    own = f"classical.system={system.value}"
+    settings = load(config, [own, *(overrides or [])], BASE)
+    run(settings, Console())

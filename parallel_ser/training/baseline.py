@@ -1,0 +1,83 @@
+"""A classical system from settings to results: the same folds, audits and report as the neural ones."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+
+from parallel_ser.classical.search import Found, Problem, search
+from parallel_ser.config import Config
+from parallel_ser.corpora.nested import inner_folds
+from parallel_ser.corpora.protocols import Fold
+from parallel_ser.report.tables import print_metrics
+from parallel_ser.report.terminal import progress, rounds
+from parallel_ser.training import run_folder
+from parallel_ser.training.data import Dataset, prepare
+from parallel_ser.training.sample import licence_notes, sample_of
+
+BASE = (
+    "features.streams=[logmel, mfcc, pitch, voicing, loudness, intensity, spectral, quality]",
+    "features.n_mels=40",
+)
+"""Other defaults than the network's: what functionals and mixtures are made of."""
+
+
+def run(config: Config, console: Console) -> Path:
+    """Search, train and test a classical system on every fold; returns the run's folder.
+
+    Raises:
+        UserError: whatever is wrong with the settings, the corpus or the folder, or a worker was killed.
+    """
+    settings = config.classical
+    folder = run_folder.choose(config, settings.system)
+    if config.run.resume:
+        run_folder.same_run(folder, config)
+    with progress("features") as advance:
+        data, folds, audits = prepare(config, advance)
+        sample, inputs = sample_of(data, config, advance)
+    jobs = config.run.jobs or len(os.sched_getaffinity(0))
+    if not config.run.resume:
+        run_folder.open_new(folder, config, jobs, 1, f"baseline {settings.system}")
+    labels = np.array([data.label(index) for index in range(len(data.utterances))])
+    problems = [_problem(data, fold, config) for fold in folds]
+    scratch = folder / "search"
+    with rounds() as told:
+        found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told)
+    parts = []
+    for fold, problem, audit, one in zip(folds, problems, audits, found):
+        home = run_folder.fold_folder(folder, fold.index)
+        home.mkdir(parents=True, exist_ok=True)
+        record = {**audit.model_dump(mode="json"), "verdict": audit.verdict()}
+        run_folder.write_json(home / "audit.json", record)
+        run_folder.write_json(home / "search.json", {"best": dict(one.best), "tried": one.tried})
+        one.recogniser.save(home / "model.skops")
+        data.said(problem.training, fold.index, one.held_out).to_csv(home / "selection.csv")
+        parts.append(data.said(problem.test, fold.index, one.tested))
+        parts[-1].to_csv(home / "predictions.csv")
+    notes = (*run_folder.normalisation_notes(settings.normalise, settings.enrol), *licence_notes(settings.views))
+    predictions, metrics = run_folder.summarise(parts, audits, (*notes, *data.notes))
+    print_metrics(console, run_folder.write_results(folder, predictions, metrics))
+    for fold, one in zip(folds, found):
+        console.print(f"Fold {fold.index}: {_described(one)}", highlight=False)
+    console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
+    shutil.rmtree(scratch)
+    return folder
+
+
+def _problem(data: Dataset, fold: Fold, config: Config) -> Problem:
+    """The whole training side is searched on; its inner folds do what a selection side does for a network."""
+    training = tuple(sorted(fold.train + fold.select))
+    inner = inner_folds(
+        data.utterances, training, config.split.protocol, config.classical.search.folds, config.classical.seed
+    )
+    return Problem(fold.index, training, tuple((one.train + one.select, one.test) for one in inner), fold.test)
+
+
+def _described(found: Found) -> str:
+    best = max(one["uar"] for one in found.tried)
+    chosen = ", ".join(f"{name} {value}" for name, value in found.best.items())
+    return f"{chosen or 'one candidate'}; UAR {best:.3f} on held-out utterances of the training side"

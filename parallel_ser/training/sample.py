@@ -1,0 +1,73 @@
+"""From utterances with features to the raw views of a classical system."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from parallel_ser.audio.cache import FeatureCache
+from parallel_ser.audio.functionals import Functionals, slopes
+from parallel_ser.audio.smile import NOTICE, SmileExtractor
+from parallel_ser.classical.front import CEPSTRA, ENCODED
+from parallel_ser.classical.sample import Frames, Sample, View
+from parallel_ser.config import Config
+from parallel_ser.errors import UserError
+from parallel_ser.report.terminal import Advance
+from parallel_ser.training.data import Dataset
+
+
+def sample_of(data: Dataset, config: Config, progress: Advance | None = None) -> tuple[Sample, dict[str, list[str]]]:
+    """The views that ``config.classical`` needs of every utterance, and the names of the vector views' values.
+
+    Raises:
+        UserError: the features lack what a view is made of, or openSMILE is asked for and missing.
+    """
+    settings = config.classical
+    wanted = (CEPSTRA,) if settings.system == "gmm" else settings.views
+    views: dict[str, View] = {}
+    names: dict[str, list[str]] = {}
+    for name in wanted:
+        if name in (CEPSTRA, *ENCODED):
+            views.setdefault(CEPSTRA, cepstra(data))
+        else:
+            views[name], names[name] = table(data, config, name, progress)
+    return Sample(views, np.array([one.speaker for one in data.utterances])), names
+
+
+def table(data: Dataset, config: Config, view: str, progress: Advance | None = None) -> tuple[np.ndarray, list[str]]:
+    """A vector view: (utterances, values) float64, and the values' names."""
+    if view == "functionals":
+        functionals = Functionals(data.rows, config.functionals, config.features.hop)
+        rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures)]
+        return np.stack(rows).astype(np.float64), functionals.names
+    assert view in ("egemaps", "compare")
+    smile = SmileExtractor(config.audio, view)  # type: ignore[arg-type]
+    paths = [one.path for one in data.utterances]
+    found = FeatureCache(config.run.cache, smile).fill(paths, config.run.jobs or -1, progress)
+    return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), smile.names
+
+
+def cepstra(data: Dataset) -> Frames:
+    """MFCC with Δ and ΔΔ of every frame.
+
+    Raises:
+        UserError: there are no MFCC among the features.
+    """
+    places = [place for place, name in enumerate(data.rows) if name.startswith("mfcc") and "." not in name]
+    if not places:
+        raise UserError(
+            "mixtures are fitted to MFCC, and features.streams has none: add mfcc, such as features.streams=[mfcc]."
+        )
+    return Frames.join([_with_slopes(frames[places]) for frames in data.frames])
+
+
+def _with_slopes(mfcc: np.ndarray) -> np.ndarray:
+    """MFCC (values, frames) to (frames, 3 · values), float32."""
+    first = slopes(mfcc.astype(np.float64))
+    return np.concatenate([mfcc, first, slopes(first)]).T.astype(np.float32)
+
+
+def licence_notes(views: Sequence[str]) -> tuple[str, ...]:
+    """What must be said of the licences of what was used."""
+    return (NOTICE,) if {"egemaps", "compare"} & set(views) else ()
