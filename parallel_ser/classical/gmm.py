@@ -58,13 +58,14 @@ def choose_mixture(
     """The mixture of the best size and covariance: the lowest BIC, or the highest likelihood of held-out frames."""
     choices = [(size, kind) for size in sizes for kind in covariances]
     if len(choices) == 1:
-        return fit_mixture(rows, *choices[0], seed)
+        size, covariance = choices[0]
+        return fit_mixture(rows, size, covariance, seed)
     if by == "bic":
         return min((fit_mixture(rows, *choice, seed) for choice in choices), key=lambda mixture: mixture.bic(rows))
     # a stretch at a time is held out, for neighbouring frames are alike
     blocks = np.arange(len(rows)) // 200
     held = np.random.default_rng(seed).random(blocks[-1] + 1)[blocks] < _HELD_OUT
-    best = max(choices, key=lambda choice: fit_mixture(rows[~held], *choice, seed).score(rows[held]))
+    best = max(choices, key=lambda choice: fit_mixture(rows[~held], *choice, seed=seed).score(rows[held]))
     return fit_mixture(rows, *best, seed)
 
 

@@ -98,7 +98,7 @@ class MixtureSystem(System):
     def _mixture(self, frames: Frames) -> Any:
         rows = draw(frames, self.seed)
         if self.background is None:
-            return fit_mixture(rows, self.size, self.covariance, self.seed)  # type: ignore[arg-type]
+            return fit_mixture(rows, self.size, self.covariance, self.seed)
         from sklearn.base import clone
 
         adapted = clone(self.background)
