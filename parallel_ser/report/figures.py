@@ -1,7 +1,4 @@
-"""Pictures of a result and of a training, PNG files from plain records.
-
-Matplotlib's object interface alone: no window, no state shared between two pictures.
-"""
+"""Pictures of a result and of a training, PNG files from plain records."""
 
 from __future__ import annotations
 
@@ -11,16 +8,11 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_atomic
-
-_DPI = 150
-# Of Okabe & Ito's palette (2008), which the common kinds of colour blindness can tell apart.
-_BLUE, _SKY, _ORANGE, _GREY = "#0072B2", "#56B4E9", "#D55E00", "#555555"
+from parallel_ser.report.canvas import BLUE, GREY, ORANGE, SKY, new_figure, plain, save
 
 
 def confusion_picture(record: Mapping[str, Any], path: Path) -> None:
@@ -30,11 +22,11 @@ def confusion_picture(record: Mapping[str, Any], path: Path) -> None:
         UserError: the file cannot be written; nothing is left behind.
     """
     side = _matrix_inches(record)
-    figure = _figure(side + 2.0, side + 1.5)
+    figure = new_figure(side + 2.0, side + 1.5)
     axes = figure.subplots()
     _draw_confusion(figure, axes, record)
     figure.suptitle(_title(record), x=0.01, ha="left", fontsize=11, parse_math=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def summary_picture(record: Mapping[str, Any], path: Path) -> None:
@@ -44,13 +36,13 @@ def summary_picture(record: Mapping[str, Any], path: Path) -> None:
         UserError: the file cannot be written; nothing is left behind.
     """
     side = _matrix_inches(record)
-    figure = _figure(side + 6.5, side + 1.5)
+    figure = new_figure(side + 6.5, side + 1.5)
     axes = figure.subplot_mosaic([["confusion", "recall"], ["confusion", "speakers"]], width_ratios=[side + 1.2, 4.5])
     _draw_confusion(figure, axes["confusion"], record, colourbar=False)
     _draw_recalls(axes["recall"], record)
     _draw_speakers(axes["speakers"], record)
     figure.suptitle(_title(record), x=0.01, ha="left", fontsize=12, parse_math=False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def training_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -68,25 +60,25 @@ def training_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         for key in ("epoch", "loss", "select_uar", "select_wa")
     )
     mark = "o" if len(history) < 40 else ""
-    figure = _figure(7.0, 5.0)
+    figure = new_figure(7.0, 5.0)
     above, below = figure.subplots(2, 1, sharex=True)
-    above.plot(epochs, loss, color=_GREY, marker=mark, markersize=3)
+    above.plot(epochs, loss, color=GREY, marker=mark, markersize=3)
     above.set_ylabel("training loss")
-    below.plot(epochs, uar, color=_BLUE, marker=mark, markersize=3, label="UAR")
-    below.plot(epochs, wa, color=_ORANGE, marker=mark, markersize=3, linestyle="--", label="WA (accuracy)")
+    below.plot(epochs, uar, color=BLUE, marker=mark, markersize=3, label="UAR")
+    below.plot(epochs, wa, color=ORANGE, marker=mark, markersize=3, linestyle="--", label="WA (accuracy)")
     if np.isfinite(uar).any():
         best = int(np.nanargmax(uar))
-        below.axvline(epochs[best], color=_GREY, linewidth=0.8, linestyle=":")
-        below.plot(epochs[best], uar[best], "*", color=_BLUE, markersize=13, zorder=3)
+        below.axvline(epochs[best], color=GREY, linewidth=0.8, linestyle=":")
+        below.plot(epochs[best], uar[best], "*", color=BLUE, markersize=13, zorder=3)
         above.set_title(f"Best UAR {uar[best]:.3f}, epoch {epochs[best]:g} of {epochs[-1]:g}", loc="left", fontsize=11)
     below.set(xlabel="epoch", ylabel="selection split", ylim=(0, 1))
     below.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     below.legend(loc="lower right")
     for axes in (above, below):
-        _plain(axes)
+        plain(axes)
         axes.grid(alpha=0.3)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _draw_confusion(figure: Figure, axes: Axes, record: Mapping[str, Any], colourbar: bool = True) -> None:
@@ -127,12 +119,12 @@ def _draw_confusion(figure: Figure, axes: Axes, record: Mapping[str, Any], colou
 def _draw_recalls(axes: Axes, record: Mapping[str, Any]) -> None:
     results = record["per_class"]
     places = list(range(len(results)))
-    axes.barh(places, [result["recall"] or 0.0 for result in results], color=_SKY, height=0.7)
+    axes.barh(places, [result["recall"] or 0.0 for result in results], color=SKY, height=0.7)
     for place, result in zip(places, results):
         recall = result["recall"]
         text = "no utterance" if recall is None else f"{recall:.2f}"
         axes.text((recall or 0.0) + 0.015, place, text, va="center", fontsize=8)
-    axes.axvline(record["chance"], color=_ORANGE, linestyle="--", linewidth=1.5, label=f"chance {record['chance']:.3f}")
+    axes.axvline(record["chance"], color=ORANGE, linestyle="--", linewidth=1.5, label=f"chance {record['chance']:.3f}")
     axes.set_yticks(places, [result["name"] for result in results], parse_math=False)
     axes.invert_yaxis()
     _unit_axis(axes, "Recall of each emotion")
@@ -140,9 +132,9 @@ def _draw_recalls(axes: Axes, record: Mapping[str, Any]) -> None:
 
 def _draw_speakers(axes: Axes, record: Mapping[str, Any]) -> None:
     speakers = sorted(record["per_speaker"], key=lambda group: (group["uar"], group["name"]))
-    axes.plot([group["uar"] for group in speakers], range(len(speakers)), "o", color=_BLUE, markersize=4)
-    axes.axvline(record["uar"]["value"], color=_GREY, linewidth=1.2, label=f"all {record['uar']['value']:.3f}")
-    axes.axvline(record["chance"], color=_ORANGE, linestyle="--", linewidth=1.5)
+    axes.plot([group["uar"] for group in speakers], range(len(speakers)), "o", color=BLUE, markersize=4)
+    axes.axvline(record["uar"]["value"], color=GREY, linewidth=1.2, label=f"all {record['uar']['value']:.3f}")
+    axes.axvline(record["chance"], color=ORANGE, linestyle="--", linewidth=1.5)
     # Room around the dots, however few speakers there are.
     axes.set(yticks=[], ylim=(-1, len(speakers)), ylabel=_plural(len(speakers), "speaker"))
     _unit_axis(axes, "UAR of each speaker")
@@ -152,7 +144,7 @@ def _unit_axis(axes: Axes, title: str) -> None:
     axes.set(xlim=(0, 1.1), xticks=np.linspace(0, 1, 6))
     axes.set_title(title, loc="left", fontsize=10)
     axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), frameon=False, fontsize=8, borderaxespad=0.2)
-    _plain(axes)
+    plain(axes)
 
 
 def _title(record: Mapping[str, Any]) -> str:
@@ -175,17 +167,3 @@ def _plural(number: int, noun: str) -> str:
 
 def _matrix_inches(record: Mapping[str, Any]) -> float:
     return max(3.5, 0.62 * len(record["classes"]))
-
-
-def _figure(width: float, height: float) -> Figure:
-    figure = Figure(figsize=(width, height), dpi=_DPI, layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
-def _plain(axes: Axes) -> None:
-    axes.spines[["top", "right"]].set_visible(False)
-
-
-def _save(figure: Figure, path: Path) -> None:
-    write_atomic(path, lambda file: figure.savefig(file, format="png", dpi=_DPI, bbox_inches=None))

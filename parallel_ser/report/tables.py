@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -115,6 +116,44 @@ def decisions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
             f"{row['seconds']:.1f}",
             f"{row['snr_db']:.0f}",
         )
+    return table
+
+
+def calibration_table(record: Mapping[str, Any]) -> Table:
+    """ECE, Brier score and log loss before and after calibration; the record is that of ``report/calibration.py``."""
+    table = _table(f"Calibration on {record['n']} utterances of {_count(record['speakers'], 'speaker')}")
+    table.add_column("measure (lower is better)", no_wrap=True)
+    for name in ("before", f"after ({record['method']})"):
+        table.add_column(name, justify="right", no_wrap=True)
+    names = {"ece": "ECE (expected calibration error)", "brier": "Brier score (0 to 2)", "log_loss": "log loss (nats)"}
+    for key, name in names.items():
+        table.add_row(name, f"{record['before'][key]:.3f}", f"{record['after'][key]:.3f}")
+    return table
+
+
+def promises_table(record: Mapping[str, Any]) -> Table:
+    """For each error allowed the threshold that promises it, what it answers and the error observed; then the AURC."""
+    curve = record["risk_coverage"]
+    levels = sorted({f"{promise['level']:.0%}" for promise in record["promises"]})
+    table = _table(f"Answering only where the confidence is high enough (level {', '.join(levels) or '–'})")
+    table.add_column("error allowed", justify="right")
+    for name in ("confidence from", "answered", "of these wrong", "least possible"):
+        table.add_column(name, justify="right")
+    for promise in record["promises"]:
+        threshold, wrong, least = (promise[key] for key in ("threshold", "answered_error", "smallest_error"))
+        table.add_row(
+            f"{100 * promise['error']:g}%",
+            # Rounded up, so that answering from the number shown keeps the promise.
+            "none" if threshold is None else f"{math.ceil(1000 * threshold) / 1000:.3f}",
+            f"{promise['coverage']:.1%}",
+            "–" if wrong is None else f"{wrong:.1%}",
+            "–" if least is None else f"{math.ceil(1000 * least) / 10:.1f}%",
+        )
+    table.add_section()
+    table.add_row("all", "", "100.0%", f"{curve['risk'][-1]:.1%}", "")
+    # Where an error could be promised the last column says as much as the reason.
+    reasons = {f" {promise['reason']}." for promise in record["promises"] if promise["smallest_error"] is None}
+    table.caption = Text(f"Area under risk and coverage (AURC): {curve['area']:.3f}.{''.join(sorted(reasons))}")
     return table
 
 

@@ -50,3 +50,38 @@ def record() -> dict[str, Any]:
             "test": {"speakers": {"shared": 0, "total": 4}},
         },
     }
+
+
+@pytest.fixture
+def calibrated() -> dict[str, Any]:
+    """A record of ``report/calibration.py``: ten bins of which three are empty, one error that cannot be promised."""
+
+    def side(shift: float, ece: float) -> dict[str, Any]:
+        bins = [
+            {
+                "low": k / 10,
+                "high": (k + 1) / 10,
+                "n": 20 * k if k >= 3 else 0,
+                "confidence": k / 10 + 0.05 if k >= 3 else None,
+                "accuracy": k / 10 + 0.05 - shift if k >= 3 else None,
+            }
+            for k in range(10)
+        ]
+        return {"ece": ece, "brier": 0.4 + shift, "log_loss": 0.9 + shift, "reliability": bins}
+
+    def promise(error: float, threshold: float | None, coverage: float, wrong: float | None) -> dict[str, Any]:
+        bounds = {"binomial_bound": wrong and wrong + 0.03, "speaker_bound": wrong and wrong + 0.04}
+        reason = "no threshold will do" if threshold is None else None
+        known = {"error": error, "level": 0.95, "threshold": threshold, "coverage": coverage, "answered_error": wrong}
+        return {**known, **bounds, "smallest_error": 0.0712, "reason": reason}
+
+    coverage = np.arange(1, 101) / 100
+    return {
+        "method": "temperature",
+        "n": 840,
+        "speakers": 24,
+        "before": side(0.2, 0.2),
+        "after": side(0.01, 0.01),
+        "risk_coverage": {"area": 0.1234, "coverage": coverage.tolist(), "risk": (0.3 * coverage**2).tolist()},
+        "promises": [promise(0.05, None, 0.0, None), promise(0.125, 0.81234, 0.45, 0.0611)],
+    }

@@ -28,8 +28,8 @@ def history(epochs: int = 12) -> list[dict[str, Any]]:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
     """The figures that are saved, to be asked what is on them."""
     kept: list[Figure] = []
-    save = figures._save
-    monkeypatch.setattr(figures, "_save", lambda figure, path: (kept.append(figure), save(figure, path)))
+    save = figures.save
+    monkeypatch.setattr(figures, "save", lambda figure, path: (kept.append(figure), save(figure, path)))
     return kept
 
 
