@@ -57,16 +57,15 @@ def choose_mixture(
 ) -> Any:
     """The mixture of the best size and covariance: the lowest BIC, or the highest likelihood of held-out frames."""
     choices = [(size, kind) for size in sizes for kind in covariances]
-    if len(choices) == 1:
-        size, covariance = choices[0]
-        return fit_mixture(rows, size, covariance, seed)
-    if by == "bic":
-        return min((fit_mixture(rows, *choice, seed) for choice in choices), key=lambda mixture: mixture.bic(rows))
+    if by == "bic" or len(choices) == 1:
+        mixtures = [fit_mixture(rows, size, kind, seed) for size, kind in choices]
+        return min(mixtures, key=lambda mixture: mixture.bic(rows)) if len(mixtures) > 1 else mixtures[0]
     # a stretch at a time is held out, for neighbouring frames are alike
     blocks = np.arange(len(rows)) // 200
     held = np.random.default_rng(seed).random(blocks[-1] + 1)[blocks] < _HELD_OUT
-    best = max(choices, key=lambda choice: fit_mixture(rows[~held], *choice, seed=seed).score(rows[held]))
-    return fit_mixture(rows, *best, seed)
+    scores = [fit_mixture(rows[~held], size, kind, seed).score(rows[held]) for size, kind in choices]
+    size, kind = choices[int(np.argmax(scores))]
+    return fit_mixture(rows, size, kind, seed)
 
 
 def adapted_means(mixture: Any, rows: np.ndarray, relevance: float) -> tuple[np.ndarray, np.ndarray]:
