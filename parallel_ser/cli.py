@@ -11,7 +11,10 @@ from typer.core import TyperGroup
 from parallel_ser import __version__
 from parallel_ser.commands import corpus
 from parallel_ser.commands.baseline import baseline
+from parallel_ser.commands.calibrate import calibrate
 from parallel_ser.commands.evaluate import evaluate
+from parallel_ser.commands.features import features
+from parallel_ser.commands.fuse import fuse
 from parallel_ser.commands.plan import plan
 from parallel_ser.commands.predict import predict
 from parallel_ser.commands.schedule import schedule
@@ -59,6 +62,9 @@ app.command()(train)
 app.command()(baseline)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(calibrate)
+app.command()(fuse)
+app.command()(features)
 app.command()(schedule)
 app.command()(plan)
 app.add_typer(corpus.app, name="corpus")

@@ -17,6 +17,10 @@ def predict(
         list[Path] | None,
         typer.Option("--enrol", help="A further recording of the same speaker, for the standardisation alone; repeat."),
     ] = None,
+    error: Annotated[
+        float | None,
+        typer.Option("--error", help="Say 'uncertain' rather than be wrong in more than this share of the answers."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file instead of a table.")] = False,
 ) -> None:
     """Name the emotion heard in each file: the one with the highest confidence, which is printed beside it.
@@ -29,9 +33,11 @@ def predict(
 
     from parallel_ser.decision.confidence import decide
     from parallel_ser.report.tables import NOTICE, decisions_table
+    from parallel_ser.training.calibrate import thresholds
     from parallel_ser.training.inference import Run, extract_each
 
     trained = Run.open(run)
+    least = thresholds(trained, error) if error is not None else 0.0
     by_speaker = trained.mode in ("speaker", "enrol")
     if enrol and not by_speaker:
         raise UserError(f"--enrol is for runs that standardise by speaker; {run} does by {trained.mode}: leave it out.")
@@ -45,7 +51,7 @@ def predict(
                 rows.append(
                     {
                         "file": str(utterance.path),
-                        "emotion": decision.emotion,
+                        "emotion": decision.emotion if decision.confidence >= least else "uncertain",
                         "confidence": decision.confidence,
                         "probabilities": dict(decision.ranked),
                         "seconds": measures["duration_s"],

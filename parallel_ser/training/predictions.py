@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 
@@ -88,6 +88,22 @@ class Predictions:
     def predicted(self) -> tuple[str, ...]:
         """The emotion of the highest probability, the first in the order of ``classes`` in a tie."""
         return tuple(self.classes[index] for index in self.predicted_indices)
+
+    def take(self, rows: Sequence[int]) -> Predictions:
+        """The utterances at ``rows``, in that order."""
+        names = ("paths", "speakers", "sexes", "truth")
+        own = {name: tuple(getattr(self, name)[row] for row in rows) for name in names}
+        places = list(rows)
+        return replace(self, folds=self.folds[places], probabilities=self.probabilities[places], **own)
+
+    def with_probabilities(self, probabilities: np.ndarray) -> Predictions:
+        """The same utterances with other probabilities ``(utterances, classes)``."""
+        return replace(self, probabilities=probabilities)
+
+    def with_classes(self, classes: tuple[str, ...]) -> Predictions:
+        """The same with the columns in another order of the same classes."""
+        columns = [self.classes.index(name) for name in classes]
+        return replace(self, classes=classes, probabilities=self.probabilities[:, columns])
 
     def to_csv(self, path: Path) -> None:
         """Write one line an utterance, the probabilities to the last bit; whole or not at all.

@@ -1,0 +1,63 @@
+"""``parallel-ser calibrate``: make a run's confidence mean what it says, and know when not to answer."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from parallel_ser.errors import UserError
+
+
+class Method(str, Enum):
+    """What ``decision.calibration`` knows."""
+
+    temperature = "temperature"
+    isotonic = "isotonic"
+    none = "none"
+
+
+def calibrate(
+    run: Annotated[Path, typer.Argument(help="The folder of a finished run.")],
+    method: Annotated[Method, typer.Option("--method", help="How the probabilities are calibrated.")] = (
+        Method.temperature
+    ),
+    error: Annotated[
+        list[float] | None,
+        typer.Option("--error", help="An error among the answered utterances to promise; repeat for more."),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+) -> None:
+    """Calibrate each fold's model on speakers that it was not trained on, and judge that on its test speakers.
+
+    Predict and evaluate then use it. With predict --error the run answers 'uncertain' below the threshold found here.
+    """
+    import json as encoder
+
+    from rich.console import Console
+
+    from parallel_ser.report.calibration import reliability_picture, risk_coverage_picture
+    from parallel_ser.report.tables import NOTICE, calibration_table, promises_table
+    from parallel_ser.training import run_folder
+    from parallel_ser.training.calibrate import calibrate as calibrate_run
+    from parallel_ser.training.inference import Run
+
+    errors = error or [0.05, 0.1, 0.2]
+    if wrong := [one for one in errors if not 0.0 < one < 1.0]:
+        raise UserError(f"--error {wrong[0]:g} is no share of the answers: give one above 0 and below 1, such as 0.1.")
+    record, predictions = calibrate_run(Run.open(run), method.value, errors)
+    folder = run / "calibration"
+    predictions.to_csv(folder / "predictions.csv")
+    run_folder.write_json(folder / "calibration.json", record)
+    reliability_picture(record, folder / "reliability.png")
+    risk_coverage_picture(record, folder / "risk-coverage.png")
+    if json:
+        typer.echo(encoder.dumps(record, indent=1))
+        return
+    console = Console()
+    console.print(calibration_table(record))
+    console.print(promises_table(record))
+    console.print(NOTICE)
+    console.print(f"Pictures: {folder}", highlight=False, soft_wrap=True)
