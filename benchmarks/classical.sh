@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # The classical figures of docs/results.md: benchmarks/classical.sh ROOT OUT [MODE…], ROOT being RAVDESS's folder.
-# MODE is train, speaker or enrol (all three without one). Needs the package opensmile for the rows that have its sets.
+# MODE is speaker, train or enrol (all three without one). Needs the package opensmile for the rows that have its sets.
+# What is there already is not run again.
 set -euo pipefail
 root=$1 out=$2
 shift 2
-[ $# -gt 0 ] || set -- train speaker enrol
+[ $# -gt 0 ] || set -- speaker train enrol
 mkdir -p "$out"
 
 run() { # NAME SYSTEM VIEWS MODE
@@ -13,11 +14,11 @@ run() { # NAME SYSTEM VIEWS MODE
 }
 
 for mode in "$@"; do
-  run svm svm functionals "$mode"
   run elm elm functionals "$mode"
   run gmm gmm functionals "$mode"
   run supervector elm supervector "$mode"
   run own elm functionals,supervector "$mode"
-  run compare elm compare "$mode"
   run all elm functionals,supervector,compare "$mode"
+  run compare elm compare "$mode"
+  run svm svm functionals "$mode"
 done

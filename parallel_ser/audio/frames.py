@@ -186,7 +186,7 @@ class FrameFeatures(nn.Module):
     def __init__(self, audio: AudioSettings, features: FeatureSettings):
         super().__init__()
         self.sample_rate, self.settings = audio.sample_rate, features
-        self.names = [name for stream in features.streams for name in _row_names(stream, features)]
+        self.names = [name for stream in features.streams for name in row_names(stream, features)]
         wanted = set(features.streams)
         if any(stream.startswith(("logmel", "mfcc", "spectral")) for stream in wanted):
             self.logmel = LogMel(
@@ -261,7 +261,8 @@ class FrameFeatures(nn.Module):
         return known[stream]
 
 
-def _row_names(stream: Stream, features: FeatureSettings) -> list[str]:
+def row_names(stream: Stream, features: FeatureSettings) -> list[str]:
+    """Names of a stream's rows, in their order."""
     match stream:
         case "logmel":
             return [f"logmel{i}" for i in range(features.n_mels)]

@@ -65,6 +65,8 @@ def _best(values: np.ndarray, labels: np.ndarray, keep: int) -> np.ndarray:
 
 def _between(values: np.ndarray, labels: np.ndarray, speakers: np.ndarray, count: int) -> np.ndarray:
     """Directions (values, count) in which speakers' means, over the emotions alike, differ most."""
+    if not count:
+        return np.empty((values.shape[1], 0))
     centres = []
     for speaker in np.unique(speakers):
         own = speakers == speaker

@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from parallel_ser.audio.settings import Stream
 from parallel_ser.settings import Settings
 
 SystemName = Literal["svm", "elm", "logistic", "gmm"]
@@ -13,14 +14,16 @@ ViewName = Literal["functionals", "egemaps", "compare", "supervector", "fisher"]
 
 
 class MixtureSettings(Settings):
-    """Gaussian mixtures of frames (MFCC, Δ and ΔΔ).
+    """Gaussian mixtures of frames.
 
+    ``streams``: of ``features.streams``, those whose rows are taken, with Δ and ΔΔ.
     ``sizes``, ``covariances``: what ``choose`` picks from for the background model, by BIC or by the likelihood of
     held-out frames. ``adapt``: an emotion's model is the background model adapted to its frames (``map``), or a mixture
     of its own (``none``). ``relevance``: frames at which an adapted mean has moved half way.
     """
 
-    sizes: tuple[int, ...] = Field((64,), min_length=1)
+    streams: tuple[Stream, ...] = Field(("mfcc", "pitch", "voicing", "intensity"), min_length=1)
+    sizes: tuple[int, ...] = Field((128,), min_length=1)
     covariances: tuple[Literal["diag", "full"], ...] = Field(("diag",), min_length=1)
     choose: Literal["bic", "likelihood"] = "likelihood"
     adapt: Literal["map", "none"] = "map"
@@ -38,7 +41,7 @@ class SearchSettings(Settings):
     folds: int = Field(5, ge=2, le=50)
     cost: tuple[float, ...] = Field((1.0, 3.0, 10.0), min_length=1)
     kernel: tuple[Literal["rbf", "linear"], ...] = Field(("rbf",), min_length=1)
-    width: tuple[float, ...] = Field((1.0, 2.0), min_length=1)
+    width: tuple[float, ...] = Field((1.0, 2.0, 4.0), min_length=1)
     keep: tuple[int, ...] = Field((1000, 2000), min_length=1)
     pca: tuple[int, ...] = Field((0,), min_length=1)
     nuisance: tuple[int, ...] = Field((0,), min_length=1)

@@ -131,7 +131,7 @@ def candidates(settings: ClassicalSettings) -> list[Candidate]:
     """Every combination of what ``settings.search`` tries and the system takes.
 
     >>> len(candidates(ClassicalSettings()))
-    12
+    18
     >>> candidates(ClassicalSettings(system="gmm", mixture={"adapt": "none", "sizes": (16, 32)}))
     [{'size': 16, 'covariance': 'diag'}, {'size': 32, 'covariance': 'diag'}]
     """

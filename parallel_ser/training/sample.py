@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from parallel_ser.audio.cache import FeatureCache
+from parallel_ser.audio.frames import row_names
 from parallel_ser.audio.functionals import Functionals, slopes
 from parallel_ser.audio.smile import NOTICE, SmileExtractor
 from parallel_ser.classical.front import CEPSTRA, ENCODED
@@ -29,7 +30,7 @@ def sample_of(data: Dataset, config: Config, progress: Advance | None = None) ->
     names: dict[str, list[str]] = {}
     for name in wanted:
         if name in (CEPSTRA, *ENCODED):
-            views.setdefault(CEPSTRA, cepstra(data))
+            views.setdefault(CEPSTRA, cepstra(data, config))
         else:
             views[name], names[name] = table(data, config, name, progress)
     return Sample(views, np.array([one.speaker for one in data.utterances])), names
@@ -48,24 +49,27 @@ def table(data: Dataset, config: Config, view: str, progress: Advance | None = N
     return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), smile.names
 
 
-def cepstra(data: Dataset) -> Frames:
-    """MFCC with Δ and ΔΔ of every frame.
+def cepstra(data: Dataset, config: Config) -> Frames:
+    """The rows of ``classical.mixture.streams`` with their Δ and ΔΔ, of every frame.
 
     Raises:
-        UserError: there are no MFCC among the features.
+        UserError: a stream is not among the features.
     """
-    places = [place for place, name in enumerate(data.rows) if name.startswith("mfcc") and "." not in name]
-    if not places:
+    wanted = config.classical.mixture.streams
+    if missing := [stream for stream in wanted if stream not in config.features.streams]:
         raise UserError(
-            "mixtures are fitted to MFCC, and features.streams has none: add mfcc, such as features.streams=[mfcc]."
+            f"classical.mixture.streams has {missing[0]}, which is not among features.streams: add it there, or leave "
+            "it out here."
         )
+    names = [name for stream in wanted for name in row_names(stream, config.features)]
+    places = [data.rows.index(name) for name in names]
     return Frames.join([_with_slopes(frames[places]) for frames in data.frames])
 
 
-def _with_slopes(mfcc: np.ndarray) -> np.ndarray:
-    """MFCC (values, frames) to (frames, 3 · values), float32."""
-    first = slopes(mfcc.astype(np.float64))
-    return np.concatenate([mfcc, first, slopes(first)]).T.astype(np.float32)
+def _with_slopes(rows: np.ndarray) -> np.ndarray:
+    """Rows (values, frames) to (frames, 3 · values), float32."""
+    first = slopes(rows.astype(np.float64))
+    return np.concatenate([rows, first, slopes(first)]).T.astype(np.float32)
 
 
 def licence_notes(views: Sequence[str]) -> tuple[str, ...]:
