@@ -11,6 +11,7 @@ from typer.core import TyperGroup
 from parallel_ser import __version__
 from parallel_ser.commands import corpus
 from parallel_ser.commands.baseline import baseline
+from parallel_ser.commands.bench import bench
 from parallel_ser.commands.calibrate import calibrate
 from parallel_ser.commands.evaluate import evaluate
 from parallel_ser.commands.features import features
@@ -67,6 +68,7 @@ app.command()(fuse)
 app.command()(features)
 app.command()(schedule)
 app.command()(plan)
+app.command()(bench)
 app.add_typer(corpus.app, name="corpus")
 
 

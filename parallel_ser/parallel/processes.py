@@ -75,6 +75,14 @@ class Mesh:
             return result
         return told[1] if share else work()
 
+    def gather(self, value: T) -> list[T]:
+        """Every rank's value on the first rank, in their order; nothing on the others."""
+        if self.size == 1:
+            return [value]
+        every: list[Any] = [None] * self.size if self.first else []
+        dist.gather_object(value, every if self.first else None)
+        return every
+
     def write(self, work: Callable[[], object]) -> None:
         """Run ``work`` on the first rank alone, which alone writes; the others wait for it.
 

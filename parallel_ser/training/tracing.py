@@ -8,12 +8,10 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch.distributed as dist
-
 from parallel_ser.files import write_text
 from parallel_ser.parallel import clock, trace
 from parallel_ser.parallel.actions import Orders
-from parallel_ser.parallel.meter import Meter, Span
+from parallel_ser.parallel.meter import Meter
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.schedules import actions
 from parallel_ser.parallel.settings import StrategySettings, layout
@@ -65,12 +63,7 @@ class Tracer:
 
     def _write(self) -> None:
         ahead, wrong = clock.offsets(self.mesh)
-        every: list[list[Span]] = [[] for _ in range(self.mesh.size)]
-        own = trace.shifted(self.meter.spans, ahead[self.mesh.rank])
-        if self.mesh.size > 1:
-            dist.gather_object(own, every if self.mesh.first else None)
-        else:
-            every = [own]
+        every = self.mesh.gather(trace.shifted(self.meter.spans, ahead[self.mesh.rank]))
         self.meter.spans.clear()
         self.mesh.write(lambda: self._tell(dict(enumerate(every)), wrong))
 

@@ -1,0 +1,41 @@
+"""Memory of this process as the operating system counts it."""
+
+from __future__ import annotations
+
+import ctypes
+from contextlib import suppress
+from pathlib import Path
+
+
+def status() -> dict[str, int]:
+    """Bytes that the system counts for this process: ``VmRSS``, its peak ``VmHWM``, ``VmData`` and more."""
+    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
+    return {words[0][:-1]: int(words[1]) * 1024 for words in lines if words[-1] == "kB"}
+
+
+def reset_peak() -> bool:
+    """Set ``VmHWM`` back to the resident set of now, where the system lets a process do so."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def settled() -> int:
+    """Resident bytes once the C library has given back what it keeps of freed memory, where it can be asked to."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
+    return status()["VmRSS"]
+
+
+def energy() -> float | None:
+    """Joules that the processor packages have used so far (RAPL); None where the machine does not tell.
+
+    The counter wraps round after some hours, so a difference may be negative; then it says nothing.
+    """
+    try:
+        counters = [path.read_text() for path in Path("/sys/class/powercap").glob("intel-rapl:?/energy_uj")]
+    except OSError:
+        return None
+    return sum(int(text) for text in counters) / 1e6 if counters else None

@@ -1,0 +1,157 @@
+"""Which rows a suite has: pure functions from cores, processes and settings to jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from parallel_ser.bench.record import Job
+from parallel_ser.parallel.requirements import obstacle
+from parallel_ser.parallel.schedules import actions
+from parallel_ser.parallel.settings import StrategySettings, layout, stages_per_rank
+from parallel_ser.parallel.simulate import Times, simulate
+
+SINGLE = (1, 2, 4, 8)
+"""Micro-batches that the single process is tried with: the smaller ones fit the caches."""
+
+SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev")
+
+
+def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]:
+    """All strategies by the name of their row, some with more micro-batches where their schedule needs it."""
+    made: dict[str, dict[str, Any]] = {
+        "layer_split": {"name": "layer_split"},
+        "tensor_split channel": {"name": "tensor_split", "axis": "channel"},
+        "tensor_split time": {"name": "tensor_split", "axis": "time"},
+        **{f"pipeline {one}": {"name": "pipeline", "schedule": one} for one in SCHEDULES},
+        "deepspeed 1f1b": {"name": "deepspeed", "schedule": "1f1b"},
+        "deepspeed dualpipev": {"name": "deepspeed", "schedule": "dualpipev"},
+        "ddp": {"name": "ddp"},
+        "fsdp": {"name": "fsdp"},
+    }
+    if ranks >= 4 and ranks % 2 == 0:
+        mesh: dict[str, Any] = {"name": "pipeline", "schedule": "1f1b"}
+        made["pipeline 1f1b × data 2"] = {**mesh, "data_parallel": 2}
+        made["pipeline 1f1b × time 2"] = {**mesh, "tensor_parallel": 2, "axis": "time"}
+        made["pipeline 1f1b × channel 2"] = {**mesh, "tensor_parallel": 2, "axis": "channel"}
+    return {name: StrategySettings(microbatches=microbatches, **given) for name, given in made.items()}
+
+
+def runnable(settings: StrategySettings, ranks: int, blocks: int, parts: int, batch: int) -> StrategySettings | None:
+    """The settings with as many micro-batches as they need, or None where these processes cannot run them."""
+    for count in (settings.microbatches, *(2**power for power in range(7))):
+        if count * settings.data_parallel > batch:
+            continue
+        tried = settings.model_copy(update={"microbatches": count})
+        if obstacle(tried, ranks, blocks, parts) is None:
+            return tried
+    return None
+
+
+def expected_bubble(settings: StrategySettings, ranks: int) -> float | None:
+    """The share of the step that equal stages idle, by the simulator; None without a schedule."""
+    _, pipeline, _ = layout(settings, ranks)
+    if settings.name not in ("pipeline", "deepspeed", "layer_split") or pipeline < 2:
+        return None
+    name = settings.schedule if settings.name != "layer_split" else settings.name
+    orders = actions(name, pipeline, settings.microbatches)
+    several = stages_per_rank(settings)
+    return simulate(orders, Times(1.0 / several, 1.0 / several, 1.0 / several)).bubble
+
+
+def strategies(
+    ranks: int,
+    cores: int,
+    size: str,
+    batch: int,
+    microbatches: int,
+    blocks: int,
+    parts: int,
+    wanted: Sequence[str] = (),
+    group: str = "",
+) -> list[Job]:
+    """The single process with all cores and with one, then every strategy on ``ranks`` processes that share the cores.
+
+    The single process stands there with each number of micro-batches of ``SINGLE``; ``settle`` keeps the fastest.
+    ``wanted`` names rows to keep, by how their names begin.
+    """
+    used = cores // ranks * ranks
+    common: dict[str, Any] = {"batch": batch, "size": size, "group": group}
+    single = [
+        Job(
+            name=f"single, {count} micro-batch{'es' * (count > 1)}",
+            strategy=StrategySettings(name="single", microbatches=count),
+            ranks=1,
+            threads=used,
+            **common,
+        )
+        for count in SINGLE
+        if count <= batch
+    ]
+    jobs = []
+    for name, settings in every_strategy(ranks, microbatches).items():
+        if wanted and not any(name.startswith(one) for one in wanted):
+            continue
+        found = runnable(settings, ranks, blocks, parts, batch)
+        if found is not None:
+            jobs.append(Job(name=name, strategy=found, ranks=ranks, threads=cores // ranks, **common))
+    return [*single, *jobs]
+
+
+def settle(jobs: Sequence[Job], seconds: dict[str, float]) -> list[Job]:
+    """The jobs with only the fastest of the single process's micro-batches, the reference; and that on one core too.
+
+    ``seconds`` has the median step of each single job that was tried.
+    """
+    singles = [job for job in jobs if job.strategy.name == "single" and job.name in seconds]
+    best = min(singles, key=lambda job: seconds[job.name])
+    reference = best.model_copy(update={"name": "single", "reference": True})
+    alone = best.model_copy(update={"name": "single, one core", "threads": 1})
+    rest = [job for job in jobs if job.strategy.name != "single"]
+    return [reference, *([alone] if best.threads > 1 else []), *rest]
+
+
+def microbatches(
+    ranks: int, cores: int, size: str, batch: int, counts: Sequence[int], schedules: Sequence[str], blocks: int
+) -> list[Job]:
+    """GPipe and 1F1B over the number of micro-batches."""
+    jobs = []
+    for schedule in schedules:
+        for count in counts:
+            settings = StrategySettings(name="pipeline", schedule="gpipe", microbatches=count).model_copy(
+                update={"schedule": schedule}
+            )
+            if count <= batch and obstacle(settings, ranks, blocks, 8) is None:
+                jobs.append(
+                    Job(
+                        name=f"{schedule}, {count} micro-batches",
+                        strategy=settings,
+                        ranks=ranks,
+                        threads=cores // ranks,
+                        batch=batch,
+                        size=size,
+                        group=schedule,
+                    )
+                )
+    return jobs
+
+
+def scaling(cores: int, size: str, batch: int, parts: int, blocks: int, names: Sequence[str]) -> list[Job]:
+    """Strong (one global batch) and weak (a batch for each process) scaling over 1, 2, 4, … processes, one core each.
+
+    A row's reference is the single process on one core.
+    """
+    counts = [2**power for power in range(1, 12) if 2**power <= cores]
+    jobs = []
+    for kind in ("strong", "weak"):
+        for name in names:
+            group = f"{kind} {name}"
+            one = StrategySettings(name="single", microbatches=4)
+            common: dict[str, Any] = {"size": size, "group": group, "threads": 1}
+            jobs.append(Job(name=f"{group}, 1", strategy=one, ranks=1, batch=batch, reference=True, **common))
+            for count in counts:
+                share = batch * (count if kind == "weak" else 1)
+                settings = runnable(every_strategy(count, 4 * count)[name], count, blocks, parts, share)
+                if settings is not None:
+                    jobs.append(Job(name=f"{group}, {count}", strategy=settings, ranks=count, batch=share, **common))
+    return jobs

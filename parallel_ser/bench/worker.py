@@ -1,0 +1,218 @@
+"""One measurement on one rank: warm up, time steps, trace some, recognise, and tell what came of it."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from parallel_ser.bench.record import Job
+from parallel_ser.bench.resident import energy, reset_peak, settled, status
+from parallel_ser.config import Config
+from parallel_ser.corpora.protocols import Fold
+from parallel_ser.parallel.processes import Mesh, mesh
+from parallel_ser.training import metrics
+from parallel_ser.training.data import Dataset, probabilities
+from parallel_ser.training.interrupts import Request
+from parallel_ser.training.tracing import TRACED, Tracer
+from parallel_ser.training.trainer import Trainer
+
+LATENCIES = 24
+"""Utterances that are recognised one by one."""
+WARM_UP = 2
+"""Steps that are let pass beside one of each shape."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a measurement is of.
+
+    Attributes:
+        job: the row.
+        config: settings of the training; the job's strategy, batch and size take their places in it.
+        data: utterances with features.
+        fold: whose training side is trained on.
+        steps: that are timed.
+        hook: ``module:function`` called with the trainer before the first step, on every rank; for tests that plant
+            a defect.
+    """
+
+    job: Job
+    config: Config
+    data: Dataset
+    fold: Fold
+    steps: int
+    hook: str = ""
+
+
+def measure(task: Task) -> dict[str, Any] | None:
+    """Measure on this rank of the group that the environment describes; on the first rank a ``Sample``'s fields."""
+    job = task.job
+    with mesh(task.config.train.device, threads=job.threads, timeout=120) as ranks:
+        every: list[dict[str, Any]] = ranks.gather(_measured(task, ranks))
+    return _together(every) if every else None
+
+
+def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
+    baseline = status()["VmRSS"]
+    reset_peak()
+    with TemporaryDirectory() as folder:
+        trainer = Trainer(_config(task), task.data, task.fold, ranks, Path(folder), Request())
+        if task.hook:
+            module, _, name = task.hook.partition(":")
+            getattr(importlib.import_module(module), name)(trainer)
+        strategy, training = trainer.strategy, trainer.training
+        batches = _batches(trainer, task.steps)
+        losses = []
+        strategy.set_learning_rate(task.config.train.learning_rate)
+
+        def step(epoch: int, indices: list[int]) -> float:
+            batch = training.batch(epoch, indices, strategy.reads_inputs)
+            ranks.agree(False)  # ranks that read inputs took longer: a step is timed from when all are there
+            began = time.perf_counter()
+            losses.append(strategy.train_step(batch.inputs, batch.targets))
+            return time.perf_counter() - began
+
+        for epoch, indices in batches.warm:
+            step(epoch, indices)
+        strategy.meter.sent.clear()
+        joules, cpu, began = energy(), time.process_time(), time.perf_counter()
+        times = [step(epoch, indices) for epoch, indices in batches.timed]
+        wall, cpu, used = time.perf_counter() - began, time.process_time() - cpu, energy()
+        resident = settled()
+        sent = {kind: count / len(times) for kind, count in strategy.meter.sent.items()}
+        peak = status()["VmHWM"] - baseline
+        tracer = Tracer(strategy.meter, task.job.strategy, ranks, Path(folder) / "trace.json", TRACED)
+        for epoch, indices in batches.traced:
+            with tracer.batch():
+                batch = training.batch(epoch, indices, strategy.reads_inputs)
+            losses.append(strategy.train_step(batch.inputs, batch.targets))
+            tracer.done()
+        for epoch, indices in batches.timed:  # once more: memory that is lost in a step is lost in every one
+            step(epoch, indices)
+        growth = (settled() - resident) / (len(batches.traced) + len(batches.timed))
+        found = _recognise(trainer)
+    trained = [index for _, indices in batches.timed for index in indices]
+    hop = task.config.features.hop
+    return {
+        "times": times,
+        "losses": losses,
+        "utterances": len(trained) / len(times),
+        "audio": hop * sum(training.frames[index].shape[1] for index in trained) / len(times),
+        "peak": peak,
+        "growth": growth,
+        "cores": cpu / wall,
+        "sent": sent,
+        "shares": tracer.record["ranks"] if tracer.record else [],
+        "joules": used - joules if used is not None and joules is not None and used >= joules else None,
+        **found,
+    }
+
+
+def _config(task: Task) -> Config:
+    train = task.config.train.model_copy(update={"batch": task.job.batch})
+    model = task.config.model.model_copy(update={"size": task.job.size})
+    return task.config.model_copy(update={"strategy": task.job.strategy, "train": train, "model": model})
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """(epoch, utterances) of each step."""
+
+    warm: list[tuple[int, list[int]]]
+    timed: list[tuple[int, list[int]]]
+    traced: list[tuple[int, list[int]]]
+
+
+def _batches(trainer: Trainer, steps: int) -> _Batches:
+    """The steps of the first epochs; before them one of each shape that they have, for what is made once a shape."""
+    training = trainer.training
+    every: list[tuple[int, list[int]]] = []
+    epoch = 0
+    while len(every) < steps + TRACED:
+        full = [one for one in training.order(epoch) if len(one) == trainer.config.train.batch]
+        every += [(epoch, one) for one in full or training.order(epoch)]
+        epoch += 1
+    every = every[: steps + TRACED]
+    shapes: dict[tuple[int, ...], tuple[int, list[int]]] = {}
+    for number, indices in every:
+        shapes.setdefault(tuple(training.batch(number, indices, with_inputs=False).inputs.x.shape), (number, indices))
+    return _Batches([*shapes.values(), *every[:WARM_UP]], every[:steps], every[steps:])
+
+
+def _recognise(trainer: Trainer) -> dict[str, Any]:
+    """Recognise the test side in batches, some of it one by one, on every rank alike."""
+    strategy, settings, fold = trainer.strategy, trainer.config.train, trainer.fold
+    frames = trainer._frames(fold.test)
+    probabilities(strategy.predict, frames, settings.batch)  # each shape once
+    began = time.perf_counter()
+    rows = probabilities(strategy.predict, frames, settings.batch)
+    seconds = time.perf_counter() - began
+    latencies = []
+    for turn in range(2):  # the first turn makes what is made once a shape
+        for one in frames[:LATENCIES]:
+            began = time.perf_counter()
+            probabilities(strategy.predict, [one], 1)
+            if turn:
+                latencies.append(time.perf_counter() - began)
+    truth = np.array([trainer.data.label(index) for index in fold.test])
+    confusion = metrics.confusion_matrix(truth, rows.argmax(1), len(trainer.data.classes))
+    uar = float(metrics.uar(confusion))
+    return {"inference": seconds, "inferred": len(frames), "latencies": latencies, "uar": uar}
+
+
+def _together(every: list[dict[str, Any]]) -> dict[str, Any]:
+    """The ranks' as one: the slowest rank's times, the sum of what was sent and used."""
+    first = every[0]
+    sent: dict[str, float] = {}
+    for one in every:
+        for kind, count in one["sent"].items():
+            sent[kind] = sent.get(kind, 0.0) + count
+    shares = [{name: one[name] for name in _SHARES} for one in first["shares"]]
+    return {
+        "steps": [max(times) for times in zip(*(one["times"] for one in every))],
+        "losses": first["losses"],
+        "utterances": first["utterances"],
+        "audio": first["audio"],
+        "inference": max(one["inference"] for one in every),
+        "inferred": first["inferred"],
+        "latencies": [max(times) for times in zip(*(one["latencies"] for one in every))],
+        "uar": first["uar"],
+        "peaks": [one["peak"] for one in every],
+        "growth": max(one["growth"] for one in every),
+        "cores": sum(one["cores"] for one in every),
+        "sent": sent,
+        "shares": shares,
+        "joules": first["joules"],
+    }
+
+
+_SHARES = ("rank", "step", "compute", "communication", "bubble", "imbalance")
+
+
+def rank(task: Task, number: int, ranks: int, port: int, tell: Callable[[Any], None]) -> None:
+    """A rank's whole life, in a process of its own; what it found, or what went wrong, goes to ``tell``."""
+    os.environ.update(
+        RANK=str(number),
+        LOCAL_RANK=str(number),
+        WORLD_SIZE=str(ranks),
+        LOCAL_WORLD_SIZE=str(ranks),
+        MASTER_ADDR="127.0.0.1",
+        MASTER_PORT=str(port),
+    )
+    status_of_exit = 0
+    try:
+        found = measure(task)
+        if found is not None:
+            tell({"found": found})
+    except BaseException as error:
+        tell({"problem": f"rank {number}: {' '.join(str(error).split()) or type(error).__name__}"})
+        status_of_exit = 1
+    os._exit(status_of_exit)  # gloo's threads may outlive the interpreter's tidying up; see processes.leave

@@ -1,0 +1,120 @@
+"""A benchmark's rows as tables: in a terminal, as Markdown and as CSV, from plain rows."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+COLUMNS: Sequence[tuple[str, str, str]] = (
+    ("name", "strategy", "{}"),
+    ("cores", "processes × threads", "{}"),
+    ("utterances_s", "utterances/s", "{:.1f}"),
+    ("audio_s", "audio s/s", "{:.0f}"),
+    ("step_ms", "step ms", "{:.1f}"),
+    ("quartiles", "quartiles", "{}"),
+    ("speedup_text", "against single", "{}"),
+    ("efficiency", "efficiency", "{:.0%}"),
+    ("memory_mib", "MiB, fullest", "{:.0f}"),
+    ("memory_all_mib", "MiB, all", "{:.0f}"),
+    ("sent_mib", "MiB sent a step", "{:.1f}"),
+    ("communication", "communication", "{:.0%}"),
+    ("idle", "idle", "{:.0%}"),
+    ("expected_bubble", "bubble expected", "{:.0%}"),
+    ("infer_s", "recognised/s", "{:.0f}"),
+    ("p50_ms", "latency p50 ms", "{:.1f}"),
+    ("p95_ms", "p95", "{:.1f}"),
+    ("p99_ms", "p99", "{:.1f}"),
+    ("joules", "joules", "{:.0f}"),
+    ("uar", "UAR", "{:.3f}"),
+    ("flags_text", "remarks", "{}"),
+)
+"""Key of a row, heading, format; a column that no row has is left out."""
+
+_SCREEN = {
+    "name": "strategy",
+    "utterances_s": "utt/s",
+    "step_ms": "step ms",
+    "speedup_text": "× single",
+    "efficiency": "eff.",
+    "memory_mib": "MiB",
+    "communication": "comm.",
+    "idle": "idle",
+    "infer_s": "rec/s",
+}
+"""What a narrow terminal has room for: training speed, ratio, efficiency on the cores, the fullest process, shares."""
+
+
+def cells(row: Mapping[str, Any]) -> dict[str, str]:
+    """Each column's text of a row of ``bench.analyse.table``; empty where there is nothing."""
+    full = {
+        **row,
+        "cores": f"{row['ranks']} × {row['threads']}",
+        "quartiles": f"{row['step_low']:.1f} to {row['step_high']:.1f}" if row["step_ms"] is not None else None,
+        "speedup_text": _speedup(row),
+        "flags_text": "; ".join(row["flags"]),
+    }
+    return {key: "" if full[key] is None else form.format(full[key]) for key, _, form in COLUMNS}
+
+
+def _speedup(row: Mapping[str, Any]) -> str:
+    if row["reference"]:
+        return "1"
+    if any(flag.startswith("INVALID") for flag in row["flags"]):
+        return "INVALID"
+    if row["speedup"] is None:
+        return ""
+    interval = row["speedup_interval"]
+    between = f" ({interval[0]:.2f} to {interval[1]:.2f})" if interval else ""
+    return f"{row['speedup']:.2f}{between}"
+
+
+def headings(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
+    """Key and heading of the columns that some row has."""
+    every = [cells(row) for row in rows]
+    return [(key, heading) for key, heading, _ in COLUMNS if any(one[key] for one in every)]
+
+
+def print_bench(console: Console, title: str, rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> None:
+    """The table, as much of it as a terminal has room for, remarks below it, and the verdict in words."""
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    wide = console.width >= 200
+    shown = [(key, heading if wide else _SCREEN[key]) for key, heading in headings(rows) if wide or key in _SCREEN]
+    for key, heading in shown:
+        table.add_column(heading, justify="left" if key == "name" else "right", no_wrap=key == "name")
+    for row in rows:
+        text = cells(row)
+        style = "bold" if row["reference"] else "red" if row["flags"] else ""
+        table.add_row(*(Text(text[key]) for key, _ in shown), style=style)
+    console.print(table)
+    for row in rows:
+        for flag in row["flags"]:
+            console.print(Text(f"{row['name']}: {flag}"), style="red")
+    for sentence in said:
+        console.print(Text(sentence))
+
+
+def markdown(rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> str:
+    """A Markdown table and the verdict."""
+    shown = headings(rows)
+    lines = [f"| {' | '.join(heading for _, heading in shown)} |", f"|{' --- |' * len(shown)}"]
+    lines += [f"| {' | '.join(cells(row)[key] for key, _ in shown)} |" for row in rows]
+    return "\n".join([*lines, "", *(f"- {sentence}" for sentence in said), ""])
+
+
+def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
+    """All values unrounded, one line a row."""
+    text = io.StringIO()
+    names = [name for name in rows[0] if name not in ("flags", "speedup_interval")]
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, "speedup_low", "speedup_high", "flags"])
+    for row in rows:
+        interval = row["speedup_interval"] or ("", "")
+        writer.writerow([*(row[name] for name in names), *interval, "; ".join(row["flags"])])
+    return text.getvalue()
