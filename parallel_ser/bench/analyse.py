@@ -161,6 +161,8 @@ def flags(row: Row, reference: Row | None) -> list[str]:
     used = median(one.cores for one in good)
     if used > CORES_TOLERANCE * share:
         found.append(f"INVALID: used {used:.1f} cores of its {share}")
+    elif (computing := median(one.busy for one in good)) > share:
+        found.append(f"INVALID: {computing:.0f} threads computed where {share} may")
     growth = median(one.growth for one in good)
     if growth > LEAK:
         found.append(f"memory grows by {growth / 2**20:.1f} MiB a step")

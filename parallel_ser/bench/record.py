@@ -69,6 +69,7 @@ class Sample(_Plain):
         peaks: of each rank, bytes above its baseline after import at the most.
         growth: of the rank that grows most, bytes a step from the end of the timed steps through as many more.
         cores: processor seconds of all ranks over the seconds of the timed steps.
+        busy: threads of all ranks that computed in them, whatever share of the cores they got.
         sent: bytes that the ranks sent in a step, by kind, together.
         shares: of each rank.
         joules: of the timed steps, where the machine tells.
@@ -87,6 +88,7 @@ class Sample(_Plain):
     peaks: tuple[int, ...] = ()
     growth: float = 0.0
     cores: float = 0.0
+    busy: int = 0
     sent: dict[str, float] = {}
     shares: tuple[RankShare, ...] = ()
     joules: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -20,6 +21,23 @@ def reset_peak() -> bool:
     except OSError:
         return False
     return True
+
+
+def thread_seconds() -> dict[int, float]:
+    """Processor seconds of each thread of this process so far, by its number."""
+    ticks = os.sysconf("SC_CLK_TCK")
+    found = {}
+    for path in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # it has ended meanwhile
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+            found[int(path.name)] = (int(fields[11]) + int(fields[12])) / ticks
+    return found
+
+
+def busy(before: dict[int, float], after: dict[int, float]) -> int:
+    """How many threads computed between two ``thread_seconds``: at least a quarter of what the busiest one did."""
+    used = [seconds - before.get(number, 0.0) for number, seconds in after.items()]
+    return sum(one > 0.25 * max(used) for one in used) if max(used, default=0.0) > 0.0 else 1
 
 
 def settled() -> int:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from parallel_ser.bench.record import Job
-from parallel_ser.bench.resident import energy, reset_peak, settled, status
+from parallel_ser.bench.resident import busy, energy, reset_peak, settled, status, thread_seconds
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.parallel.processes import Mesh, mesh
@@ -83,9 +83,10 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
         for epoch, indices in batches.warm:
             step(epoch, indices)
         strategy.meter.sent.clear()
-        joules, cpu, began = energy(), time.process_time(), time.perf_counter()
+        joules, threads, cpu, began = energy(), thread_seconds(), time.process_time(), time.perf_counter()
         times = [step(epoch, indices) for epoch, indices in batches.timed]
         wall, cpu, used = time.perf_counter() - began, time.process_time() - cpu, energy()
+        computing = busy(threads, thread_seconds()) if ranks.device.type == "cpu" else task.job.threads
         resident = settled()
         sent = {kind: count / len(times) for kind, count in strategy.meter.sent.items()}
         peak = status()["VmHWM"] - baseline
@@ -109,6 +110,7 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
         "peak": peak,
         "growth": growth,
         "cores": cpu / wall,
+        "busy": computing,
         "sent": sent,
         "shares": tracer.record["ranks"] if tracer.record else [],
         "joules": used - joules if used is not None and joules is not None and used >= joules else None,
@@ -188,6 +190,7 @@ def _together(every: list[dict[str, Any]]) -> dict[str, Any]:
         "peaks": [one["peak"] for one in every],
         "growth": max(one["growth"] for one in every),
         "cores": sum(one["cores"] for one in every),
+        "busy": sum(one["busy"] for one in every),
         "sent": sent,
         "shares": shares,
         "joules": first["joules"],

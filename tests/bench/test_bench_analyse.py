@@ -92,6 +92,7 @@ def test_efficiency_is_against_one_core() -> None:
         ({"losses": (*LOSSES[:5], *(loss + 0.1 for loss in LOSSES[5:]))}, "from step 6"),
         ({"utterances": 16.0}, "INVALID: trained on another number"),
         ({"cores": 2.9}, "INVALID: used 2.9 cores of its 2"),
+        ({"cores": 1.1, "busy": 4}, "INVALID: 4 threads computed where 2 may"),
         ({"growth": 4.0 * 2**20}, "memory grows by 4.0 MiB a step"),
         ({"problem": "rank 1: out of memory"}, "failed: rank 1: out of memory"),
     ],
