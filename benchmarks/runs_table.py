@@ -16,23 +16,26 @@ def row(folder: Path) -> str:
     )
     histories = [read_json(path) for path in sorted(folder.glob("fold-*/history.json"))]
     seconds = sum(epoch["seconds"] for history in histories for epoch in history)
+    classical = any(folder.glob("fold-*/model.skops"))
+    views = " + ".join(config.classical.views) if config.classical.system != "gmm" else "frames"
+    what = f"{config.classical.system}: {views}" if classical else config.strategy.name
     low, high = record["uar"]["interval"] or (float("nan"), float("nan"))
     folds = " ".join(f"{fold['uar']:.3f}" for fold in record["per_fold"])
     cells = [
-        f"{config.strategy.name}, {machine['processes']} × {machine['threads_per_process']}",
-        config.train.normalise,
+        f"{what}, {machine['processes']} × {machine['threads_per_process']}",
+        config.classical.normalise if classical else config.train.normalise,
         f"**{record['fold_uar_mean']:.3f}** ± {record['fold_uar_std'] or 0:.3f}",
         folds,
         f"{record['uar']['value']:.3f} ({low:.3f} to {high:.3f})",
         f"{record['wa']['value']:.3f}",
         f"{record['macro_f1']:.3f}",
-        f"{seconds / 60:.0f}",
+        f"{seconds / 60:.0f}" if histories else "",
     ]
     return f"| {' | '.join(cells)} |"
 
 
 def main() -> None:
-    heads = ["strategy, processes × threads", "normalised by", "mean UAR ± std over folds", "UAR of each fold"]
+    heads = ["system, processes × threads", "normalised by", "mean UAR ± std over folds", "UAR of each fold"]
     heads += ["pooled UAR (95% over speakers)", "WA", "macro F1", "minutes"]
     print(f"| {' | '.join(heads)} |\n|{' --- |' * len(heads)}")
     for folder in sys.argv[1:]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -16,7 +17,7 @@ import torchaudio
 from torch import Tensor, nn
 from torch.nn import functional
 
-from parallel_ser.audio.pitch import Pitch, semitones
+from parallel_ser.audio.pitch import Pitch, semitones, squared
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, Stream
 from parallel_ser.audio.spectral import QUALITY, SPECTRAL, Quality, Spectral
 from parallel_ser.errors import UserError
@@ -95,7 +96,7 @@ class LogMel(nn.Module):
         spectrum = torch.stft(
             flat, self.n_fft, self.hop, self.length, self.window, center=True, pad_mode="constant", return_complex=True
         )
-        power = torch.view_as_real(spectrum).square().sum(dim=-1)
+        power = squared(spectrum)
         return power.reshape(*signal.shape[:-1], *power.shape[1:])
 
     def bands(self, power: Tensor) -> Tensor:
@@ -297,12 +298,18 @@ def _a_weighted(signal: Tensor, sample_rate: int) -> Tensor:
     # Zeros behind the signal take up the filter's ringing (its lowest pole is at 20.6 Hz); a multiple of a power of two
     # keeps the transform quick at any number of samples.
     length = math.ceil((samples + sample_rate // 10) / 1024) * 1024
-    squared = torch.fft.rfftfreq(length, 1.0 / sample_rate, device=signal.device).square()
+    gain = _a_gain(length, sample_rate).to(signal.device)
+    return torch.fft.irfft(torch.fft.rfft(signal, length) * gain, length)[..., :samples]
+
+
+@lru_cache(maxsize=64)
+def _a_gain(length: int, sample_rate: int) -> Tensor:
+    """The A-weighting's magnitude at the frequencies of a transform of ``length`` samples."""
+    squared = torch.fft.rfftfreq(length, 1.0 / sample_rate).square()
 
     def response(square: Tensor) -> Tensor:
         low, high = 20.598997**2, 12194.217**2
         middle = ((square + 107.65265**2) * (square + 737.86223**2)).sqrt()
         return high * square**2 / ((square + low) * middle * (square + high))
 
-    gain = response(squared) / response(squared.new_tensor(1000.0**2))
-    return torch.fft.irfft(torch.fft.rfft(signal, length) * gain, length)[..., :samples]
+    return response(squared) / response(squared.new_tensor(1000.0**2))

@@ -52,15 +52,18 @@ def preprocess(signal: np.ndarray, settings: AudioSettings, hop: int, name: str 
         UserError: shorter than ``min_seconds``, longer than ``max_seconds``, or silent; it begins with ``name``.
     """
     check_duration(len(signal), settings, name)
-    if levels(signal, settings.sample_rate, hop).max() < SILENT:
+    level = levels(signal, settings.sample_rate, hop)
+    if level.max() < SILENT:
         raise UserError(f"{name} is silent (nothing above {SILENT:g} dBFS); leave it out or record it again.")
     snr = estimate_snr(signal, settings.sample_rate)
     clean = signal
     if settings.denoise == "on" or (settings.denoise == "auto" and snr < settings.denoise_below_db):
-        clean = denoise(signal, settings.sample_rate)
-        if levels(clean, settings.sample_rate, hop).max() < SILENT:  # it was noise throughout
-            clean = signal
-    speech = speech_mask(clean, settings.sample_rate, hop, settings.silence_below_db)
+        cleaned = denoise(signal, settings.sample_rate)
+        if (
+            cleaned_level := levels(cleaned, settings.sample_rate, hop)
+        ).max() >= SILENT:  # else it was noise throughout
+            clean, level = cleaned, cleaned_level
+    speech = speech_mask(level, settings.silence_below_db)
     kept = np.flatnonzero(keep_mask(speech, settings.silence, hop / settings.sample_rate))
     shorter = cut(clean, kept, hop)
     if len(shorter) < settings.min_seconds * settings.sample_rate:
@@ -122,10 +125,9 @@ def levels(signal: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:
     return decibels(mean(exact**2) - mean(exact) ** 2)
 
 
-def speech_mask(signal: np.ndarray, sample_rate: int, hop: int, below_db: float) -> np.ndarray:
-    """Which frames (1 + samples // hop,) lie at most ``below_db`` under the loudest one."""
-    level = levels(signal, sample_rate, hop)
-    return level >= level.max() - below_db
+def speech_mask(level: np.ndarray, below_db: float) -> np.ndarray:
+    """Which frames (1 + samples // hop,) of a level in dB lie at most ``below_db`` under the loudest one."""
+    return np.asarray(level >= level.max() - below_db)
 
 
 def keep_mask(speech: np.ndarray, mode: Literal["off", "edges", "all"], seconds: float) -> np.ndarray:

@@ -5,6 +5,8 @@ Measured on the recording as it is, before silence is removed and level normalis
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -74,7 +76,7 @@ def rhythm(
     sounding = level > max(float(level.quantile(0.99)) - silence_db, floor_db)
     if not sounding.any():
         return dict.fromkeys(RHYTHM, 0.0)
-    f0, _ = Pitch(sample_rate, hop, f_min, f_max)(signal)
+    f0, _ = _pitch(sample_rate, hop, f_min, f_max)(signal)
 
     inside = sounding.nonzero()
     span = slice(int(inside[0]), int(inside[-1]) + 1)
@@ -97,6 +99,12 @@ def rhythm(
         peak,
     )
     return dict(zip(RHYTHM, values))
+
+
+@lru_cache(maxsize=8)
+def _pitch(sample_rate: int, hop: int, f_min: float, f_max: float) -> Pitch:
+    """The measure with its tables, which take longer to make than a recording to measure."""
+    return Pitch(sample_rate, hop, f_min, f_max)
 
 
 def _runs(mask: Tensor) -> Tensor:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from parallel_ser.audio.pitch import squared
+
 SPECTRAL = (
     "centroid",
     "spread",
@@ -120,7 +122,7 @@ class Quality(nn.Module):
         spectrum = torch.stft(
             flat, self.n_fft, self.hop, self.length, self.window, center=True, pad_mode="constant", return_complex=True
         )
-        power = torch.view_as_real(spectrum).square().sum(dim=-1)
+        power = squared(spectrum)
         level = 10.0 * torch.log10(power.clamp(min=_FLOOR)).reshape(*f0.shape[:-1], -1, f0.shape[-1])
         first, second = (self._harmonic(level, f0 * number) for number in (1, 2))
         formant = level[..., self.formant, :].amax(dim=-2)

@@ -153,7 +153,7 @@ def test_levels_of_a_tone_and_of_silence() -> None:
 
 def test_speech_is_what_lies_less_than_the_threshold_under_the_loudest() -> None:
     signal = np.concatenate([tone(0.5), tone(0.5, 0.5 * 10 ** (-30 / 20)), tone(0.5, 0.5 * 10 ** (-40 / 20))])
-    speech = speech_mask(signal, RATE, HOP, below_db=35.0)
+    speech = speech_mask(levels(signal, RATE, HOP), below_db=35.0)
     assert speech[:97].all()
     assert not speech[105:].any()
 
