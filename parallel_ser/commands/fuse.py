@@ -24,9 +24,7 @@ def fuse(
     method: Annotated[
         Method, typer.Option("--method", help="Mean of calibrated log-probabilities, or a trained stacker.")
     ] = Method.mean,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The results' folder, which must not exist.")
-    ] = (None),
+    out: Annotated[Path | None, typer.Option("--out", help="The results' folder, which must not exist.")] = (None),
 ) -> None:
     """Fuse neural and classical runs alike; the stacker is trained on held-out utterances of each fold alone."""
     from rich.console import Console
