@@ -28,7 +28,7 @@ def said(*arguments: object) -> Result:
 
 def done(*arguments: object) -> Result:
     result = said(*arguments)
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 0, (result.output, result.exception)
     return result
 
 
