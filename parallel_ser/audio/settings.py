@@ -81,3 +81,10 @@ class FunctionalSettings(Settings):
     dct: int = Field(6, ge=0, le=32)
     segments: int = Field(0, ge=0, le=10)
     measures: bool = True
+
+    @model_validator(mode="after")
+    def _combination(self) -> FunctionalSettings:
+        for name in ("statistics", "voiced"):
+            if len(set(getattr(self, name))) != len(getattr(self, name)):
+                raise ValueError(f"functionals.{name} names a statistic twice")
+        return self

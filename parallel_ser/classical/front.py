@@ -18,7 +18,7 @@ class Front:
     """Views standardised by the speaker mode, and frames encoded by a background model.
 
     Vectors are standardised; frames are, and where an encoder is given, its vectors are centred by the same rule and
-    brought to unit length. ``train`` leaves vectors to the classifier's own scaler, which is the same.
+    brought to unit length. Of vectors, ``none`` and ``train`` come to the same, for a kernel system scales them anyway.
 
     Args:
         mode, count, seed: of ``Standardiser``.
@@ -54,7 +54,7 @@ class Front:
         def by(standardiser: Standardiser, view: View) -> View:
             return standardiser.training(view, sample.speakers) if training else standardiser(view, sample.speakers)
 
-        views = {name: by(self.standardisers_[name], view) for name, view in sample.views.items()}
+        views = {name: by(one, sample.views[name]) for name, one in self.standardisers_.items()}
         for name, encoder in self.encoders.items():
             frames = views[CEPSTRA]
             assert isinstance(frames, Frames)

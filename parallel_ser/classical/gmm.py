@@ -13,16 +13,27 @@ from typing import Any, Literal
 import numpy as np
 
 from parallel_ser.classical.sample import Frames
+from parallel_ser.errors import UserError
 
 Covariance = Literal["diag", "full"]
 
 _MOST_FRAMES = 60_000
 """Frames that a mixture is fitted to, evenly drawn; more change little and cost in proportion."""
 _HELD_OUT = 0.2  # of the frames, for the likelihood that picks a size
+_STRETCH = 200  # frames held out together
 
 
 def fit_mixture(rows: np.ndarray, components: int, covariance: str, seed: int) -> Any:
-    """scikit-learn's mixture, fitted by EM to frames (frames, values)."""
+    """scikit-learn's mixture, fitted by EM to frames (frames, values).
+
+    Raises:
+        UserError: fewer frames than components.
+    """
+    if len(rows) < max(components, 2):
+        raise UserError(
+            f"a mixture of {components} cannot be fitted to {len(rows)} frames; use smaller classical.mixture.sizes "
+            "or a larger corpus."
+        )
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.mixture import GaussianMixture
 
@@ -61,8 +72,8 @@ def choose_mixture(
         mixtures = [fit_mixture(rows, size, kind, seed) for size, kind in choices]
         return min(mixtures, key=lambda mixture: mixture.bic(rows)) if len(mixtures) > 1 else mixtures[0]
     # a stretch at a time is held out, for neighbouring frames are alike
-    blocks = np.arange(len(rows)) // 200
-    held = np.random.default_rng(seed).random(blocks[-1] + 1)[blocks] < _HELD_OUT
+    blocks = np.arange(len(rows)) // min(_STRETCH, max(1, len(rows) // 10))
+    held = np.random.default_rng(seed).permutation(blocks[-1] + 1)[blocks] < _HELD_OUT * (blocks[-1] + 1)
     scores = [fit_mixture(rows[~held], size, kind, seed).score(rows[held]) for size, kind in choices]
     size, kind = choices[int(np.argmax(scores))]
     return fit_mixture(rows, size, kind, seed)

@@ -74,7 +74,8 @@ def _between(values: np.ndarray, labels: np.ndarray, speakers: np.ndarray, count
         centres.append(np.mean([values[own & (labels == one)].mean(axis=0) for one in classes], axis=0))
     spread = np.stack(centres) - np.mean(centres, axis=0)
     _, _, directions = np.linalg.svd(spread, full_matrices=False)
-    return np.ascontiguousarray(directions[:count].T)
+    # as many centres differ in one direction fewer; a further one would be arbitrary
+    return np.ascontiguousarray(directions[: min(count, len(centres) - 1)].T)
 
 
 def squared_distances(left: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -116,8 +117,7 @@ class Machine:
 
     Args:
         learner: ``svm``, one against one, its votes as one against the rest; ``elm``, kernel ridge regression to ±1
-        (the
-            kernel extreme learning machine of Huang et al. 2012, with class weights); ``logistic``, multinomial
+            (the kernel extreme learning machine of Huang et al. 2012, with class weights); ``logistic``, multinomial
             logistic regression on the kernel's rows (as coordinates).
         cost: of an error; C of the SVM, the inverse of the ridge, C of the logistic regression.
     """

@@ -15,6 +15,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -268,8 +270,25 @@ def _pool(settings: ClassicalSettings, jobs: int) -> Iterator[Run]:
                 "kept. Go on with run.resume=true and fewer run.jobs."
             ) from error
 
-    with _cluster(settings, jobs) as backend, parallel_config(backend, n_jobs=jobs, **_threads(settings)):
+    with _leaving(), _cluster(settings, jobs) as backend, parallel_config(backend, n_jobs=jobs, **_threads(settings)):
         yield run
+
+
+@contextmanager
+def _leaving() -> Iterator[None]:
+    """SIGTERM leaves as Ctrl-C does, by an exception, so that the workers end with this process."""
+
+    def leave(number: int, frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, leave)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _threads(settings: ClassicalSettings) -> dict[str, Any]:

@@ -75,4 +75,8 @@ class ClassicalSettings(Settings):
             raise ValueError("classical.views names a view twice")
         if self.scheduler and self.backend != "dask":
             raise ValueError("classical.scheduler belongs to classical.backend=dask")
+        if "fisher" in self.views and "full" in self.mixture.covariances and self.system != "gmm":
+            raise ValueError(
+                "classical.views=fisher needs diagonal covariances: use classical.mixture.covariances=[diag]"
+            )
         return self

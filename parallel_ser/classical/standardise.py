@@ -6,7 +6,8 @@
     enrol     ``count`` other unlabelled utterances of the speaker, as a deployment would have
 
 Under ``enrol`` an utterance never takes part in its own statistics: ``count`` utterances of a speaker are drawn, and
-those that were drawn have the statistics of a second draw. Training speakers have all of theirs.
+those that were drawn have the statistics of a second draw; of a speaker too poor for two draws, each utterance has one
+of its own. Training speakers have all of theirs.
 """
 
 from __future__ import annotations
@@ -44,10 +45,11 @@ def references(speakers: np.ndarray, count: int = 0, seed: int = 0) -> list[Refe
             continue
         drawn = np.random.default_rng([seed, number]).permutation(own)
         first, second = drawn[:count], drawn[count:][:count]
-        if len(second):
+        if len(second) == count:
             every += [Reference(drawn[count:], first), Reference(first, second)]
         else:
-            every += [Reference(drawn[place : place + 1], np.delete(drawn, place)) for place in range(len(drawn))]
+            alone = range(len(drawn))
+            every += [Reference(drawn[place : place + 1], np.delete(drawn, place)[:count]) for place in alone]
     return every
 
 

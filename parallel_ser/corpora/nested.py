@@ -44,4 +44,8 @@ def inner_folds(
             return protocols.folds(corpus, SplitSettings(protocol=way, folds=count, seed=seed, selection=0.05))
         except UserError as error:
             problem = error
-    raise problem or UserError("too few utterances to search settings on; use a larger corpus.")
+    # what a way was refused for names settings of its own, which are not the user's
+    raise UserError(
+        f"a training side of {len(inside)} utterances is too small to hold some of every emotion out of it, which the "
+        "search of settings needs; use a larger corpus."
+    ) from problem

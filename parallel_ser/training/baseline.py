@@ -42,7 +42,9 @@ def run(config: Config, console: Console) -> Path:
     jobs = config.run.jobs or len(os.sched_getaffinity(0))
     if not config.run.resume:
         run_folder.open_new(folder, config, jobs, 1, f"baseline {settings.system}")
-    labels = np.array([data.label(index) for index in range(len(data.utterances))])
+    places = {name: place for place, name in enumerate(data.classes)}
+    # -1: an emotion of the corpus tested on that is not trained, so on no side
+    labels = np.array([places.get(one.emotion, -1) for one in data.utterances])
     problems = [_problem(data, fold, config) for fold in folds]
     scratch = folder / "search"
     with rounds() as told:

@@ -436,7 +436,7 @@ def test_a_run_is_tested_on_a_corpus_of_ones_own(runs: Runs, tmp_path: Path) -> 
     said = Predictions.from_csv(folder / "predictions.csv")
     run = Run.open(runs["single"])
     features = data.dataset(run.config, corpus.utterances[1:], run.classes)
-    rows = run.probabilities(features.frames, ["x"] * 13)
+    rows = run.probabilities(features)
     np.testing.assert_allclose(said.probabilities, rows, atol=1e-6)
     shutil.rmtree(folder)
 

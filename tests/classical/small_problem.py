@@ -1,0 +1,67 @@
+"""A small problem with every view: 6 speakers, 3 emotions, known up to noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parallel_ser.classical import search as searching
+from parallel_ser.classical.front import CEPSTRA
+from parallel_ser.classical.sample import Frames, Sample
+from parallel_ser.classical.search import Found, Problem
+from parallel_ser.classical.settings import ClassicalSettings
+
+CLASSES = ("joy", "anger", "sadness")
+VALUES = 12
+SMALL: dict[str, Any] = {"search": {"cost": (1.0,), "width": (1.0,), "keep": (0,)}, "mixture": {"sizes": (4,)}}
+
+
+@dataclass(frozen=True)
+class Small:
+    """The problem, cut into outer folds of two speakers and inner folds of one."""
+
+    sample: Sample
+    labels: np.ndarray
+    problems: tuple[Problem, ...]
+
+    def search(
+        self, folder: Path, settings: ClassicalSettings, jobs: int = 1, labels: np.ndarray | None = None
+    ) -> list[Found]:
+        inputs = {"functionals": [f"value{place}" for place in range(VALUES)]}
+        own = {name: inputs[name] for name in settings.views if name in inputs and settings.system != "gmm"}
+        given = self.labels if labels is None else labels
+        return searching.search(self.sample, given, CLASSES, self.problems, settings, own, folder, jobs)
+
+
+def make() -> Small:
+    rng = np.random.default_rng(0)
+    speakers, labels = np.repeat(np.arange(6), 9), np.tile([0, 1, 2], 18)
+    of_speakers, of_classes = rng.normal(size=(6, VALUES)), rng.normal(size=(3, VALUES))
+    vectors = rng.normal(size=(54, VALUES)) + of_speakers[speakers] + 1.2 * of_classes[labels]
+    frames = [
+        (vectors[place, :4] + rng.normal(size=(int(rng.integers(8, 20)), 4))).astype(np.float32) for place in range(54)
+    ]
+    names = np.array([f"speaker-{number}" for number in speakers])
+    problems = []
+    for index in (0, 1):
+        test = np.flatnonzero(speakers // 2 == index)
+        training = np.setdiff1d(np.arange(54), test)
+        inner = [
+            (np.flatnonzero(speakers[training] != one), np.flatnonzero(speakers[training] == one))
+            for one in np.unique(speakers[training])
+        ]
+        pairs = tuple((tuple(learned.tolist()), tuple(out.tolist())) for learned, out in inner)
+        problems.append(Problem(index, tuple(training.tolist()), pairs, tuple(test.tolist())))
+    views = {"functionals": vectors, CEPSTRA: Frames.join(frames)}
+    return Small(Sample(views, names), labels, tuple(problems))
+
+
+def one_candidate(**changes: Any) -> ClassicalSettings:
+    """Settings with one candidate, changed by groups."""
+    merged = {**SMALL, **changes}
+    for group in ("search", "mixture"):
+        merged[group] = {**SMALL[group], **changes.get(group, {})}
+    return ClassicalSettings.model_validate(merged)

@@ -1,0 +1,143 @@
+"""The search: what it finds does not depend on who does the work, and nothing that is held out is learned from."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+from small_problem import CLASSES, Small, one_candidate
+
+from parallel_ser.classical import search as searching
+from parallel_ser.classical.sample import Frames
+from parallel_ser.classical.search import Found, read_sample, write_sample
+from parallel_ser.errors import UserError
+
+TRIED: dict[str, Any] = {"search": {"cost": (0.3, 3.0), "keep": (0, 6)}, "normalise": "enrol", "enrol": 3}
+MIXED: dict[str, Any] = {"views": ("functionals", "supervector"), **TRIED}
+
+
+def check_same_to_the_bit(ones: list[Found], others: list[Found], small: Small) -> None:
+    for problem, one, other in zip(small.problems, ones, others, strict=True):
+        assert (one.best, one.tried) == (other.best, other.tried)
+        np.testing.assert_array_equal(one.held_out, other.held_out)
+        np.testing.assert_array_equal(one.tested, other.tested)
+        test = small.sample.take(problem.test)
+        np.testing.assert_array_equal(one.recogniser.predict_proba(test), other.recogniser.predict_proba(test))
+
+
+def scores(folder: Path, fold: int) -> np.ndarray:
+    """Of the one candidate that was tried."""
+    (path,) = (folder / f"fold-{fold}").glob("tried-*.npy")
+    return np.load(path)
+
+
+@pytest.fixture(scope="module")
+def alone(small: Small, tmp_path_factory: pytest.TempPathFactory) -> list[Found]:
+    return small.search(tmp_path_factory.mktemp("alone"), one_candidate(**MIXED))
+
+
+def test_two_processes_find_what_one_finds(alone: list[Found], small: Small, tmp_path: Path) -> None:
+    check_same_to_the_bit(small.search(tmp_path, one_candidate(**MIXED), jobs=2), alone, small)
+
+
+def test_dasks_cluster_finds_what_one_process_finds(alone: list[Found], small: Small, tmp_path: Path) -> None:
+    pytest.importorskip("dask.distributed")
+    check_same_to_the_bit(small.search(tmp_path, one_candidate(backend="dask", **MIXED), jobs=2), alone, small)
+
+
+def test_the_first_candidate_of_the_highest_uar_is_taken(alone: list[Found], small: Small) -> None:
+    for problem, found in zip(small.problems, alone):
+        uars = [one["uar"] for one in found.tried]
+        assert len(uars) == 4
+        place = uars.index(max(uars))
+        assert found.tried[place] == {**found.best, "uar": uars[place]}
+        labels = small.labels[list(problem.training)]
+        assert max(uars) == pytest.approx(balanced_accuracy_score(labels, found.held_out.argmax(axis=1)))
+
+
+def test_progress_tells_each_round_to_its_end(small: Small, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    searching.search(
+        small.sample,
+        small.labels,
+        CLASSES,
+        small.problems,
+        one_candidate(),
+        {},
+        tmp_path,
+        1,
+        lambda *one: told.append(one),
+    )
+    assert told == [(title, n, 2) for title in ("preparing", "searching", "testing") for n in (0, 1, 2)]
+
+
+def test_a_held_out_utterance_is_not_learned_from(small: Small, tmp_path: Path) -> None:
+    small.search(tmp_path / "one", one_candidate())
+    learned, out = small.problems[0].inner[1]
+    labels = small.labels.copy()
+    labels[small.problems[0].training[out[0]]] += 1
+    labels %= 3
+    small.search(tmp_path / "other", one_candidate(), labels=labels)
+    one, other = scores(tmp_path / "one", 0), scores(tmp_path / "other", 0)
+    np.testing.assert_array_equal(one[list(out)], other[list(out)])
+    assert not np.array_equal(one[list(learned)], other[list(learned)])  # they did learn from it
+
+
+def test_labels_of_the_test_side_change_nothing(small: Small, tmp_path: Path) -> None:
+    labels = small.labels.copy()
+    labels[list(small.problems[0].test)] = 0
+    one = small.search(tmp_path / "one", one_candidate())[:1]
+    other = small.search(tmp_path / "other", one_candidate(), labels=labels)[:1]
+    np.testing.assert_array_equal(one[0].tested, other[0].tested)
+    np.testing.assert_array_equal(one[0].held_out, other[0].held_out)
+
+
+def test_what_is_finished_is_not_done_again(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = small.search(tmp_path, one_candidate(**TRIED))
+    files = sorted((tmp_path / "fold-1").glob("tried-*.npy"))
+    assert len(files) == 4
+    files[2].unlink()
+    built: list[object] = []
+    plain = searching.build
+
+    def build(*given: Any) -> Any:
+        built.append(given)
+        return plain(*given)
+
+    monkeypatch.setattr(searching, "build", build)
+    again = small.search(tmp_path, one_candidate(**TRIED))
+    check_same_to_the_bit(again, first, small)
+    assert len(built) == len(small.problems[1].inner) + len(small.problems)  # one candidate, and each fold's best
+
+
+def test_a_task_that_fails_says_why_from_another_process_too(small: Small, tmp_path: Path) -> None:
+    many = one_candidate(system="gmm", mixture={"adapt": "none", "sizes": (5000,)})
+    for jobs in (1, 2):
+        with pytest.raises(UserError, match="a mixture of 5000 cannot be fitted to"):
+            small.search(tmp_path / str(jobs), many, jobs)
+
+
+def test_dask_is_named_where_it_is_missing(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for name in ("dask", "dask.distributed"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UserError, match=r"classical\.backend=dask needs the package dask"):
+        small.search(tmp_path, one_candidate(backend="dask"))
+
+
+def test_samples_come_back_from_their_files_memory_mapped(small: Small, tmp_path: Path) -> None:
+    own = small.sample.take([7, 3, 50])
+    write_sample(tmp_path, own)
+    found = read_sample(tmp_path)
+    assert found.speakers.tolist() == own.speakers.tolist()
+    assert isinstance(found.views["functionals"], np.memmap)
+    np.testing.assert_array_equal(found.views["functionals"], own.views["functionals"])
+    ours, theirs = own.views["cepstra"], found.views["cepstra"]
+    assert isinstance(ours, Frames)
+    assert isinstance(theirs, Frames)
+    assert isinstance(theirs.rows, np.memmap)
+    assert all(np.array_equal(one, other) for one, other in zip(ours, theirs))

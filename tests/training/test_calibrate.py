@@ -1,0 +1,135 @@
+"""Calibrating a run from the command line, and what predict and evaluate make of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from classical_runs import FOLDS, best_temperature, cooled, copied, done, of_fold, refused
+
+from parallel_ser.training.inference import Run
+from parallel_ser.training.predictions import Predictions, concatenate
+
+
+@pytest.fixture(scope="module")
+def calibrated(svm_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = copied(svm_run, tmp_path_factory.mktemp("calibrated") / "svm")
+    done("calibrate", folder, "--error", "0.9", "--error", "0.001")
+    return folder
+
+
+def states(run: Path) -> list[dict]:
+    return [json.loads((run / f"fold-{fold}/calibration.json").read_text()) for fold in FOLDS]
+
+
+def test_each_fold_has_the_temperature_of_the_highest_likelihood(calibrated: Path) -> None:
+    for fold, state in zip(FOLDS, states(calibrated)):
+        assert state["method"] == "temperature"
+        assert state["temperature"] == pytest.approx(
+            best_temperature(of_fold(calibrated, fold, "selection.csv")), rel=1e-4
+        )
+
+
+def test_the_record_is_of_the_test_sides_before_and_after(calibrated: Path) -> None:
+    record = json.loads((calibrated / "calibration/calibration.json").read_text())
+    raw = Predictions.from_csv(calibrated / "predictions.csv")
+    after = Predictions.from_csv(calibrated / "calibration/predictions.csv")
+    rows = np.arange(len(raw))
+    for name, one in (("before", raw), ("after", after)):
+        likely = one.probabilities[rows, one.truth_indices]
+        assert record[name]["log_loss"] == pytest.approx(-np.log(likely).mean())
+        assert record[name]["brier"] == pytest.approx(
+            ((one.probabilities - np.eye(7)[one.truth_indices]) ** 2).sum(axis=1).mean()
+        )
+    assert (record["n"], record["speakers"], record["method"]) == (28, 2, "temperature")
+    temperatures = [state["temperature"] for state in states(calibrated)]
+    expected = [cooled(of_fold(calibrated, fold).probabilities, temperatures[fold]) for fold in FOLDS]
+    np.testing.assert_allclose(after.probabilities, np.concatenate(expected), atol=1e-9)
+    for name in ("reliability.png", "risk-coverage.png"):
+        assert (calibrated / "calibration" / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_predict_is_the_mean_of_the_calibrated_folds(calibrated: Path, svm_run: Path, tmp_path: Path) -> None:
+    path = of_fold(svm_run, 0).paths[0]
+
+    def said(run: Path) -> np.ndarray:
+        row = json.loads(done("predict", run, path, "--json").stdout)["probabilities"]
+        return np.array([[row[name] for name in of_fold(svm_run, 0).classes]])
+
+    expected = []
+    for fold, state in zip(FOLDS, states(calibrated)):
+        alone = copied(svm_run, tmp_path / str(fold))  # a run of this fold alone, not calibrated
+        shutil.rmtree(alone / f"fold-{1 - fold}")
+        expected.append(cooled(said(alone), state["temperature"]))
+    np.testing.assert_allclose(said(calibrated), np.mean(expected, axis=0), atol=1e-9)
+    assert np.abs(said(calibrated) - said(svm_run)).max() > 0.01
+
+
+def test_evaluate_uses_the_calibration(calibrated: Path, svm_run: Path) -> None:
+    run = Run.open(calibrated)
+    again = concatenate(run.test_own(run.config)[0])
+    kept = Predictions.from_csv(calibrated / "calibration/predictions.csv")
+    np.testing.assert_allclose(again.probabilities, kept.probabilities, atol=1e-9)
+    metrics = [json.loads(done("evaluate", folder, "--json").stdout) for folder in (svm_run, calibrated)]
+    assert metrics[0]["confusion"] == metrics[1]["confusion"]  # a temperature changes no answer
+
+
+def test_calibrating_twice_is_calibrating_once(calibrated: Path, tmp_path: Path) -> None:
+    again = copied(calibrated, tmp_path / "again")
+    done("calibrate", again, "--error", "0.9", "--error", "0.001")
+    assert states(again) == states(calibrated)
+
+
+def test_none_takes_a_calibration_away(calibrated: Path, svm_run: Path, tmp_path: Path) -> None:
+    folder = copied(calibrated, tmp_path / "none")
+    done("calibrate", folder, "--method", "none")
+    path = of_fold(svm_run, 0).paths[0]
+    assert done("predict", folder, path, "--json").stdout == done("predict", svm_run, path, "--json").stdout
+
+
+def test_isotonic_comes_back_from_its_file(svm_run: Path, tmp_path: Path) -> None:
+    folder = copied(svm_run, tmp_path / "isotonic")
+    record = json.loads(done("calibrate", folder, "--method", "isotonic", "--json").stdout)
+    assert record["method"] == "isotonic"
+    after = json.loads(done("evaluate", folder, "--json").stdout)
+    said = Predictions.from_csv(folder / "calibration/predictions.csv")
+    assert after["wa"]["value"] == pytest.approx(np.mean(np.array(said.predicted) == np.array(said.truth)))
+
+
+def test_predict_is_uncertain_below_the_strictest_threshold(calibrated: Path) -> None:
+    promised = [next(one for one in state["promises"] if one["error"] == 0.9) for state in states(calibrated)]
+    least = max(one["threshold"] for one in promised)
+    paths = [path for fold in FOLDS for path in of_fold(calibrated, fold).paths]
+    rows = [
+        json.loads(line) for line in done("predict", calibrated, *paths, "--error", "0.9", "--json").stdout.splitlines()
+    ]
+    assert len(rows) == len(paths)
+    for row in rows:
+        best = next(iter(row["probabilities"]))
+        assert row["emotion"] == (best if row["confidence"] >= least else "uncertain")
+
+
+def test_an_error_without_a_threshold_says_what_to_do(calibrated: Path, svm_run: Path) -> None:
+    path = of_fold(svm_run, 0).paths[0]
+    for run, error in ((svm_run, 0.1), (calibrated, 0.2)):
+        sentence = refused("predict", run, path, "--error", error)
+        assert f"run parallel-ser calibrate {run} --error {error} first" in sentence
+    assert "cannot promise an error of 0.001; the least that it could is 0." in refused(
+        "predict", calibrated, path, "--error", "0.001"
+    )
+
+
+@pytest.mark.parametrize("error", ["0", "1", "-0.1", "7"])
+def test_an_error_that_is_no_share_is_refused(svm_run: Path, error: str) -> None:
+    assert "is no share of the answers" in refused("calibrate", svm_run, "--error", error)
+    assert not (svm_run / "calibration").exists()
+
+
+def test_a_fold_that_is_not_finished_is_named(svm_run: Path, tmp_path: Path) -> None:
+    folder = copied(svm_run, tmp_path / "unfinished")
+    (folder / "fold-1/predictions.csv").unlink()
+    assert "fold 1 of" in refused("calibrate", folder)
+    assert refused("calibrate", tmp_path).endswith("is not the folder of a run: it holds no config.yaml.")
