@@ -31,7 +31,8 @@ class Front:
     def fit(self, sample: Sample) -> Front:
         """Learn from training utterances."""
         self.standardisers_ = {
-            name: Standardiser(self.mode, self.count, self.seed).fit(view) for name, view in sample.views.items()
+            name: Standardiser(self.mode, self.count, self.seed).fit(view, sample.speakers)
+            for name, view in sample.views.items()
         }
         self.centres_ = {}
         if self.encoders:
@@ -39,7 +40,9 @@ class Front:
             assert isinstance(frames, Frames)
             for name, encoder in self.encoders.items():
                 vectors = encoder.fit(frames)(frames)
-                self.centres_[name] = Standardiser(self.mode, self.count, self.seed, scale=False).fit(vectors)
+                self.centres_[name] = Standardiser(self.mode, self.count, self.seed, scale=False).fit(
+                    vectors, sample.speakers
+                )
         return self
 
     def training(self, sample: Sample) -> Sample:

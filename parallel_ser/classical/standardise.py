@@ -21,6 +21,9 @@ from parallel_ser.classical.sample import Frames
 
 Mode = Literal["none", "train", "speaker", "enrol"]
 
+PRIOR = 3.0
+"""Utterances that the training speakers' statistics count for beside an enrolment's."""
+
 _FLOOR = 1e-6  # of a deviation: a value that never varies stays finite
 
 
@@ -61,15 +64,21 @@ class Standardiser:
         count: utterances of an enrolment.
         seed: of the draw.
         scale: divide by the deviation, too.
+        prior: under ``enrol``, for how many utterances the training speakers' statistics count beside those of the
+            speaker: few utterances say little, above all of a deviation.
     """
 
-    def __init__(self, mode: Mode, count: int = 10, seed: int = 0, scale: bool = True):
-        self.mode, self.count, self.seed, self.scale = mode, count, seed, scale
+    def __init__(self, mode: Mode, count: int = 10, seed: int = 0, scale: bool = True, prior: float = PRIOR):
+        self.mode, self.count, self.seed, self.scale, self.prior = mode, count, seed, scale, prior
 
-    def fit(self, values: np.ndarray | Frames) -> Standardiser:
-        """Learn the training speakers' statistics, where they are used."""
+    def fit(self, values: np.ndarray | Frames, speakers: np.ndarray) -> Standardiser:
+        """Learn the training speakers' statistics, where they are used; under ``enrol`` those within a speaker."""
         if self.mode == "train":
             self.mean_, self.deviation_ = self._statistics(values, np.arange(len(values)))
+        elif self.mode == "enrol":
+            own = [self._statistics(values, one.sources) for one in references(speakers)]
+            self.mean_ = np.mean([mean for mean, _ in own], axis=0)
+            self.deviation_ = np.sqrt(np.mean([deviation**2 for _, deviation in own], axis=0))
         return self
 
     def training(self, values: np.ndarray | Frames, speakers: np.ndarray) -> np.ndarray | Frames:
@@ -87,9 +96,18 @@ class Standardiser:
             statistics = [(np.arange(len(values)), self.mean_, self.deviation_)]
         else:
             statistics = [
-                (one.members, *self._statistics(values, one.sources)) for one in references(speakers, count, self.seed)
+                (one.members, *self._own(values, one.sources, count)) for one in references(speakers, count, self.seed)
             ]
         return standardise(values, statistics)
+
+    def _own(self, values: np.ndarray | Frames, sources: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """A speaker's mean and deviation; of an enrolment, drawn to those of the training speakers."""
+        mean, deviation = self._statistics(values, sources)
+        if not count:
+            return mean, deviation
+        share = len(sources) / (len(sources) + self.prior)
+        variance = share * deviation**2 + (1.0 - share) * self.deviation_**2
+        return share * mean + (1.0 - share) * self.mean_, np.sqrt(variance)
 
     def _statistics(self, values: np.ndarray | Frames, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean and deviation (values,) over utterances, or over all their frames, in double precision."""

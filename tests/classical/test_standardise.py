@@ -57,7 +57,7 @@ def test_a_draw_depends_on_the_seed_and_on_nothing_else() -> None:
 @given(SPEAKERS)
 def test_speaker_mode_gives_each_speaker_zero_mean_and_unit_deviation(speakers: np.ndarray) -> None:
     values = vectors(len(speakers))
-    found = Standardiser("speaker").fit(values)(values, speakers)
+    found = Standardiser("speaker").fit(values, speakers)(values, speakers)
     for speaker in np.unique(speakers):
         own = np.asarray(found)[speakers == speaker]
         np.testing.assert_allclose(own.mean(axis=0), 0.0, atol=1e-9)
@@ -68,8 +68,8 @@ def test_speaker_mode_gives_each_speaker_zero_mean_and_unit_deviation(speakers: 
 def test_frames_are_standardised_as_vectors_are(mode: Mode) -> None:
     speakers = np.array(list("abbabaabbbaa"))
     values = vectors(12).astype(np.float32)
-    ours = Standardiser(mode, 2).fit(values[:6])
-    theirs = Standardiser(mode, 2).fit(Frames.join(list(values[:6, None])))
+    ours = Standardiser(mode, 2).fit(values[:6], speakers[:6])
+    theirs = Standardiser(mode, 2).fit(Frames.join(list(values[:6, None])), speakers[:6])
     as_frames = theirs(Frames.join(list(values[:, None])), speakers)
     assert isinstance(as_frames, Frames)
     np.testing.assert_allclose(np.concatenate(list(as_frames)), ours(values, speakers), atol=1e-5)
@@ -80,7 +80,7 @@ def test_frames_are_standardised_as_vectors_are(mode: Mode) -> None:
 def test_statistics_of_frames_are_over_all_frames_of_a_speaker() -> None:
     frames = frames_of([3, 10, 1, 6])
     speakers = np.array(list("abab"))
-    found = Standardiser("speaker").fit(frames)(frames, speakers)
+    found = Standardiser("speaker").fit(frames, speakers)(frames, speakers)
     assert isinstance(found, Frames)
     assert [len(one) for one in found] == [3, 10, 1, 6]
     assert found.rows.dtype == np.float32
@@ -91,17 +91,18 @@ def test_statistics_of_frames_are_over_all_frames_of_a_speaker() -> None:
 
 
 def test_train_mode_uses_the_training_speakers_alone() -> None:
-    train, test = vectors(20), 100.0 + vectors(5)
-    standardiser = Standardiser("train").fit(train)
+    train, test, whose = vectors(20), 100.0 + vectors(5), np.repeat(["c", "d"], 10)
+    standardiser = Standardiser("train").fit(train, whose)
     expected = (test - train.mean(axis=0)) / train.std(axis=0)
     np.testing.assert_allclose(standardiser(test, np.array(list("aabbb"))), expected)
-    centred = Standardiser("train", scale=False).fit(train)
+    centred = Standardiser("train", scale=False).fit(train, whose)
     np.testing.assert_allclose(centred(test, np.array(list("aabbb"))), test - train.mean(axis=0))
 
 
 def test_enrol_trains_with_all_and_tests_with_the_drawn_utterances() -> None:
     values, speakers = vectors(30), np.repeat(["a", "b"], 15)
-    enrol, speaker = Standardiser("enrol", 4, seed=3).fit(values), Standardiser("speaker").fit(values)
+    enrol = Standardiser("enrol", 4, seed=3, prior=0.0).fit(values, speakers)
+    speaker = Standardiser("speaker").fit(values, speakers)
     np.testing.assert_array_equal(enrol.training(values, speakers), speaker.training(values, speakers))
     found = np.asarray(enrol(values, speakers))
     for one in references(speakers, 4, 3):
@@ -113,5 +114,21 @@ def test_enrol_trains_with_all_and_tests_with_the_drawn_utterances() -> None:
 def test_a_value_that_never_varies_stays_finite() -> None:
     values = np.ones((6, 2))
     for mode in ("train", "speaker", "enrol"):
-        found = Standardiser(mode, 2).fit(values)(values, np.array(list("aaaabb")))  # type: ignore[arg-type]
+        whose = np.array(list("aaaabb"))
+        found = Standardiser(mode, 2).fit(values, whose)(values, whose)  # type: ignore[arg-type]
         np.testing.assert_array_equal(found, 0.0)
+
+
+def test_an_enrolment_is_drawn_to_the_training_speakers_statistics() -> None:
+    train, test = vectors(20), 3.0 + 2.0 * vectors(9)
+    whose, one = np.repeat(["c", "d"], 10), np.repeat("e", 9)
+    found = np.asarray(Standardiser("enrol", 4, seed=3, prior=4.0).fit(train, whose)(test, one))
+    within = [train[:10], train[10:]]
+    mean = np.mean([own.mean(axis=0) for own in within], axis=0)
+    variance = np.mean([own.var(axis=0) for own in within], axis=0)
+    for drawn in references(one, 4, 3):
+        sources = test[drawn.sources]
+        assert len(sources) == 4
+        half = (sources.mean(axis=0) + mean) / 2
+        expected = (test[drawn.members] - half) / np.sqrt((sources.var(axis=0) + variance) / 2)
+        np.testing.assert_allclose(found[drawn.members], expected)
