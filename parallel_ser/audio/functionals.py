@@ -20,6 +20,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from parallel_ser.audio.rhythm import RHYTHM
 from parallel_ser.audio.settings import FunctionalSettings
 
 VOICED = 0.55
@@ -30,14 +31,7 @@ MEASURES = (
     "speech_s",
     "intensity_db",
     "loudness_db",
-    "speech_rate",
-    "articulation_rate",
-    "pause_ratio",
-    "pause_rate",
-    "pause_mean",
-    "voiced_run_mean",
-    "modulation_share",
-    "modulation_peak",
+    *RHYTHM,
 )
 """Of the utterance as a whole; signal quality is left out, for it tells the room and not the speaker."""
 
