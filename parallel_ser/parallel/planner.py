@@ -25,8 +25,8 @@ from parallel_ser.parallel.facts import Facts, Part
 from parallel_ser.parallel.machine import Machine
 from parallel_ser.parallel.partition import Memory, bounds, cut
 from parallel_ser.parallel.requirements import obstacle
-from parallel_ser.parallel.schedules import actions, placement
-from parallel_ser.parallel.settings import StrategySettings, layout, stages_per_rank
+from parallel_ser.parallel.schedules import actions, stage_ranks
+from parallel_ser.parallel.settings import StrategySettings, layout
 from parallel_ser.parallel.simulate import Simulation, Times, simulate
 
 SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev")
@@ -154,9 +154,8 @@ def _staged(
 ) -> tuple[float, float, float, float, tuple[int, ...], float]:
     """Step, memory, bytes, bubble, cuts and the parameter bytes of the fullest rank, of the passes alone."""
     data, pipeline, tensor = place
-    several = stages_per_rank(settings)
     schedule = _schedule(settings)
-    where = placement(settings.schedule if several > 1 else "", pipeline, several)
+    where = stage_ranks(settings, pipeline)
     orders = _orders(schedule, pipeline, settings.microbatches)
     wire = [
         machine.collective(part.collective_bytes[k], part.collectives[k])
@@ -178,8 +177,8 @@ def _staged(
         return weights + held + (spare if stage == where.index(where[stage]) else 0.0)
 
     costs = [block.forward + block.backward + again[k] for k, block in enumerate(part.blocks)]
-    memory = Memory(where, limit, bytes_of) if limit < float("inf") else None
-    cuts = settings.stages or cut(costs, len(where), memory)
+    memory = Memory(limit, bytes_of) if limit < float("inf") else None
+    cuts = settings.stages or cut(costs, where, memory)
     edges = bounds(cuts, len(part.blocks))
 
     def stages(values: Sequence[float]) -> list[float]:
