@@ -26,7 +26,7 @@ from parallel_ser.parallel.partition import block_costs, cut
 from parallel_ser.parallel.processes import leave, mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.schedules import placement
-from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategy import local
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
@@ -75,7 +75,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
         with peak(peaks, "build"):
             chain = build(ModelSettings(size=case["size"]), ROWS, CLASSES, seed=0)
         strategy = kinds[settings.name](settings, clip_norm=10.0)
-        shape = (case["batch"] // settings.microbatches, 1, ROWS, case["frames"])
+        shape = (microbatch(settings, ranks.size, case["batch"]), 1, ROWS, case["frames"])
         with peak(peaks, "setup"):
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
             del chain

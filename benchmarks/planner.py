@@ -32,7 +32,7 @@ from parallel_ser.parallel.planner import plan
 from parallel_ser.parallel.processes import leave, mesh
 from parallel_ser.parallel.profile import processor
 from parallel_ser.parallel.registry import strategy_class
-from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.settings import TrainSettings
 
@@ -48,7 +48,7 @@ def rank(given: dict[str, Any]) -> None:
         chain = build(ModelSettings(size=given["size"]), ROWS, CLASSES, 0)
         strategy = strategy_class(settings.name)(settings, clip_norm=1.0)
         batch, frames = given["batch"], given["frames"]
-        shape = (max(1, batch // settings.microbatches // settings.data_parallel), 1, ROWS, frames)
+        shape = (microbatch(settings, ranks.size, batch), 1, ROWS, frames)
         strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
         del chain
         x = torch.randn(batch, 1, ROWS, frames)
