@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parallel_ser.models.chain import Chain, meta_inputs
+from parallel_ser.models.chain import Chain, example
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.partition import bounds
 
@@ -103,7 +103,7 @@ class Need:
 
 def needs(chain: Chain, shape: Sequence[int]) -> list[Need]:
     """Of each block, for micro-batches of ``shape``; asked of a copy on the meta device, so nothing is computed."""
-    x, valid, seed = meta_inputs(shape, torch.float32)
+    x, valid, seed = example(shape, torch.float32)
     found = []
     for block in chain.skeleton():
         own = {p.untyped_storage()._cdata for p in block.parameters()}

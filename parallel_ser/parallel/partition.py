@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from parallel_ser.models.chain import Chain, meta_inputs
+from parallel_ser.models.chain import Chain, example
 
 
 def block_costs(chain: Chain, shape: Sequence[int]) -> list[float]:
@@ -17,7 +17,7 @@ def block_costs(chain: Chain, shape: Sequence[int]) -> list[float]:
 
     Counted on the meta device, so nothing is computed and every rank gets the same answer.
     """
-    x, valid, seed = meta_inputs(shape, next(chain.parameters()).dtype)
+    x, valid, seed = example(shape, next(chain.parameters()).dtype)
     costs = []
     with torch.no_grad():
         for block in chain.skeleton():

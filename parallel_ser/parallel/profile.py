@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from parallel_ser.files import cache_folder, write_text
-from parallel_ser.models.chain import Chain
+from parallel_ser.models.chain import Chain, example
 
 VERSION = 2
 REPEATS = 5
@@ -121,9 +121,8 @@ def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock
     from torch.utils.flop_counter import FlopCounterMode
 
     parameter = next(chain.parameters())
-    device, count = parameter.device, shape[0]
-    x = torch.randn(tuple(shape), dtype=parameter.dtype, device=device)
-    valid, seed = torch.ones(count, device=device), torch.zeros(count, dtype=torch.int64, device=device)
+    device = parameter.device
+    x, valid, seed = example(shape, parameter.dtype, device)
     place = "cuda" if device.type == "cuda" else "cpu"  # a skeleton on the meta device counts as the CPU
     training = chain.training
     chain.train()
@@ -182,8 +181,8 @@ def _as_one(
     parameter = next(chain.parameters())
     device = parameter.device
     place = "cuda" if device.type == "cuda" else "cpu"
-    x = torch.randn(shape, dtype=parameter.dtype, device=device).contiguous(memory_format=torch.channels_last)
-    valid, seed = torch.ones(shape[0], device=device), torch.zeros(shape[0], dtype=torch.int64, device=device)
+    x, valid, seed = example(shape, parameter.dtype, device)
+    x = x.contiguous(memory_format=torch.channels_last)
     parameters = [p for p in chain.parameters() if p.requires_grad]
 
     def forward() -> Tensor:
