@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import accumulate
 from typing import Any
 
 from parallel_ser.errors import UserError
@@ -24,6 +25,7 @@ from parallel_ser.parallel.actions import Orders
 from parallel_ser.parallel.facts import Facts, Part
 from parallel_ser.parallel.machine import Machine
 from parallel_ser.parallel.partition import Memory, bounds, cut
+from parallel_ser.parallel.profile import BlockProfile
 from parallel_ser.parallel.requirements import obstacle
 from parallel_ser.parallel.schedules import actions, stage_ranks
 from parallel_ser.parallel.settings import StrategySettings, layout
@@ -31,6 +33,7 @@ from parallel_ser.parallel.simulate import Simulation, Times, simulate
 
 SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev")
 MICROBATCHES = (1, 2, 4, 8, 16, 32, 64)
+COPIES = 2  # of the weights of the largest block, as measured
 STATE = 4  # weights, gradients and AdamW's two moments are each as large as the weights
 
 
@@ -139,14 +142,25 @@ def _again(settings: StrategySettings, part: Part) -> list[float]:
     return [0.0 if settings.checkpointing == "none" else block.forward for block in part.blocks]
 
 
-def _kept(settings: StrategySettings, part: Part, start: int, stop: int) -> float:
-    """Bytes that a stage keeps of a micro-batch between its passes."""
-    blocks = part.blocks[start:stop]
-    if settings.checkpointing == "none":
-        return sum(block.saved for block in blocks)
+def _held(settings: StrategySettings, blocks: Sequence[BlockProfile], flight: float) -> float:
+    """Bytes of a stage's activations at the most, and of what comes and goes beside them.
+
+    All micro-batches in flight but one are between their passes. That one goes backward: block by block it lets go what
+    was kept, has the value and the gradient of an activation, and of the block's weights new gradients before they are
+    added to the old and what convolutions make of them.
+    """
+    kept: list[float] = [block.saved for block in blocks]
+    again = [0.0] * len(blocks)
+    if settings.checkpointing != "none":
+        again = kept
+        kept = [*(float(block.entering) for block in blocks[1:]), 0.0]
     if settings.checkpointing == "stage":
-        return blocks[0].entering
-    return sum(block.entering for block in blocks)
+        again, kept = list(accumulate(again)), [0.0] * len(blocks)
+    backward = [
+        alive + more + 2.0 * block.leaving + COPIES * block.parameters
+        for alive, more, block in zip(accumulate(kept), again, blocks)
+    ]
+    return flight * blocks[0].entering + max(0.0, flight - 1.0) * sum(kept) + max(backward)
 
 
 def _staged(
@@ -165,19 +179,14 @@ def _staged(
     ]
     again = _again(settings, part)
     shards = data if settings.name == "fsdp" else 1
-    # a transient of each pass: the gradient and the value of the largest activation; a block computed again
-    spare = max(2.0 * block.leaving for block in part.blocks)
-    if settings.checkpointing != "none":
-        spare += max(block.saved for block in part.blocks)
     flight = _in_flight(schedule, pipeline, settings.microbatches)
 
     def bytes_of(stage: int, start: int, stop: int) -> float:
         weights = sum(block.parameters for block in part.blocks[start:stop]) * STATE / shards
-        held = _kept(settings, part, start, stop) * flight[where[stage]]
-        return weights + held + (spare if stage == where.index(where[stage]) else 0.0)
+        return weights + _held(settings, part.blocks[start:stop], flight[where[stage]])
 
     costs = [block.forward + block.backward + again[k] for k, block in enumerate(part.blocks)]
-    memory = Memory(limit, bytes_of) if limit < float("inf") else None
+    memory = Memory(limit - machine.resident, bytes_of) if limit < float("inf") else None
     cuts = settings.stages or cut(costs, where, memory)
     edges = bounds(cuts, len(part.blocks))
 
@@ -191,9 +200,11 @@ def _staged(
     messages = [once / 2 for once in stages(wire)]  # as many forward as backward
     leaving = [part.blocks[stop - 1].leaving for _, stop in edges]
 
+    overhead = machine.overheads.get(settings.name, 0.0) if pipeline > 1 else 0.0
+
     def played(slower: float) -> Simulation:
         def with_messages(work: list[float]) -> list[float]:
-            return [slower * one + sent for one, sent in zip(work, messages)]
+            return [slower * one + sent + overhead for one, sent in zip(work, messages)]
 
         times = Times(
             forward=with_messages(forward),
@@ -218,7 +229,7 @@ def _staged(
         if stage + 1 < len(edges) and where[stage + 1] != rank:
             sent[rank] += settings.microbatches * leaving[stage]
             sent[where[stage + 1]] += settings.microbatches * leaving[stage]
-    return play.step, max(held), max(sent), play.bubble, tuple(cuts), max(weights)
+    return play.step, max(held) + machine.resident, max(sent), play.bubble, tuple(cuts), max(weights)
 
 
 @cache
@@ -261,10 +272,13 @@ def _after(
     calls = 0
     if place[0] * place[1] * place[2] > 1:
         calls = 1 + (place[0] > 1) + (place[2] > 1 and settings.axis == "time")  # the norm's sum is one
+    overhead = 0.0
     if settings.name == "fsdp":
-        calls += 3 * settings.microbatches * len(part.blocks)
+        gathered = settings.microbatches * len(part.blocks)
+        calls += 3 * gathered
+        overhead = gathered * machine.overheads.get("fsdp", 0.0)
     ranks = place[0] * place[1] * place[2]
-    return machine.collective(sent, calls) + own * facts.update_rate * machine.slower(ranks)
+    return machine.collective(sent, calls) + overhead + own * facts.update_rate * machine.slower(ranks)
 
 
 def plan(

@@ -22,7 +22,7 @@ from torch import Tensor
 from parallel_ser.files import cache_folder, write_text
 from parallel_ser.models.chain import Chain, example
 
-VERSION = 2
+VERSION = 3
 REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
 
@@ -40,7 +40,7 @@ class BlockProfile:
         backward: seconds of the whole backward pass.
         input: seconds of its half that gives the input's gradient.
         weight: seconds of its half that gives the parameters' gradients.
-        saved: bytes that the forward pass keeps for the backward pass, parameters aside.
+        saved: bytes that the forward pass keeps for the backward pass, beside the input and the parameters.
         entering: bytes of the input.
         leaving: bytes of the output.
         parameters: bytes of the parameters.
@@ -196,9 +196,9 @@ def _as_one(
 
     ahead, all_of_it = clock(forward, device), clock(both, device)
     alone_ahead, alone_back = sum(block.forward for block in blocks), sum(block.backward for block in blocks)
-    if not alone_ahead or not alone_back:
+    if not alone_ahead or not alone_back or all_of_it <= ahead:  # nothing was timed, or other work came between
         return blocks
-    f, b = ahead / alone_ahead, max(0.0, all_of_it - ahead) / alone_back
+    f, b = ahead / alone_ahead, (all_of_it - ahead) / alone_back
     return [
         replace(one, forward=f * one.forward, backward=b * one.backward, input=b * one.input, weight=b * one.weight)
         for one in blocks
@@ -206,13 +206,13 @@ def _as_one(
 
 
 def _saved(forward: Callable[[Tensor], Tensor], x: Tensor, block: torch.nn.Module) -> tuple[Tensor, int]:
-    """A block's output, and the bytes that its graph keeps beside parameters; each storage once, the input included."""
-    own = {p.untyped_storage()._cdata for p in block.parameters()}
+    """A block's output, and the bytes that its graph keeps beside parameters and input; each storage once."""
+    known = {one.untyped_storage()._cdata for one in (x, *block.parameters())}
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
+        if storage._cdata not in known:
             kept[storage._cdata] = storage.nbytes()
         return tensor
 
