@@ -13,7 +13,7 @@ import json
 import statistics
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -135,12 +135,12 @@ def _loss(logits: Tensor, targets: Tensor) -> Tensor:
     return (logits * targets).sum(1)
 
 
-def overheads(ranks: Mesh, machine: Machine) -> dict[str, float]:
+def overheads(ranks: Mesh, machine: Machine, names: Sequence[str]) -> dict[str, float]:
     """Seconds by the name of a strategy, as ``Machine`` has them, given what messages cost."""
     blocks = parts = 2 * ranks.size
     shape = (1, CHANNELS, 8, 16)
     found = {}
-    for name in ("layer_split", "pipeline", "deepspeed", "fsdp"):
+    for name in names:
         torch.manual_seed(0)
         chain = Chain(OrderedDict((f"block{k}", Layer(last=k == blocks - 1)) for k in range(blocks)))
         x, valid, seed = example(shape, torch.float32, ranks.device)
@@ -180,8 +180,10 @@ if __name__ == "__main__":
     with mesh("cpu", timeout=100) as group:
         machine = measure(group)
         before = resident()
-        beside = overheads(group, machine) if group.size > 1 else {}
-        machine = replace(machine, overheads=beside, resident=resident() - before)
+        names = ("layer_split", "pipeline", "fsdp", "deepspeed") if group.size > 1 else ("single",)
+        beside = overheads(group, machine, names[:3])
+        machine = replace(machine, resident=resident() - before)  # DeepSpeed's own import is left out
+        machine = replace(machine, overheads=beside | overheads(group, machine, names[3:]))
         if group.first:
             print(json.dumps(asdict(machine)), flush=True)
     leave(0)
