@@ -197,6 +197,7 @@ def _staged(
     backward = stages([block.backward + more for block, more in zip(part.blocks, again)])
     of_input = stages([block.input + more for block, more in zip(part.blocks, again)])
     of_weight = stages([block.weight for block in part.blocks])
+    of_input[0], of_weight[0] = 0.0, backward[0]  # so torch does it where nobody asks for the gradient of the features
     messages = [once / 2 for once in stages(wire)]  # as many forward as backward
     leaving = [part.blocks[stop - 1].leaving for _, stop in edges]
 
