@@ -7,7 +7,7 @@ step time
     split adds its collectives and halos to its work; then the sum of the gradients and the optimizer. Times grow with
     the ranks that compute at once, as the machine was measured to slow down.
 memory
-    of the fullest rank: weights, gradients and two moments, and the activations of the micro-batches in flight.
+    of the fullest rank, see ``footprint``.
 bytes
     that the busiest rank sends in a step.
 """
@@ -17,15 +17,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
-from itertools import accumulate
 from typing import Any
 
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.actions import Orders
 from parallel_ser.parallel.facts import Facts, Part
+from parallel_ser.parallel.footprint import stage_bytes
 from parallel_ser.parallel.machine import Machine
 from parallel_ser.parallel.partition import Memory, bounds, cut
-from parallel_ser.parallel.profile import BlockProfile
 from parallel_ser.parallel.requirements import obstacle
 from parallel_ser.parallel.schedules import actions, stage_ranks
 from parallel_ser.parallel.settings import StrategySettings, layout
@@ -33,8 +32,6 @@ from parallel_ser.parallel.simulate import Simulation, Times, simulate
 
 SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev")
 MICROBATCHES = (1, 2, 4, 8, 16, 32, 64)
-COPIES = 2  # of the weights of the largest block, as measured
-STATE = 4  # weights, gradients and AdamW's two moments are each as large as the weights
 
 
 @dataclass(frozen=True)
@@ -142,27 +139,6 @@ def _again(settings: StrategySettings, part: Part) -> list[float]:
     return [0.0 if settings.checkpointing == "none" else block.forward for block in part.blocks]
 
 
-def _held(settings: StrategySettings, blocks: Sequence[BlockProfile], flight: float) -> float:
-    """Bytes of a stage's activations at the most, and of what comes and goes beside them.
-
-    All micro-batches in flight but one are between their passes. That one goes backward: block by block it lets go what
-    was kept, has the value and the gradient of an activation, and of the block's weights new gradients before they are
-    added to the old and what convolutions make of them.
-    """
-    kept: list[float] = [block.saved for block in blocks]
-    again = [0.0] * len(blocks)
-    if settings.checkpointing != "none":
-        again = kept
-        kept = [*(float(block.entering) for block in blocks[1:]), 0.0]
-    if settings.checkpointing == "stage":
-        again, kept = list(accumulate(again)), [0.0] * len(blocks)
-    backward = [
-        alive + more + 2.0 * block.leaving + COPIES * block.parameters
-        for alive, more, block in zip(accumulate(kept), again, blocks)
-    ]
-    return flight * blocks[0].entering + max(0.0, flight - 1.0) * sum(kept) + max(backward)
-
-
 def _staged(
     settings: StrategySettings, place: tuple[int, int, int], part: Part, machine: Machine, limit: float
 ) -> tuple[float, float, float, float, tuple[int, ...], float]:
@@ -182,8 +158,7 @@ def _staged(
     flight = _in_flight(schedule, pipeline, settings.microbatches)
 
     def bytes_of(stage: int, start: int, stop: int) -> float:
-        weights = sum(block.parameters for block in part.blocks[start:stop]) * STATE / shards
-        return weights + _held(settings, part.blocks[start:stop], flight[where[stage]])
+        return stage_bytes(settings, part.blocks[start:stop], flight[where[stage]], shards)
 
     costs = [block.forward + block.backward + again[k] for k, block in enumerate(part.blocks)]
     memory = Memory(limit - machine.resident, bytes_of) if limit < float("inf") else None
