@@ -53,7 +53,7 @@ from parallel_ser.parallel.partition import bounds
 from parallel_ser.parallel.processes import leave, mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.schedules import placement
-from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategy import local
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
@@ -168,7 +168,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
             record["whole"] = sum(p.numel() for p in chain.parameters())
             phase = "setup"
             strategy = kinds[settings.name](settings, clip_norm=10.0)
-            shape = (case["size"] // settings.microbatches, 1, ROWS, case["frames"])
+            shape = (microbatch(settings, ranks.size, case["size"]), 1, ROWS, case["frames"])
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
             del chain
             gc.collect()

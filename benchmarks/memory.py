@@ -25,7 +25,8 @@ from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import block_costs, cut
 from parallel_ser.parallel.processes import leave, mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
-from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.schedules import placement
+from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategy import local
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
@@ -37,7 +38,7 @@ RESULT = Path(__file__).parent / "results" / "memory.json"
 
 def cases(parts: int, memory_cut: list[int], checkpoint_cut: list[int], costs: list[float]) -> dict[str, Any]:
     """Strategy settings by the name of the case; pipelines are cut by arithmetic, where it is not said otherwise."""
-    pipeline = {"name": "pipeline", "microbatches": parts, "stages": list(cut(costs, RANKS))}
+    pipeline = {"name": "pipeline", "microbatches": parts, "stages": list(cut(costs, range(RANKS)))}
     every: dict[str, dict[str, Any]] = {
         "single, whole batch": {"name": "single", "microbatches": 1},
         "single": {"name": "single", "microbatches": parts},
@@ -50,7 +51,7 @@ def cases(parts: int, memory_cut: list[int], checkpoint_cut: list[int], costs: l
             "checkpointing": "block",
             "stages": checkpoint_cut,
         },
-        "pipeline zbv": {**pipeline, "schedule": "zbv", "stages": list(cut(costs, 2 * RANKS))},
+        "pipeline zbv": {**pipeline, "schedule": "zbv", "stages": list(cut(costs, placement("zbv", RANKS, 2)))},
         "tensor_split time": {"name": "tensor_split", "axis": "time", "microbatches": parts},
         "tensor_split channel": {"name": "tensor_split", "axis": "channel", "microbatches": parts},
         "fsdp": {"name": "fsdp", "microbatches": parts // RANKS},  # of a rank's share: as many utterances in each
@@ -74,7 +75,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
         with peak(peaks, "build"):
             chain = build(ModelSettings(size=case["size"]), ROWS, CLASSES, seed=0)
         strategy = kinds[settings.name](settings, clip_norm=10.0)
-        shape = (case["batch"] // settings.microbatches, 1, ROWS, case["frames"])
+        shape = (microbatch(settings, ranks.size, case["batch"]), 1, ROWS, case["frames"])
         with peak(peaks, "setup"):
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
             del chain
@@ -176,7 +177,7 @@ def main() -> None:
     every, costs = needs(chain, shape), block_costs(chain, shape)
     cuts = [balanced(every, RANKS, args.microbatches, again) for again in (False, True)]
     del chain
-    for given, again in [(cut(costs, RANKS), False), *zip(cuts, (False, True))]:
+    for given, again in [(cut(costs, range(RANKS)), False), *zip(cuts, (False, True))]:
         told = ", ".join(f"{one / GIB:.2f}" for one in fullest(every, given, args.microbatches, again))
         print(f"{list(given)}{', checkpointing' if again else ''}: reckoned {told} GiB", file=sys.stderr)
     what = {key: getattr(args, key) for key in ("size", "batch", "frames", "microbatches", "steps")}

@@ -31,8 +31,8 @@ from parallel_ser.parallel.machine import probe
 from parallel_ser.parallel.planner import plan
 from parallel_ser.parallel.processes import leave, mesh
 from parallel_ser.parallel.profile import processor
-from parallel_ser.parallel.registry import strategy_class
-from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.registry import STRATEGIES, strategy_class
+from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.settings import TrainSettings
 
@@ -42,13 +42,16 @@ ROWS, CLASSES, WARM, STEPS = 64, 8, 2, 6
 def rank(given: dict[str, Any]) -> None:
     """One process of a measurement; the first prints the seconds of its steps and all ranks' peaks."""
     torch.manual_seed(0)
+    kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
+    if given["strategy"]["name"] == "deepspeed":
+        import deepspeed  # noqa: F401 its import belongs to the baseline
     with mesh("cpu", threads=given["threads"], timeout=120) as ranks:
         baseline = status()["VmRSS"]
         settings = StrategySettings.model_validate(given["strategy"])
         chain = build(ModelSettings(size=given["size"]), ROWS, CLASSES, 0)
-        strategy = strategy_class(settings.name)(settings, clip_norm=1.0)
+        strategy = kinds[settings.name](settings, clip_norm=1.0)
         batch, frames = given["batch"], given["frames"]
-        shape = (max(1, batch // settings.microbatches // settings.data_parallel), 1, ROWS, frames)
+        shape = (microbatch(settings, ranks.size, batch), 1, ROWS, frames)
         strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
         del chain
         x = torch.randn(batch, 1, ROWS, frames)
@@ -73,7 +76,7 @@ def measure(settings: StrategySettings, ranks: int, threads: int, given: argpars
     what = {"strategy": settings.model_dump(mode="json"), "threads": threads, "size": given.size}
     what |= {"batch": given.batch, "frames": given.frames}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", __file__]
-    surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads), "DS_ACCELERATOR": "cpu"}
     try:
         done = subprocess.run(
             [*command, "--rank", json.dumps(what)],

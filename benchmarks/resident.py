@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parallel_ser.models.chain import Chain, meta_inputs
+from parallel_ser.models.chain import Chain, example
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.partition import bounds
 
@@ -103,7 +103,7 @@ class Need:
 
 def needs(chain: Chain, shape: Sequence[int]) -> list[Need]:
     """Of each block, for micro-batches of ``shape``; asked of a copy on the meta device, so nothing is computed."""
-    x, valid, seed = meta_inputs(shape, torch.float32)
+    x, valid, seed = example(shape, torch.float32)
     found = []
     for block in chain.skeleton():
         own = {p.untyped_storage()._cdata for p in block.parameters()}
@@ -123,13 +123,10 @@ def needs(chain: Chain, shape: Sequence[int]) -> list[Need]:
     return found
 
 
-def stage_bytes(
-    every: Sequence[Need], start: int, stop: int, flying: int, parts: int, checkpointing: bool = False
-) -> int:
-    """A stage's state, activations of the micro-batches in flight, and receive buffers of all micro-batches.
+def stage_bytes(every: Sequence[Need], start: int, stop: int, flying: int, checkpointing: bool = False) -> int:
+    """A stage's state, activations of the micro-batches in flight, and the gradients at both of its ends.
 
-    And ``COPIES`` of its largest parameter, see there. Torch's pipeline keeps a buffer a micro-batch for what enters a
-    stage, and one for the gradient of what leaves it.
+    And ``COPIES`` of its largest parameter, see there.
     """
     own = every[start:stop]
     if checkpointing:
@@ -137,14 +134,14 @@ def stage_bytes(
     else:
         kept = flying * sum(one.kept for one in own)
     edges = (own[0].enters if start else 0) + (every[stop].enters if stop < len(every) else 0)
-    return sum(one.state for one in own) + kept + parts * edges + COPIES * max(one.largest for one in own)
+    return sum(one.state for one in own) + kept + edges + COPIES * max(one.largest for one in own)
 
 
 def fullest(every: Sequence[Need], cuts: Sequence[int], parts: int, checkpointing: bool = False) -> list[int]:
     """Bytes of each rank of a 1F1B pipeline that is cut so."""
     stages = bounds(cuts, len(every))
     return [
-        stage_bytes(every, start, stop, min(parts, len(stages) - rank), parts, checkpointing)
+        stage_bytes(every, start, stop, min(parts, len(stages) - rank), checkpointing)
         for rank, (start, stop) in enumerate(stages)
     ]
 

@@ -50,7 +50,7 @@ class Chain(nn.Sequential):
 
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
         """The shape before each block and after the last, for an input of ``shape``; computes nothing."""
-        x, valid, seed = meta_inputs(shape, next(self.parameters()).dtype)
+        x, valid, seed = example(shape, next(self.parameters()).dtype)
         shapes = [tuple(x.shape)]
         with torch.no_grad():
             for block in self.skeleton():
@@ -67,13 +67,17 @@ class Chain(nn.Sequential):
         return {name: list(parameter.shape) for name, parameter in self.named_parameters()}
 
 
-def meta_inputs(shape: Sequence[int], dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
-    """Inputs of a skeleton: activations of ``shape``, shares and seeds."""
-    batch = shape[0]
+def example(
+    shape: Sequence[int], dtype: torch.dtype, device: torch.device | str = "meta"
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A batch to measure or count with: random activations of ``shape``, whole utterances, seeds of 0.
+
+    On the meta device, for a skeleton, it takes no memory.
+    """
     return (
-        torch.empty(tuple(shape), dtype=dtype, device="meta"),
-        torch.ones(batch, device="meta"),
-        torch.zeros(batch, dtype=torch.int64, device="meta"),
+        torch.randn(tuple(shape), dtype=dtype, device=device),
+        torch.ones(shape[0], device=device),
+        torch.zeros(shape[0], dtype=torch.int64, device=device),
     )
 
 

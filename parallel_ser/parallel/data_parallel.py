@@ -40,11 +40,18 @@ class Ddp(Averaged):
         super().wrap()
         cuda = self.mesh.device.type == "cuda"
         self.wrapped = DistributedDataParallel(
-            self.modules[0], device_ids=[self.mesh.device] if cuda else None, process_group=self.grid.data.group
+            self.modules[0],
+            device_ids=[self.mesh.device] if cuda else None,
+            process_group=self.grid.data.group,
+            gradient_as_bucket_view=True,
         )
         # as torch does by itself; a lambda, for torch reads annotations and not those that are strings
         self.wrapped.register_comm_hook(None, lambda state, bucket: self._begin(bucket))
         self._begun = self._done = 0.0
+
+    def clear(self) -> None:
+        """Fill them with zeros: they lie in the buckets that are sent, and would else be there twice."""
+        self.optimizer.zero_grad(set_to_none=False)
 
     def compute(self, inputs: Inputs) -> Tensor:
         """Logits of a micro-batch."""

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parallel_ser.models.chain import Chain
+from parallel_ser.models.chain import Chain, example
 from parallel_ser.parallel import split_channel, split_time
 from parallel_ser.parallel.grid import Axis
 from parallel_ser.parallel.meter import Meter
@@ -140,9 +140,8 @@ def _modelled(block: BlockProfile, flops: float) -> BlockProfile:
 
 def _messages(chain: Chain, shape: tuple[int, ...], meter: Meter) -> tuple[tuple[int, ...], ...]:
     """Collectives and halos of each block's forward and backward pass: numbers and bytes."""
-    device = next(chain.parameters()).device
-    valid, seed = torch.ones(shape[0], device=device), torch.zeros(shape[0], dtype=torch.int64, device=device)
-    x = torch.zeros(shape, dtype=next(chain.parameters()).dtype, device=device)
+    parameter = next(chain.parameters())
+    x, valid, seed = example(shape, parameter.dtype, parameter.device)
     rows: list[tuple[int, int, int, int]] = []
     for number, block in enumerate(chain):
         meter.sent.clear()

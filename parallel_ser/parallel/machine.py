@@ -8,19 +8,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from parallel_ser.errors import UserError
 from parallel_ser.files import cache_folder, write_text
 
-VERSION = 1
-LARGE = 1 << 20  # floats of a large message
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -29,11 +26,14 @@ class Machine:
 
     Attributes:
         slowdown: how many times as long each of 1, 2, … processes takes when so many compute at once.
-        latency: seconds that a small message takes from rank to rank.
+        latency: seconds that a small message between two ranks costs them, which compute before and after it.
         bandwidth: bytes a second of a large one.
-        reduce_latency: seconds of a small all-reduce over all ranks.
+        reduce_latency: seconds that a small all-reduce over all ranks costs them, likewise.
         reduce_bandwidth: bytes a second that a rank sends in a large all-reduce.
         flops: of a device, where it is not this machine that is planned for; 0 means measured times.
+        overheads: seconds that a strategy takes, by its name, beside computing and messages: for each action of its
+            schedule; ``fsdp`` for each block and micro-batch.
+        resident: bytes that torch takes once in each process that trains, beside the model's.
     """
 
     slowdown: tuple[float, ...]
@@ -42,6 +42,8 @@ class Machine:
     reduce_latency: float
     reduce_bandwidth: float
     flops: float = 0.0
+    overheads: Mapping[str, float] = field(default_factory=dict)
+    resident: float = 0.0
 
     def slower(self, active: float) -> float:
         """The slowdown with so many processes at work, between the measured numbers in a straight line."""
@@ -85,7 +87,7 @@ def probe(ranks: int, threads: int, folder: Path | None = None) -> Machine:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-    command += ["-m", "parallel_ser.parallel.machine"]
+    command += ["-m", "parallel_ser.parallel.probe"]
     surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=surroundings, check=True)
@@ -95,77 +97,3 @@ def probe(ranks: int, threads: int, folder: Path | None = None) -> Machine:
     machine = Machine(**{**measured, "slowdown": tuple(measured["slowdown"])})
     write_text(path, json.dumps(asdict(machine), indent=1) + "\n")
     return machine
-
-
-def _measure() -> None:
-    """One rank of the measurement; the first prints it."""
-    import torch
-    import torch.distributed as dist
-
-    from parallel_ser.parallel.processes import leave, mesh
-
-    with mesh("cpu", timeout=60) as ranks:
-        x, weight = torch.randn(4, 32, 32, 64), torch.randn(32, 32, 3, 3)
-
-        def work() -> None:
-            torch.nn.functional.conv2d(x, weight, padding=1).relu().add_(x)
-
-        took = []
-        for active in range(1, ranks.size + 1):
-            dist.barrier()
-            mine = _median(work, 0.2) if ranks.rank < active else 0.0
-            times = torch.tensor([mine])
-            dist.all_reduce(times, dist.ReduceOp.MAX)
-            took.append(float(times))
-        small, large = torch.zeros(1), torch.zeros(LARGE)
-        result = Machine(
-            slowdown=tuple(one / took[0] for one in took),
-            latency=1e-5,
-            bandwidth=1e10,
-            reduce_latency=1e-6,
-            reduce_bandwidth=1e10,
-        )
-        if ranks.size > 1:
-
-            def there_and_back(what: torch.Tensor) -> Callable[[], None]:
-                def turn() -> None:
-                    if ranks.rank == 0:
-                        dist.send(what, 1)
-                        dist.recv(what, 1)
-                    elif ranks.rank == 1:
-                        dist.recv(what, 0)
-                        dist.send(what, 0)
-
-                return turn
-
-            latency = _median(there_and_back(small), count=60) / 2
-            transfer = _median(there_and_back(large), count=12) / 2
-            dist.barrier()
-            reduce_small = _median(lambda: dist.all_reduce(small), count=60)
-            reduce_large = _median(lambda: dist.all_reduce(large), count=12)
-            sent = 4 * LARGE * 2 * (ranks.size - 1) / ranks.size
-            result = Machine(
-                slowdown=result.slowdown,
-                latency=latency,
-                bandwidth=4 * LARGE / max(1e-9, transfer - latency),
-                reduce_latency=reduce_small,
-                reduce_bandwidth=sent / max(1e-9, reduce_large - reduce_small),
-            )
-        if ranks.first:
-            print(json.dumps(asdict(result)), flush=True)
-    leave(0)
-
-
-def _median(work: Callable[[], object], seconds: float = 0.0, count: int = 0) -> float:
-    work()
-    began = time.perf_counter()
-    times: list[float] = []
-    while len(times) < count or (not count and time.perf_counter() - began < seconds):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return statistics.median(times)
-
-
-if __name__ == "__main__":
-    _measure()

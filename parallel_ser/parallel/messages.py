@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 import torch.distributed as dist
+from torch import Tensor
 
 from parallel_ser.parallel.meter import Meter
 
@@ -30,17 +31,17 @@ def timed(op: dist.P2POp, meter: Meter) -> dist.P2POp:
 
     Under NCCL torch merges a batch of operations into one piece of work: there the wait for it is not seen.
     """
-    plain = op.op
+    plain, group, tag, peer = op.op, op.group, op.tag, op.peer  # not op itself: in a circle its tensor would be kept
     sends = plain is dist.isend
     me, kind = dist.get_rank(), "send" if sends else "receive"
+    place = {"group_dst" if sends else "group_src": op.group_peer}
 
     @functools.wraps(plain)
-    def begin(*_: Any, **__: Any) -> Posted | None:
-        messages = meter.message((me, op.peer) if sends else (op.peer, me), ">")
+    def begin(tensor: Tensor, *_: Any, **__: Any) -> Posted | None:
+        messages = meter.message((me, peer) if sends else (peer, me), ">")
         posted = time.perf_counter()
-        with meter.span(kind, op.tensor):
-            peer = {"group_dst" if sends else "group_src": op.group_peer}
-            work = plain(op.tensor, group=op.group, tag=op.tag, **peer)
+        with meter.span(kind, tensor):
+            work = plain(tensor, group=group, tag=tag, **place)
         return Posted(work, meter, kind, posted, messages) if work else None
 
     op.op = begin

@@ -9,7 +9,7 @@ from itertools import accumulate, pairwise
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from parallel_ser.models.chain import Chain, meta_inputs
+from parallel_ser.models.chain import Chain, example
 
 
 def block_costs(chain: Chain, shape: Sequence[int]) -> list[float]:
@@ -17,7 +17,7 @@ def block_costs(chain: Chain, shape: Sequence[int]) -> list[float]:
 
     Counted on the meta device, so nothing is computed and every rank gets the same answer.
     """
-    x, valid, seed = meta_inputs(shape, next(chain.parameters()).dtype)
+    x, valid, seed = example(shape, next(chain.parameters()).dtype)
     costs = []
     with torch.no_grad():
         for block in chain.skeleton():
@@ -32,99 +32,109 @@ class Memory:
     """A limit on what the stages of each rank may take together.
 
     Attributes:
-        ranks: the rank of each stage, which may hold several.
         limit: bytes a rank.
         bytes_of: of a stage, by its number, first block and one past its last.
     """
 
-    ranks: Sequence[int]
     limit: float
     bytes_of: Callable[[int, int, int], float]
 
 
 @dataclass(frozen=True)
 class _Way:
-    """A way to cut the first blocks: its costliest stage, what each rank holds so far, and where stages open."""
+    """A way to cut the first blocks.
 
-    cost: float
+    Attributes:
+        rank: the cost of the costliest rank.
+        stage: the cost of the costliest stage.
+        costs: of each rank that has a stage to come; 0 for the others, of which nothing more need be known.
+        held: bytes of those ranks, likewise.
+        cuts: where stages open.
+    """
+
+    rank: float
+    stage: float
+    costs: tuple[float, ...]
     held: tuple[float, ...]
     cuts: tuple[int, ...]
 
     def beats(self, other: _Way) -> bool:
         """Whether it is no worse in anything."""
-        return self.cost <= other.cost and all(ours <= theirs for ours, theirs in zip(self.held, other.held))
+        ours, theirs = ((one.rank, one.stage, *one.costs, *one.held) for one in (self, other))
+        return all(mine <= its for mine, its in zip(ours, theirs))
 
 
-def cut(costs: Sequence[float], stages: int, memory: Memory | None = None) -> tuple[int, ...]:
-    """The cut points that make the costliest stage as cheap as can be, exactly, by dynamic programming.
+def cut(costs: Sequence[float], ranks: Sequence[int], memory: Memory | None = None) -> tuple[int, ...]:
+    """The cut points that make the costliest rank and the costliest stage together as cheap as can be, exactly.
 
-    Without a limit one way is kept for each number of stages and blocks. With a limit all are kept that no other beats
-    in both its costliest stage and every rank's memory, so that the answer is exact for several stages a rank too.
+    A step is about as many times the costliest rank as there are micro-batches, while the pipeline fills and empties at
+    the pace of the costliest stage. With one stage a rank they are the same. With several neither alone will do: even
+    ranks of uneven stages wait for each other, as the orders of torch's interleaved schedules are fixed.
+
+    By dynamic programming: for each number of stages and blocks those ways are kept that no other beats, in the two and
+    in the cost and the bytes of every rank that has a stage to come. With one stage a rank that is a single way.
+
+    >>> cut([1, 1, 1, 1], [0, 1])
+    (2,)
+    >>> cut([4, 2, 2, 1, 1, 1, 1], [0, 1, 1, 0])  # there and back: stages of 4, 2, 4 and 2
+    (1, 2, 5)
 
     Args:
         costs: of the blocks, in order.
-        stages: how many; no stage is empty.
+        ranks: the rank of each stage, which may hold several; no stage is empty.
         memory: what the stages of a rank may take.
 
     Returns:
-        ``stages - 1`` rising indices, each of the block that opens the next stage.
+        Rising indices, each of the block that opens the next stage.
 
     Raises:
         ValueError: there are fewer blocks than stages, or no cut keeps every rank within its memory.
     """
-    count = len(costs)
-    if memory is not None:
-        free = cut(costs, stages)
-        held: tuple[float, ...] | None = (0.0,) * (max(memory.ranks) + 1)
-        for stage, edges in enumerate(bounds(free, count)):
-            held = None if held is None else _held(held, memory, stage, *edges)
-        if held is not None:
-            return free
+    count, stages = len(costs), len(ranks)
     if not 1 <= stages <= count:
         raise ValueError(f"{count} blocks cannot make {stages} stages")
     total = [0.0, *accumulate(costs)]
-    empty = (0.0,) * (max(memory.ranks) + 1) if memory else ()
-    ways: dict[int, list[_Way]] = {0: [_Way(0.0, empty, ())]}
-    for stage in range(stages):
+    nothing = (0.0,) * (max(ranks) + 1)
+    ways: dict[int, list[_Way]] = {0: [_Way(0.0, 0.0, nothing, nothing, ())]}
+    for stage, rank in enumerate(ranks):
         further: dict[int, list[_Way]] = {}
-        last = stage == stages - 1
+        last, returns = stage == stages - 1, rank in ranks[stage + 1 :]
         for stop in (count,) if last else range(stage + 1, count - (stages - stage - 1) + 1):
             found = []
-            for start in ways:
+            for start, before in ways.items():
                 if start >= stop:
                     continue
-                for way in ways[start]:
-                    held = _held(way.held, memory, stage, start, stop)
-                    if held is not None:
-                        cost = max(way.cost, total[stop] - total[start])
-                        found.append(_Way(cost, held, (*way.cuts, start) if stage else way.cuts))
+                size = memory.bytes_of(stage, start, stop) if memory else 0.0
+                own = total[stop] - total[start]
+                for way in before:
+                    held, cost = way.held[rank] + size, way.costs[rank] + own
+                    if memory and held > memory.limit:
+                        continue
+                    found.append(
+                        _Way(
+                            max(way.rank, cost),
+                            max(way.stage, own),
+                            _with(way.costs, rank, cost if returns else 0.0),
+                            _with(way.held, rank, held if returns else 0.0),
+                            (*way.cuts, start) if stage else (),
+                        )
+                    )
             further[stop] = _best(found)
         ways = further
-    if not ways.get(count):
-        raise ValueError(
-            f"no cut into {stages} stages keeps every rank within {memory.limit if memory else 0:.0f} bytes"
-        )
+    if not ways[count]:
+        limit = memory.limit if memory else 0.0
+        raise ValueError(f"no cut into {stages} stages keeps every rank within {limit:.0f} bytes")
     return ways[count][0].cuts
 
 
-def _held(
-    before: tuple[float, ...], memory: Memory | None, stage: int, start: int, stop: int
-) -> tuple[float, ...] | None:
-    """What each rank holds with one stage more, or None where that is too much."""
-    if memory is None:
-        return before
-    rank = memory.ranks[stage]
-    now = before[rank] + memory.bytes_of(stage, start, stop)
-    if now > memory.limit:
-        return None
-    # what a rank holds is remembered as long as it has a stage to come
-    return (*before[:rank], now if rank in memory.ranks[stage + 1 :] else 0.0, *before[rank + 1 :])
+def _with(values: tuple[float, ...], place: int, value: float) -> tuple[float, ...]:
+    return (*values[:place], value, *values[place + 1 :])
 
 
 def _best(ways: list[_Way]) -> list[_Way]:
     """Those that no other beats, the cheapest first."""
     kept: list[_Way] = []
-    for way in sorted(ways, key=lambda way: (way.cost, way.cuts)):
+    for way in sorted(ways, key=lambda way: (way.rank + way.stage, way.cuts)):
         if not any(other.beats(way) for other in kept):
             kept.append(way)
     return kept

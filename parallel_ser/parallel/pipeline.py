@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,14 +36,19 @@ SCHEDULES: dict[str, Callable[..., Any]] = {
     "dualpipev": ScheduleDualPipeV,
 }
 
-
 ZERO_BUBBLE = ("interleavedzb", "zbv", "dualpipev")
+META = torch.device("meta")
 
 
 class Stage(PipelineStage):
-    """Torch's stage, timed, and what it sends counted; where two neighbouring stages share a rank, it greets no one.
+    """Torch's stage, timed, and what it sends counted, with two changes.
 
-    Torch's greeting would send from such a rank to itself, which gloo cannot do ("Pair is not connected").
+    Where two neighbouring stages share a rank, it greets no one: torch's greeting would send from such a rank to
+    itself, which gloo cannot do ("Pair is not connected").
+
+    Torch keeps, from the first step on, a buffer for each micro-batch that it receives, and one for each gradient. Here
+    a buffer is made when its message is awaited, and let go when it was computed with: before and after it is a tensor
+    on the meta device.
     """
 
     meter: Meter
@@ -51,17 +57,45 @@ class Stage(PipelineStage):
         """What torch sends before the first step, without what this rank would send to itself."""
         return [op for op in super()._get_init_p2p_neighbors_ops() if op.group_peer != self.group_rank]
 
+    def _prepare_forward_infra(self, *given: Any) -> Any:
+        """As torch does, with buffers that are only shapes."""
+        with self._shapes_alone():
+            return super()._prepare_forward_infra(*given)
+
+    def _prepare_backward_infra(self, num_microbatches: int) -> None:
+        """As torch does, with buffers that are only shapes."""
+        with self._shapes_alone():
+            super()._prepare_backward_infra(num_microbatches)
+
+    @contextmanager
+    def _shapes_alone(self) -> Iterator[None]:
+        place, self.device = self.device, META
+        try:
+            yield
+        finally:
+            self.device = place
+
+    def _move(self, infos: Iterable[Any], device: torch.device) -> None:
+        """Put new, empty buffers of the same shapes in place of those that there are."""
+        for info in infos:
+            if hasattr(info, "buffer"):  # the first stage's inputs have none
+                wanted = info.buffer.requires_grad
+                info.buffer = torch.empty_like(info.buffer, device=device, requires_grad=wanted)
+
     def forward_one_chunk(self, fwd_chunk_id: int, *args: Any, **kwargs: Any) -> Any:
         """See torch."""
         with self.meter.span("forward", detail=self._detail(fwd_chunk_id)):
-            return super().forward_one_chunk(fwd_chunk_id, *args, **kwargs)
+            output = super().forward_one_chunk(fwd_chunk_id, *args, **kwargs)
+        self._move(self.args_recv_info[fwd_chunk_id], META)
+        return output
 
     def backward_one_chunk(
         self, bwd_chunk_id: int, loss: Any = None, full_backward: bool = True, last_backward: bool = False
     ) -> Any:
         """See torch."""
         with self.meter.span("backward" if full_backward else "input", detail=self._detail(bwd_chunk_id)):
-            return super().backward_one_chunk(bwd_chunk_id, loss, full_backward, last_backward)
+            super().backward_one_chunk(bwd_chunk_id, loss, full_backward, last_backward)
+        self._move(self.grad_recv_info[bwd_chunk_id], META)
 
     def backward_weight_one_chunk(self, bwd_chunk_id: int, last_backward: bool = False) -> Any:
         """See torch."""
@@ -70,15 +104,17 @@ class Stage(PipelineStage):
 
     def get_fwd_recv_ops(self, fwd_chunk_id: int) -> list[dist.P2POp]:
         """See torch."""
+        self._move(self.args_recv_info[fwd_chunk_id], self.device)
         return [timed(op, self.meter) for op in super().get_fwd_recv_ops(fwd_chunk_id)]
+
+    def get_bwd_recv_ops(self, bwd_chunk_id: int) -> list[dist.P2POp]:
+        """See torch."""
+        self._move(self.grad_recv_info[bwd_chunk_id], self.device)
+        return [timed(op, self.meter) for op in super().get_bwd_recv_ops(bwd_chunk_id)]
 
     def get_fwd_send_ops(self, fwd_chunk_id: int) -> list[dist.P2POp]:
         """See torch."""
         return [timed(op, self.meter) for op in super().get_fwd_send_ops(fwd_chunk_id)]
-
-    def get_bwd_recv_ops(self, bwd_chunk_id: int) -> list[dist.P2POp]:
-        """See torch."""
-        return [timed(op, self.meter) for op in super().get_bwd_recv_ops(bwd_chunk_id)]
 
     def get_bwd_send_ops(self, bwd_chunk_id: int) -> list[dist.P2POp]:
         """See torch."""

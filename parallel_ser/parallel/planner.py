@@ -7,7 +7,7 @@ step time
     split adds its collectives and halos to its work; then the sum of the gradients and the optimizer. Times grow with
     the ranks that compute at once, as the machine was measured to slow down.
 memory
-    of the fullest rank: weights, gradients and two moments, and the activations of the micro-batches in flight.
+    of the fullest rank, see ``footprint``.
 bytes
     that the busiest rank sends in a step.
 """
@@ -22,16 +22,16 @@ from typing import Any
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.actions import Orders
 from parallel_ser.parallel.facts import Facts, Part
+from parallel_ser.parallel.footprint import stage_bytes
 from parallel_ser.parallel.machine import Machine
 from parallel_ser.parallel.partition import Memory, bounds, cut
 from parallel_ser.parallel.requirements import obstacle
-from parallel_ser.parallel.schedules import actions, placement
-from parallel_ser.parallel.settings import StrategySettings, layout, stages_per_rank
+from parallel_ser.parallel.schedules import actions, stage_ranks
+from parallel_ser.parallel.settings import StrategySettings, layout
 from parallel_ser.parallel.simulate import Simulation, Times, simulate
 
 SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev")
 MICROBATCHES = (1, 2, 4, 8, 16, 32, 64)
-STATE = 4  # weights, gradients and AdamW's two moments are each as large as the weights
 
 
 @dataclass(frozen=True)
@@ -139,24 +139,13 @@ def _again(settings: StrategySettings, part: Part) -> list[float]:
     return [0.0 if settings.checkpointing == "none" else block.forward for block in part.blocks]
 
 
-def _kept(settings: StrategySettings, part: Part, start: int, stop: int) -> float:
-    """Bytes that a stage keeps of a micro-batch between its passes."""
-    blocks = part.blocks[start:stop]
-    if settings.checkpointing == "none":
-        return sum(block.saved for block in blocks)
-    if settings.checkpointing == "stage":
-        return blocks[0].entering
-    return sum(block.entering for block in blocks)
-
-
 def _staged(
     settings: StrategySettings, place: tuple[int, int, int], part: Part, machine: Machine, limit: float
 ) -> tuple[float, float, float, float, tuple[int, ...], float]:
     """Step, memory, bytes, bubble, cuts and the parameter bytes of the fullest rank, of the passes alone."""
     data, pipeline, tensor = place
-    several = stages_per_rank(settings)
     schedule = _schedule(settings)
-    where = placement(settings.schedule if several > 1 else "", pipeline, several)
+    where = stage_ranks(settings, pipeline)
     orders = _orders(schedule, pipeline, settings.microbatches)
     wire = [
         machine.collective(part.collective_bytes[k], part.collectives[k])
@@ -166,20 +155,14 @@ def _staged(
     ]
     again = _again(settings, part)
     shards = data if settings.name == "fsdp" else 1
-    # a transient of each pass: the gradient and the value of the largest activation; a block computed again
-    spare = max(2.0 * block.leaving for block in part.blocks)
-    if settings.checkpointing != "none":
-        spare += max(block.saved for block in part.blocks)
     flight = _in_flight(schedule, pipeline, settings.microbatches)
 
     def bytes_of(stage: int, start: int, stop: int) -> float:
-        weights = sum(block.parameters for block in part.blocks[start:stop]) * STATE / shards
-        held = _kept(settings, part, start, stop) * flight[where[stage]]
-        return weights + held + (spare if stage == where.index(where[stage]) else 0.0)
+        return stage_bytes(settings, part.blocks[start:stop], flight[where[stage]], shards)
 
     costs = [block.forward + block.backward + again[k] for k, block in enumerate(part.blocks)]
-    memory = Memory(where, limit, bytes_of) if limit < float("inf") else None
-    cuts = settings.stages or cut(costs, len(where), memory)
+    memory = Memory(limit - machine.resident, bytes_of) if limit < float("inf") else None
+    cuts = settings.stages or cut(costs, where, memory)
     edges = bounds(cuts, len(part.blocks))
 
     def stages(values: Sequence[float]) -> list[float]:
@@ -189,12 +172,15 @@ def _staged(
     backward = stages([block.backward + more for block, more in zip(part.blocks, again)])
     of_input = stages([block.input + more for block, more in zip(part.blocks, again)])
     of_weight = stages([block.weight for block in part.blocks])
+    of_input[0], of_weight[0] = 0.0, backward[0]  # so torch does it where nobody asks for the gradient of the features
     messages = [once / 2 for once in stages(wire)]  # as many forward as backward
     leaving = [part.blocks[stop - 1].leaving for _, stop in edges]
 
+    overhead = machine.overheads.get(settings.name, 0.0) if pipeline > 1 else 0.0
+
     def played(slower: float) -> Simulation:
         def with_messages(work: list[float]) -> list[float]:
-            return [slower * one + sent for one, sent in zip(work, messages)]
+            return [slower * one + sent + overhead for one, sent in zip(work, messages)]
 
         times = Times(
             forward=with_messages(forward),
@@ -219,7 +205,7 @@ def _staged(
         if stage + 1 < len(edges) and where[stage + 1] != rank:
             sent[rank] += settings.microbatches * leaving[stage]
             sent[where[stage + 1]] += settings.microbatches * leaving[stage]
-    return play.step, max(held), max(sent), play.bubble, tuple(cuts), max(weights)
+    return play.step, max(held) + machine.resident, max(sent), play.bubble, tuple(cuts), max(weights)
 
 
 @cache
@@ -262,10 +248,13 @@ def _after(
     calls = 0
     if place[0] * place[1] * place[2] > 1:
         calls = 1 + (place[0] > 1) + (place[2] > 1 and settings.axis == "time")  # the norm's sum is one
+    overhead = 0.0
     if settings.name == "fsdp":
-        calls += 3 * settings.microbatches * len(part.blocks)
+        gathered = settings.microbatches * len(part.blocks)
+        calls += 3 * gathered
+        overhead = gathered * machine.overheads.get("fsdp", 0.0)
     ranks = place[0] * place[1] * place[2]
-    return machine.collective(sent, calls) + own * facts.update_rate * machine.slower(ranks)
+    return machine.collective(sent, calls) + overhead + own * facts.update_rate * machine.slower(ranks)
 
 
 def plan(

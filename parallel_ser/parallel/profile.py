@@ -1,7 +1,7 @@
 """What each block of a chain costs on this machine: measured once in one process, kept in the cache.
 
-A block's backward pass is timed whole, and by halves as the zero-bubble schedules compute it: gradients of the input
-(I) and of the parameters (W). Times are medians; each grows with the micro-batch, so a profile is of one shape.
+A block's backward pass is timed whole, and by halves as torch's zero-bubble schedules compute it: gradients of the
+input (I) and of the parameters (W). Times are medians; each grows with the micro-batch, so a profile is of one shape.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ import torch
 from torch import Tensor
 
 from parallel_ser.files import cache_folder, write_text
-from parallel_ser.models.chain import Chain
+from parallel_ser.models.chain import Chain, example
 
-VERSION = 2
+VERSION = 3
 REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
 
@@ -38,9 +38,9 @@ class BlockProfile:
         name: of the block.
         forward: seconds.
         backward: seconds of the whole backward pass.
-        input: seconds of its half that gives the input's gradient.
+        input: seconds of its half that gives the input's gradient, and what the forward pass takes longer to allow it.
         weight: seconds of its half that gives the parameters' gradients.
-        saved: bytes that the forward pass keeps for the backward pass, parameters aside.
+        saved: bytes that the forward pass keeps for the backward pass, beside the input and the parameters.
         entering: bytes of the input.
         leaving: bytes of the output.
         parameters: bytes of the parameters.
@@ -121,9 +121,8 @@ def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock
     from torch.utils.flop_counter import FlopCounterMode
 
     parameter = next(chain.parameters())
-    device, count = parameter.device, shape[0]
-    x = torch.randn(tuple(shape), dtype=parameter.dtype, device=device)
-    valid, seed = torch.ones(count, device=device), torch.zeros(count, dtype=torch.int64, device=device)
+    device = parameter.device
+    x, valid, seed = example(shape, parameter.dtype, device)
     place = "cuda" if device.type == "cuda" else "cpu"  # a skeleton on the meta device counts as the CPU
     training = chain.training
     chain.train()
@@ -140,21 +139,21 @@ def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock
             forward(enters)
         y, saved = _saved(forward, enters.detach().requires_grad_(number > 0), block)
         parameters = [p for p in block.parameters() if p.requires_grad]
-        gradient = torch.ones_like(y)
         leaf = enters.detach().requires_grad_(number > 0)
         targets = ([leaf] if number else []) + parameters
 
-        def halves(y: Tensor, targets: list[Tensor], gradient: Tensor = gradient) -> Callable[[], object]:
+        def backward(y: Tensor, targets: list[Tensor], gradient: Tensor) -> Callable[[], object]:
             return lambda: torch.autograd.grad(y, targets, gradient, retain_graph=True, allow_unused=True)
 
-        graph = forward(leaf)
-        whole = clock(halves(graph, targets), device) if targets else 0.0
-        of_input = clock(halves(graph, [leaf]), device) if number else 0.0
-        of_weight = clock(halves(graph, list(parameters)), device) if parameters else 0.0
+        whole = clock(backward(forward(leaf), targets, torch.ones_like(y)), device) if targets else 0.0
+        ahead = clock(lambda forward=forward, leaf=leaf: forward(leaf), device)  # type: ignore[misc]
+        of_input, of_weight = 0.0, whole  # without an input's gradient nothing is there to be done first
+        if number:
+            of_input, of_weight = _halves(block, forward, leaf, ahead, clock)
         measured.append(
             BlockProfile(
                 name=name,
-                forward=clock(lambda forward=forward, leaf=leaf: forward(leaf), device),  # type: ignore[misc]
+                forward=ahead,
                 backward=whole,
                 input=of_input,
                 weight=of_weight,
@@ -171,6 +170,35 @@ def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock
     return Profile(tuple(shape), torch.get_num_threads(), tuple(measured))
 
 
+def _halves(
+    block: torch.nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, ahead: float, clock: Clock
+) -> tuple[float, float]:
+    """Seconds of a backward pass' halves, done as torch's pipeline does them, where a forward pass takes ``ahead``."""
+    from torch.distributed.pipelining._backward import stage_backward_input, stage_backward_weight
+
+    weights = [p for p in block.parameters() if p.requires_grad]
+    norms = [module for module in block.modules() if hasattr(module, "apart")]
+
+    def first() -> list[dict[str, Any]]:
+        x.grad = None
+        y = forward(x) * 1.0  # no view, which torch could not detach
+        return stage_backward_input([y], [torch.ones_like(y)], [x], iter(weights))[1]
+
+    for norm in norms:
+        norm.apart = True  # type: ignore[assignment]
+    begun, groups = clock(first, x.device), first()
+    for norm in norms:
+        norm.apart = False  # type: ignore[assignment]
+
+    def second() -> object:  # which takes its groups to pieces
+        return stage_backward_weight(iter(weights), [dict(group) for group in groups], retain_graph=True)
+
+    of_weight = clock(second, x.device) if weights else 0.0
+    for weight in weights:
+        weight.grad = None
+    return max(1e-9, begun - ahead), of_weight
+
+
 def _as_one(
     blocks: list[BlockProfile], chain: Chain, shape: tuple[int, ...], bf16: bool, clock: Clock
 ) -> list[BlockProfile]:
@@ -182,8 +210,8 @@ def _as_one(
     parameter = next(chain.parameters())
     device = parameter.device
     place = "cuda" if device.type == "cuda" else "cpu"
-    x = torch.randn(shape, dtype=parameter.dtype, device=device).contiguous(memory_format=torch.channels_last)
-    valid, seed = torch.ones(shape[0], device=device), torch.zeros(shape[0], dtype=torch.int64, device=device)
+    x, valid, seed = example(shape, parameter.dtype, device)
+    x = x.contiguous(memory_format=torch.channels_last)
     parameters = [p for p in chain.parameters() if p.requires_grad]
 
     def forward() -> Tensor:
@@ -197,9 +225,9 @@ def _as_one(
 
     ahead, all_of_it = clock(forward, device), clock(both, device)
     alone_ahead, alone_back = sum(block.forward for block in blocks), sum(block.backward for block in blocks)
-    if not alone_ahead or not alone_back:
+    if not alone_ahead or not alone_back or all_of_it <= ahead:  # nothing was timed, or other work came between
         return blocks
-    f, b = ahead / alone_ahead, max(0.0, all_of_it - ahead) / alone_back
+    f, b = ahead / alone_ahead, (all_of_it - ahead) / alone_back
     return [
         replace(one, forward=f * one.forward, backward=b * one.backward, input=b * one.input, weight=b * one.weight)
         for one in blocks
@@ -207,13 +235,13 @@ def _as_one(
 
 
 def _saved(forward: Callable[[Tensor], Tensor], x: Tensor, block: torch.nn.Module) -> tuple[Tensor, int]:
-    """A block's output, and the bytes that its graph keeps beside parameters; each storage once, the input included."""
-    own = {p.untyped_storage()._cdata for p in block.parameters()}
+    """A block's output, and the bytes that its graph keeps beside parameters and input; each storage once."""
+    known = {one.untyped_storage()._cdata for one in (x, *block.parameters())}
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in own:
+        if storage._cdata not in known:
             kept[storage._cdata] = storage.nbytes()
         return tensor
 

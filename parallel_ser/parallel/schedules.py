@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from parallel_ser.parallel.actions import Action, Orders, Writer, in_turn, rounds_of, with_weights
+from parallel_ser.parallel.settings import StrategySettings, stages_per_rank
 
 V_SHAPED = ("zbv", "dualpipev")
 
@@ -46,6 +47,18 @@ def placement(schedule: str, ranks: int, per_rank: int) -> list[int]:
     if schedule in V_SHAPED:
         return there + there[::-1]
     return there * per_rank
+
+
+def stage_ranks(settings: StrategySettings, ranks: int) -> list[int]:
+    """The rank of each stage of a strategy whose pipeline has so many ranks.
+
+    >>> stage_ranks(StrategySettings(name="pipeline", schedule="zbv"), 2)
+    [0, 1, 1, 0]
+    >>> stage_ranks(StrategySettings(name="layer_split", schedule="zbv"), 2)  # it has no schedule
+    [0, 1]
+    """
+    several = stages_per_rank(settings)
+    return placement(settings.schedule if several > 1 else "", ranks, several)
 
 
 def layer_split(ranks: int, microbatches: int) -> Orders:

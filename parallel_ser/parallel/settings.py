@@ -86,3 +86,12 @@ def layout(settings: StrategySettings, ranks: int) -> tuple[int, int, int]:
     if settings.name == "tensor_split":
         return settings.data_parallel, 1, copy
     return settings.data_parallel, copy // settings.tensor_parallel, settings.tensor_parallel
+
+
+def microbatch(settings: StrategySettings, ranks: int, batch: int) -> int:
+    """Utterances of a micro-batch: of the share that one copy of the model has of a batch.
+
+    >>> microbatch(StrategySettings(microbatches=4, data_parallel=2), 4, 32)
+    4
+    """
+    return -(-batch // (settings.microbatches * layout(settings, ranks)[0]))

@@ -10,8 +10,7 @@ from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.messages import Posted
 from parallel_ser.parallel.partition import block_costs, bounds, cut
 from parallel_ser.parallel.profile import profile
-from parallel_ser.parallel.schedules import placement
-from parallel_ser.parallel.settings import stages_per_rank
+from parallel_ser.parallel.schedules import stage_ranks
 from parallel_ser.parallel.strategy import Strategy
 
 
@@ -21,8 +20,8 @@ class Staged(Strategy):
     def place(self, chain: Chain, shape: tuple[int, ...]) -> list[Chain]:
         """The blocks of this rank's stages, cut by hand or by cost."""
         axis = self.grid.pipeline
-        self.ranks = self.placement(axis.size)
-        cuts = self.settings.stages or cut(self.costs(chain, shape), len(self.ranks))
+        self.ranks = stage_ranks(self.settings, axis.size)
+        cuts = self.settings.stages or cut(self.costs(chain, shape), self.ranks)
         self.bounds = bounds(cuts, self.blocks)
         self.own = [number for number, rank in enumerate(self.ranks) if rank == axis.rank]
         self.reads_inputs = 0 in self.own
@@ -42,11 +41,6 @@ class Staged(Strategy):
             return [block.forward + block.backward for block in profile(chain, shape, self.bf16).blocks]
 
         return self.mesh.together(measured, share=True)
-
-    def placement(self, ranks: int) -> list[int]:
-        """The rank of each stage."""
-        several = stages_per_rank(self.settings)
-        return placement(self.settings.schedule if several > 1 else "", ranks, several)
 
     def shapes(self, shape: tuple[int, ...]) -> list[tuple[int, ...]]:
         """What enters each stage, and the logits, when the chain is given an input of ``shape``."""

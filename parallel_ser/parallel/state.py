@@ -106,8 +106,8 @@ class Kept:
                 empty[key] = self.spread(name, part) if len(shape) else torch.zeros((), dtype=torch.float32)
         return empty
 
-    def load_state(self, state: Mapping[str, Tensor]) -> None:
-        """Take this rank's part of a state, as ``room`` and a checkpoint gave it."""
+    def load_state(self, state: Mapping[str, Tensor], updates: int) -> None:
+        """Take this rank's part of a state, as ``room`` and a checkpoint gave it, after so many updates."""
         groups: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimizer": {}}
         for key, value in state.items():
             group, _, name = key.partition(".")
@@ -116,6 +116,7 @@ class Kept:
         for name, kept in self.average.items():
             kept.copy_(groups["average"].get(name, groups["weights"][name]))
         self.load_moments(groups["optimizer"])
+        self.updates = updates
 
     def spread(self, name: str, part: Tensor) -> Tensor:
         """A dense tensor, distributed where other ranks hold other parts of it."""

@@ -151,7 +151,7 @@ class Strategy(Kept, ABC):
     def _train_step(self, inputs: Inputs, targets: Tensor) -> float:
         for module in self.modules:
             module.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.clear()
         self.count = len(inputs)
         data = self.grid.data
         whole = inputs.padded(self.settings.microbatches * data.size)
@@ -185,6 +185,10 @@ class Strategy(Kept, ABC):
             inputs = inputs.widened(TIME_STRIDE * axis.size)
             inputs = Inputs(axis.slice(inputs.x, -1), split_time.local_shares(inputs.valid, axis), inputs.seed)
         return inputs.to(self.mesh.device)
+
+    def clear(self) -> None:
+        """Forget the gradients of the step before."""
+        self.optimizer.zero_grad(set_to_none=True)
 
     def reduce(self) -> None:
         """Complete the gradients: of a time split over the slices, and over the copies of the model."""

@@ -89,8 +89,14 @@ def info(path: Path, signature: Mapping[str, list[int]]) -> dict[str, Any]:
     return content
 
 
-def load(path: Path, strategy: Strategy, mesh: Mesh) -> None:
+def load(path: Path, strategy: Strategy, updates: int, mesh: Mesh) -> None:
     """Give a strategy its part of a checkpoint that any other may have written, on every rank alike.
+
+    Args:
+        path: of the checkpoint.
+        strategy: that goes on from it.
+        updates: that were done, as ``info`` says.
+        mesh: the ranks.
 
     Raises:
         UserError: it is damaged.
@@ -108,7 +114,7 @@ def load(path: Path, strategy: Strategy, mesh: Mesh) -> None:
         if not mesh.first:
             raise Told(2) from error
         raise UserError(f"{path} is no readable checkpoint ({_reason(error)}).") from error
-    strategy.load_state(state)
+    strategy.load_state(state, updates)
 
 
 def _reason(error: BaseException) -> str:

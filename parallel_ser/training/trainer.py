@@ -19,6 +19,7 @@ from parallel_ser.models.cnn import build
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.registry import strategy_class
+from parallel_ser.parallel.settings import microbatch
 from parallel_ser.training import checkpoint, metrics, model_file, standing
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
 from parallel_ser.training.interrupts import Request, Stopped
@@ -80,7 +81,7 @@ class Trainer:
             config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16"
         )
         typical = (
-            max(1, settings.batch // config.strategy.microbatches),
+            microbatch(config.strategy, mesh.size, settings.batch),
             1,
             len(data.rows),
             typical_frames([one.shape[1] for one in self.training.frames]),
@@ -113,8 +114,7 @@ class Trainer:
         if path is None:
             return
         info = self.mesh.together(lambda: standing.info(path, self.signature))
-        standing.load(path, self.strategy, self.mesh)
-        self.strategy.updates = info["updates"]
+        standing.load(path, self.strategy, info["updates"], self.mesh)
         self.progress = Progress(**info["progress"])
 
     def save(self) -> None:

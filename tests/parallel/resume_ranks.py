@@ -31,8 +31,7 @@ def resume(case: str, ranks: Mesh, folder: Path, begun: list[str]) -> None:
         path = standing.newest(folder / before)
         assert path is not None
         info = standing.info(path, strategy.signature)
-        standing.load(path, strategy, ranks)
-        strategy.updates = info["updates"]
+        standing.load(path, strategy, info["updates"], ranks)
         losses = [strategy.train_step(*batch(step, dtype)) for step in range(HALF, 2 * HALF)]
         state = strategy.full_state()
         if ranks.first:

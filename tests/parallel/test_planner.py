@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -71,13 +71,17 @@ def test_times_are_those_of_the_closed_forms() -> None:
 
 
 def test_memory_counts_state_and_what_is_in_flight() -> None:
-    spare, micro = 2 * EDGE * BATCH / 8, SAVED * BATCH / 8
-    assert predicted(1, name="single").memory == pytest.approx(4 * WEIGHTS * BLOCKS + BLOCKS * micro + spare)
+    edge, micro = EDGE * BATCH / 8, SAVED * BATCH / 8
+    spare = 2 * edge + 2 * WEIGHTS  # an activation and its gradient; copies of a block's weights
+    assert predicted(1, name="single").memory == pytest.approx(4 * WEIGHTS * BLOCKS + BLOCKS * micro + edge + spare)
     for schedule, flight in (("gpipe", 8), ("1f1b", 4)):
         found = predicted(4, name="pipeline", schedule=schedule).memory
-        assert found == pytest.approx(2 * (4 * WEIGHTS + flight * micro) + spare)
+        assert found == pytest.approx(2 * (4 * WEIGHTS + flight * micro) + flight * edge + spare)
     again = predicted(4, name="pipeline", schedule="1f1b", checkpointing="block").memory
-    assert again == pytest.approx(2 * (4 * WEIGHTS + 4 * EDGE * BATCH / 8) + spare + micro)
+    assert again == pytest.approx(2 * (4 * WEIGHTS + 4 * edge) + spare + micro)
+    stage = predicted(4, name="pipeline", schedule="1f1b", checkpointing="stage").memory
+    assert stage == pytest.approx(2 * 4 * WEIGHTS + 4 * edge + spare + 2 * micro)
+    assert predicted(4, replace(FREE, resident=500.0), name="ddp").memory == predicted(4, name="ddp").memory + 500
     assert predicted(4, name="fsdp").memory < predicted(4, name="ddp").memory
 
 

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.requirements import require
-from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.settings import StrategySettings, microbatch
 
 
 def settings(**changes: Any) -> StrategySettings:
@@ -110,3 +110,18 @@ def test_pipeline_runs_exactly_where_every_rank_has_a_block_and_a_micro_batch(
 def test_settings_that_no_world_size_can_use_are_refused_at_once(changes: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"strategy\."):
         settings(**changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "ranks", "utterances"),
+    [
+        ({"name": "single", "microbatches": 4}, 1, 8),
+        ({"microbatches": 4}, 2, 8),
+        ({"microbatches": 4, "data_parallel": 2}, 4, 4),  # a copy has half of the batch
+        ({"name": "ddp", "microbatches": 4}, 4, 2),
+        ({"microbatches": 5}, 2, 7),  # 32 are filled up to 35
+        ({"microbatches": 64, "data_parallel": 2}, 4, 1),
+    ],
+)
+def test_a_micro_batch_is_of_a_copys_share(changes: dict[str, Any], ranks: int, utterances: int) -> None:
+    assert microbatch(settings(**changes), ranks, 32) == utterances
