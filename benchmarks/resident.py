@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from parallel_ser.bench.resident import reset_peak, status
 from parallel_ser.models.chain import Chain, example
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.partition import bounds
@@ -29,21 +30,6 @@ GIB = 2**30
 ADAMW = 16  # bytes a parameter: weight, gradient and two moments in float32
 COPIES = 4  # of a weight: as measured, its new gradient and what convolutions reorder of both
 CLASSES, ROWS = 8, 64
-
-
-def status() -> dict[str, int]:
-    """Bytes that the operating system counts for this process: ``VmRSS``, its peak ``VmHWM``, ``VmData`` and more."""
-    lines = (line.split() for line in Path("/proc/self/status").read_text().splitlines())
-    return {words[0][:-1]: int(words[1]) * 1024 for words in lines if words[-1] == "kB"}
-
-
-def reset_peak() -> bool:
-    """Set ``VmHWM`` back to the resident set of now, where the system lets a process do so."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
 
 
 @contextmanager
