@@ -18,6 +18,9 @@ class Suite(str, Enum):
     strategies = "strategies"
     scaling = "scaling"
     microbatches = "microbatches"
+    classical = "classical"
+    features = "features"
+    accuracy = "accuracy"
 
 
 class Size(str, Enum):
@@ -52,6 +55,9 @@ def bench(
     compare: Annotated[
         Path | None, typer.Option("--compare", help="An older records.json; exit status 1 on a regression.")
     ] = None,
+    systems: Annotated[
+        Path | None, typer.Option("--systems", help="YAML of the suite accuracy, such as benchmarks/accuracy.yaml.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record instead of tables.")] = False,
 ) -> None:
     """Measure training, recognition, memory and traffic of every strategy on the same cores, and say which wins.
@@ -66,6 +72,9 @@ def bench(
 
     settings = [f"corpus.name={corpus}"] if corpus else []
     settings += [f"corpus.root={root}"] if root else []
+    if suite.value in ("classical", "features", "accuracy"):
+        _plain(suite.value, [*settings, *(overrides or [])], config, systems, min(repeats, 3), out, json)
+        return
     asked = Asked(
         suite=suite.value,
         config=config,
@@ -96,6 +105,57 @@ def bench(
             typer.echo(f"slower than before: {one}", err=True)
         if lost:
             raise typer.Exit(1)
+
+
+def _plain(
+    suite: str,
+    settings: list[str],
+    config: Path | None,
+    systems: Path | None,
+    repeats: int,
+    out: Path | None,
+    json: bool,
+) -> None:
+    """A suite whose rows are no training steps."""
+    import json as encoder
+    import os
+    from datetime import datetime
+
+    from rich.console import Console
+
+    from parallel_ser.bench.plain import Plain
+    from parallel_ser.report.bench import print_plain
+    from parallel_ser.report.terminal import rounds
+
+    folder = out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-bench-{suite}"
+    cores = len(os.sched_getaffinity(0))
+    given = [*settings, *(["--config", str(config)] if config else [])]
+    with rounds() as told:
+        found: Plain
+        if suite == "classical":
+            from parallel_ser.bench import classical
+
+            counts = [count for count in (1, 2, 4, 8, 16, 32, 64) if count <= cores]
+            found = classical.measure(given, counts, repeats, told)
+        elif suite == "features":
+            from parallel_ser.bench import features
+            from parallel_ser.config import load
+            from parallel_ser.training.data import corpora_of
+
+            files = [one.path for one in corpora_of(load(config, settings))[0].utterances]
+            found = features.measure(files[:: max(1, len(files) // 60)][:60], cores, repeats, told)
+        else:
+            from parallel_ser.bench import accuracy
+
+            if systems is None:
+                raise UserError("the suite accuracy needs its systems: --systems benchmarks/accuracy.yaml.")
+            found = accuracy.measure(accuracy.read(systems), given, folder, told)
+    record = found.write(folder, cores)
+    if json:
+        typer.echo(encoder.dumps(record, indent=1))
+        return
+    print_plain(Console(), found.suite, found.headings, found.rows, found.said)
+    typer.echo(f"Results folder: {folder}")
 
 
 def _seconds(text: str) -> float:

@@ -100,6 +100,20 @@ def print_bench(console: Console, title: str, rows: Sequence[Mapping[str, Any]],
         console.print(Text(sentence))
 
 
+def print_plain(
+    console: Console, title: str, titles: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str]
+) -> None:
+    """A table of texts, and the verdict."""
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    for place, heading in enumerate(titles):
+        table.add_column(heading, justify="left" if not place else "right")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(table)
+    for sentence in said:
+        console.print(Text(sentence))
+
+
 def markdown(rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> str:
     """A Markdown table and the verdict."""
     shown = headings(rows)

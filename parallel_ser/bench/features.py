@@ -1,0 +1,133 @@
+"""How fast the front end is: each feature, all of it on one core and on all, and librosa doing the same."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+from parallel_ser.audio.extract import Extractor, read
+from parallel_ser.audio.rhythm import rhythm
+from parallel_ser.audio.settings import AudioSettings, FeatureSettings, Stream
+from parallel_ser.bench.plain import Plain, Told, spread
+
+STREAMS: tuple[Stream, ...] = (
+    *("logmel", "mfcc", "mfcc_delta", "mfcc_delta2", "pitch", "voicing", "loudness", "intensity"),
+    *("spectral", "quality"),
+)
+RATE, HOP, WINDOW, FFT = 16000, 160, 400, 512
+
+
+def measure(files: Sequence[Path], cores: int, rounds: int, told: Told) -> Plain:
+    """Measure audio-seconds a second over files, in rounds through all rows in turn.
+
+    What one core does is counted in seconds of its processor, so that a shared machine's other work counts little; what
+    all cores do in seconds of the clock.
+    """
+    import torch
+
+    torch.set_num_threads(1)
+    audio = AudioSettings()
+    signals = [read(path, audio)[0] for path in files]
+    seconds = sum(map(len, signals)) / RATE
+    rows: dict[str, Callable[[], float]] = {"decoding alone": lambda: _each(lambda path: read(path, audio), files)}
+    for name, streams in (
+        ("log-mel and MFCC", STREAMS[:4]),
+        ("pitch and voicing", STREAMS[4:6]),
+        ("loudness and intensity", STREAMS[6:8]),
+        ("spectral shape", STREAMS[8:9]),
+        ("voice quality, with its pitch", STREAMS[9:]),
+    ):
+        part = Extractor(audio, FeatureSettings(streams=streams, n_mels=40))._measure
+        rows[name] = partial(_each, _without_gradients(part), [torch.from_numpy(one) for one in signals])
+    rhythmic = _without_gradients(lambda one: rhythm(one, RATE))
+    rows["rhythm"] = lambda: _each(rhythmic, [torch.from_numpy(one) for one in signals])
+    whole = Extractor(audio, FeatureSettings(streams=STREAMS, n_mels=40))
+    rows["the whole front end, from files"] = lambda: _each(whole.file, files)
+    rows["librosa doing the same"] = lambda: _each(by_librosa, files)
+    rows[f"the whole front end, {cores} processes"] = lambda: _in_processes(whole, files, cores)
+    speeds: dict[str, list[float]] = {name: [] for name in rows}
+    for row in rows.values():
+        row()  # tables are made, workers start
+    for number in range(rounds):
+        for place, (name, row) in enumerate(rows.items()):
+            told(f"round {number + 1}", place, len(rows))
+            speeds[name].append(seconds / row())
+        told(f"round {number + 1}", len(rows), len(rows))
+    ours, theirs = speeds["the whole front end, from files"], speeds["librosa doing the same"]
+    ratios = [one / other for one, other in zip(ours, theirs)]
+    said = [
+        f"{len(files)} files, {seconds:.0f} s of speech; librosa's pitch is librosa.yin: pyin takes 40 times as long.",
+        f"The whole front end is {median(ratios):.1f} times as fast as librosa on one core, the median over rounds; it "
+        "measures loudness, voice quality and the signal-to-noise ratio besides.",
+    ]
+    table = [(name, spread(own)) for name, own in speeds.items()]
+    return Plain("features", ("what", "audio-seconds a second, median (least to most)"), table, said, speeds)
+
+
+def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> float:
+    began = time.process_time()
+    for one in items:
+        function(one)
+    return time.process_time() - began
+
+
+def _without_gradients(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    import torch
+
+    def run(one: Any) -> Any:
+        with torch.inference_mode():
+            return function(one)
+
+    return run
+
+
+def _in_processes(extractor: Extractor, files: Sequence[Path], cores: int) -> float:
+    from joblib import Parallel, delayed, parallel_config
+
+    with parallel_config("loky", inner_max_num_threads=1):
+        began = time.perf_counter()
+        chunks = [files[start::cores] for start in range(cores)]
+        Parallel(n_jobs=cores)(delayed(_all_of)(extractor, chunk) for chunk in chunks)
+        return time.perf_counter() - began
+
+
+def _all_of(extractor: Extractor, files: Sequence[Path]) -> int:
+    for path in files:
+        extractor.file(path)
+    return len(files)
+
+
+def by_librosa(path: Path) -> dict[str, np.ndarray]:
+    """What librosa has of the same: trimmed, log-mel, MFCC with Δ and ΔΔ, pitch, level, spectral shape, onsets."""
+    import librosa
+
+    signal, _ = librosa.load(path, sr=RATE)
+    signal, _ = librosa.effects.trim(signal, top_db=35, frame_length=800, hop_length=HOP)
+    spectrum = np.abs(librosa.stft(signal, n_fft=FFT, hop_length=HOP, win_length=WINDOW))
+    bands = librosa.power_to_db(librosa.feature.melspectrogram(S=spectrum**2, sr=RATE, n_mels=40))
+    mfcc = librosa.feature.mfcc(S=bands, n_mfcc=20)
+    first = librosa.feature.delta(mfcc)
+
+    def rolloff(part: float) -> np.ndarray:
+        return np.asarray(librosa.feature.spectral_rolloff(S=spectrum, sr=RATE, roll_percent=part))
+
+    return {
+        "bands": bands,
+        "mfcc": mfcc,
+        "delta": first,
+        "delta2": librosa.feature.delta(first),
+        "pitch": librosa.yin(signal, fmin=60, fmax=500, sr=RATE, hop_length=HOP),
+        "rms": librosa.feature.rms(y=signal, frame_length=WINDOW, hop_length=HOP),
+        "centroid": librosa.feature.spectral_centroid(S=spectrum, sr=RATE),
+        "bandwidth": librosa.feature.spectral_bandwidth(S=spectrum, sr=RATE),
+        "flatness": librosa.feature.spectral_flatness(S=spectrum),
+        **{f"rolloff {part}": rolloff(part) for part in (0.25, 0.5, 0.75, 0.9)},
+        "onsets": librosa.onset.onset_strength(S=bands, sr=RATE, hop_length=HOP),
+        "pauses": librosa.effects.split(signal, top_db=25, frame_length=FFT, hop_length=HOP),
+    }
