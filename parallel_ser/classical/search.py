@@ -97,7 +97,6 @@ def search(
     kept = Sample({name: sample.views[name] for name in names}, sample.speakers)
     write_sample(folder / "raw", kept)
     np.save(folder / "labels.npy", labels)
-    write_text(folder / "problem.json", json.dumps({"classes": classes, "settings": settings.model_dump(mode="json")}))
     every = candidates(settings)
     with _pool(settings, jobs) as run:
         list(run("preparing", [(_prepare, (folder, one, settings)) for one in problems], progress))
@@ -141,11 +140,12 @@ def _try(folder: Path, problem: Problem, settings: ClassicalSettings, candidate:
     result = home / _file(candidate)
     if result.exists():
         return problem.index
-    training, held, labels, front = _read(folder, problem)
+    training, held, labels = _read(folder, problem)
+    adapted = background(settings, home)
     classes = int(labels.max()) + 1
     scores = np.zeros((len(training), classes))
     for learned, out in problem.inner:
-        system = build(settings, candidate, background(settings, front))
+        system = build(settings, candidate, adapted)
         system.fit(training.take(learned), labels[list(learned)], classes)
         scores[list(out)] = system.scores(held.take(out))
     write_atomic(result, lambda file: np.save(file, scores))
@@ -157,19 +157,29 @@ def _finish(
 ) -> tuple[int, Found]:
     """Fit the best candidate on the whole training side, calibrate it on the held-out scores, and test it."""
     home = folder / f"fold-{problem.index}"
-    training, _, labels, front = _read(folder, problem)
+    training, _, labels = _read(folder, problem)
+    front = Recogniser.load(home / "front.skops").front
     tried, every = [], candidates(settings)
     scores = [np.load(home / _file(candidate)) for candidate in every]
     for candidate, rows in zip(every, scores):
         tried.append({**candidate, "uar": _uar(labels, rows.argmax(axis=1))})
     place = int(np.argmax([one["uar"] for one in tried]))  # the first in a tie
-    system = build(settings, every[place], background(settings, front)).fit(training, labels, len(classes))
+    system = build(settings, every[place], background(settings, home)).fit(training, labels, len(classes))
     spread = float(scores[place].std(axis=1).mean()) or 1.0
     held_out = softmax(scores[place] / spread)
     calibrated = calibration.fit(settings.calibrate, held_out, labels)
     recogniser = Recogniser(front, system, classes, spread, calibrated.state(), inputs)
     tested = calibrated(softmax(system.scores(read_sample(home / "test")) / spread))
-    return problem.index, Found(recogniser, every[place], tried, calibrated(held_out), tested)
+    return problem.index, Found(recogniser, every[place], tried, _crossed(held_out, labels, problem, settings), tested)
+
+
+def _crossed(rows: np.ndarray, labels: np.ndarray, problem: Problem, settings: ClassicalSettings) -> np.ndarray:
+    """The held-out probabilities, each inner fold's calibrated on the other folds': no row is judged by itself."""
+    found = np.empty_like(rows)
+    for _, out in problem.inner:
+        others = np.setdiff1d(np.arange(len(rows)), out)
+        found[list(out)] = calibration.fit(settings.calibrate, rows[others], labels[others])(rows[list(out)])
+    return found
 
 
 def _front(settings: ClassicalSettings) -> Front:
@@ -184,20 +194,19 @@ def _front(settings: ClassicalSettings) -> Front:
     return Front(settings.normalise, settings.enrol, settings.seed, encoders)
 
 
-def background(settings: ClassicalSettings, front: Front) -> Any:
-    """The background model that a mixture system adapts; None where each emotion has a mixture of its own."""
+def background(settings: ClassicalSettings, home: Path) -> Any:
+    """The background model that a mixture system adapts; None for the others, which need not read it."""
     if settings.system == "gmm" and settings.mixture.adapt == "map":
-        return front.encoders["supervector"].mixture_
+        return Recogniser.load(home / "front.skops").front.encoders["supervector"].mixture_
     return None
 
 
-def _read(folder: Path, problem: Problem) -> tuple[Sample, Sample, np.ndarray, Front]:
+def _read(folder: Path, problem: Problem) -> tuple[Sample, Sample, np.ndarray]:
     home = folder / f"fold-{problem.index}"
     labels = np.load(folder / "labels.npy")[list(problem.training)]
-    front = Recogniser.load(home / "front.skops").front
     training = read_sample(home / "training")
     held = read_sample(home / "held") if (home / "held").exists() else training
-    return training, held, labels, front
+    return training, held, labels
 
 
 def _file(candidate: Candidate) -> str:
