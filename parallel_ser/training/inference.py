@@ -157,8 +157,11 @@ class ClassicalRun(Run):
         return (*run_folder.normalisation_notes(self.mode, settings.enrol), *licence_notes(settings.views))
 
     def _rows(self, data: Dataset, places: dict[int, Sequence[int]]) -> dict[int, np.ndarray]:
+        from threadpoolctl import threadpool_limits
+
         sample, names = sample_of(data, self.config)
-        return {fold: self._of(fold, sample.take(own), names) for fold, own in places.items()}
+        with threadpool_limits(1):  # as in the search: sums in the same order, so the same answer to the bit
+            return {fold: self._of(fold, sample.take(own), names) for fold, own in places.items()}
 
     def _of(self, fold: int, sample: Sample, names: dict[str, list[str]]) -> np.ndarray:
         model = self.models[fold]
