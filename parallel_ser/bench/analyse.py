@@ -210,7 +210,7 @@ def verdict(rows: Sequence[dict[str, Any]]) -> list[str]:
     if reference is None or not others:
         return ["Nothing could be compared."]
     said = []
-    fastest = max(others, key=lambda row: row["speedup"])
+    fastest = max(others, key=lambda row: (row["ranks"] > 1, row["speedup"]))  # one core alone is no strategy
     where = f"{fastest['ranks']} process{'es' * (fastest['ranks'] > 1)} × {fastest['threads']}"
     times = f"{fastest['speedup']:.2f} times"
     if (interval := fastest["speedup_interval"]) is None:

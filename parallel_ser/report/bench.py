@@ -42,13 +42,14 @@ _SCREEN = {
     "utterances_s": "utt/s",
     "step_ms": "step ms",
     "speedup_text": "× single",
-    "efficiency": "eff.",
     "memory_mib": "MiB",
     "communication": "comm.",
+    "efficiency": "eff.",
     "idle": "idle",
     "infer_s": "rec/s",
 }
-"""What a narrow terminal has room for: training speed, ratio, efficiency on the cores, the fullest process, shares."""
+"""Short headings: training speed, ratio to the single process, the fullest process, shares, recognition speed."""
+_NARROW = tuple(_SCREEN)[:6]
 
 
 def cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -84,10 +85,14 @@ def headings(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 def print_bench(console: Console, title: str, rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> None:
     """The table, as much of it as a terminal has room for, remarks below it, and the verdict in words."""
     table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-    wide = console.width >= 200
-    shown = [(key, heading if wide else _SCREEN[key]) for key, heading in headings(rows) if wide or key in _SCREEN]
+    every = dict(headings(rows))
+    if console.width >= 200:
+        shown = list(every.items())
+    else:
+        kept = _SCREEN if console.width >= 110 else _NARROW
+        shown = [(key, _SCREEN[key]) for key in kept if key in every]
     for key, heading in shown:
-        table.add_column(heading, justify="left" if key == "name" else "right", no_wrap=key == "name")
+        table.add_column(heading, justify="left" if key == "name" else "right", no_wrap=True)
     for row in rows:
         text = cells(row)
         style = "bold" if row["reference"] else "red" if row["flags"] else ""
