@@ -24,7 +24,7 @@ def reset_peak() -> bool:
 
 
 def thread_seconds() -> dict[int, float]:
-    """Processor seconds of each thread of this process so far, by its number; of gloo's own, which pass messages, none."""
+    """Processor seconds of each thread so far, by its number, without those of gloo, which pass messages."""
     ticks = os.sysconf("SC_CLK_TCK")
     found = {}
     for path in Path("/proc/self/task").iterdir():
