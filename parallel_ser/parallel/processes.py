@@ -155,7 +155,10 @@ def leave(status: int) -> NoReturn:
     an active exception"), for which torchrun takes down the other ranks. All files are closed by then.
     """
     if "RANK" in os.environ:
-        atexit._run_exitfuncs()  # joblib's and others'
+        loky = sys.modules.get("joblib.externals.loky.reusable_executor")
+        if loky is not None and loky._executor is not None:
+            loky._executor.shutdown(wait=True)  # else its idle workers are waited for, which takes five minutes
+        atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
