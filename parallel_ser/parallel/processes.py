@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -155,9 +156,9 @@ def leave(status: int) -> NoReturn:
     an active exception"), for which torchrun takes down the other ranks. All files are closed by then.
     """
     if "RANK" in os.environ:
-        loky = sys.modules.get("joblib.externals.loky.reusable_executor")
-        if loky is not None and loky._executor is not None:
-            loky._executor.shutdown(wait=True)  # else its idle workers are waited for, which takes five minutes
+        # As the interpreter ends: first what is registered with threads, where joblib ends its workers. Without it the
+        # exit functions wait for these until they have been idle for five minutes.
+        threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
         sys.stdout.flush()
         sys.stderr.flush()
