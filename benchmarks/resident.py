@@ -20,10 +20,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parallel_ser.bench.resident import reset_peak, status
 from parallel_ser.models.chain import Chain, example
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.partition import bounds
+from parallel_ser.resident import reset_peak, status
 
 MIB = 2**20
 GIB = 2**30

@@ -20,11 +20,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from parallel_ser.audio.pitch import VOICED_AT
 from parallel_ser.audio.rhythm import RHYTHM
 from parallel_ser.audio.settings import FunctionalSettings
-
-VOICED = 0.55
-"""Voicing from which a frame counts as voiced; as in ``audio.pitch``."""
 
 MEASURES = (
     "duration_s",
@@ -76,7 +74,7 @@ class Functionals:
         every = np.concatenate(contours)
         values = list(self._statistics(every, settings.statistics))
         if self._voicing is not None:
-            voiced = base[:, frames[self._voicing] >= VOICED]
+            voiced = base[:, frames[self._voicing] >= VOICED_AT]
             values += self._statistics(voiced if voiced.shape[1] else base, settings.voiced)
         if settings.dct:
             values += list((every @ _cosines(every.shape[1], settings.dct)).T)

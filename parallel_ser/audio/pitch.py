@@ -24,6 +24,9 @@ from parallel_ser.errors import UserError
 REFERENCE_HZ = 100.0
 """What 0 semitones stand for."""
 
+VOICED_AT = 0.55
+"""The voicing from which a frame counts as voiced."""
+
 _OCTAVE_COST = 0.05  # of nsdf, for each octave below pitch_max
 _JUMP_COST = 0.25  # of nsdf, for each octave away from the median of the neighbours
 _NEIGHBOURS = 7  # frames each side
@@ -44,7 +47,9 @@ class Pitch(nn.Module):
         UserError: ``f_max`` is above an eighth of the sample rate: too few samples a period to measure it by.
     """
 
-    def __init__(self, sample_rate: int, hop: int, f_min: float = 60.0, f_max: float = 500.0, voiced_at: float = 0.55):
+    def __init__(
+        self, sample_rate: int, hop: int, f_min: float = 60.0, f_max: float = 500.0, voiced_at: float = VOICED_AT
+    ):
         super().__init__()
         if f_max > sample_rate / 8:
             raise UserError(

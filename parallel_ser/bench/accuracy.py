@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +18,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from parallel_ser import yaml_text
-from parallel_ser.bench.plain import Plain, Told
+from parallel_ser.bench.plain import COMMAND, Plain
 from parallel_ser.errors import UserError
+from parallel_ser.report.terminal import Rounds
 from parallel_ser.settings import Settings
 from parallel_ser.training.run_folder import read_json
 
@@ -71,7 +71,7 @@ def read(path: Path) -> Systems:
     return found
 
 
-def measure(systems: Systems, arguments: Sequence[str], folder: Path, told: Told) -> Plain:
+def measure(systems: Systems, arguments: Sequence[str], folder: Path, told: Rounds) -> Plain:
     """Run each system that has no results in ``folder`` yet, and put their results side by side.
 
     Raises:
@@ -103,7 +103,7 @@ def _row(record: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _run(system: System, settings: Sequence[str], home: Path, folder: Path) -> None:
-    command = [sys.executable, "-c", "from parallel_ser.cli import main; main()", *system.run.split()]
+    command = [*COMMAND, *system.run.split()]
     if system.of:
         command += [str(folder / name.replace(" ", "-")) for name in system.of] + ["--out", str(home)]
     else:

@@ -33,8 +33,6 @@ Interval = tuple[float, float]
 def ratio(ours: Sequence[float], theirs: Sequence[float], level: float = 0.95) -> tuple[float, Interval | None]:
     """``theirs / ours`` of paired times: how many times as fast we are, and its interval (None for one pair)."""
     logs = [math.log(other / own) for own, other in zip(ours, theirs)]
-    if not logs:
-        return math.nan, None
     middle = fmean(logs)
     if len(logs) < 2:
         return math.exp(middle), None
@@ -104,11 +102,9 @@ def _row(row: Row, reference: Row | None) -> dict[str, Any]:
         "efficiency": None,
         "limit": _limit(shares),
     }
-    if reference is not None and not job.reference:
-        pairs = _pairs(row, reference)
-        found["speedup"], found["speedup_interval"] = ratio([one for one, _ in pairs], [two for _, two in pairs])
-        if not pairs:
-            found["speedup"] = None
+    if reference is not None and not job.reference and (pairs := _pairs(row, reference)):
+        ours, theirs = zip(*pairs)
+        found["speedup"], found["speedup_interval"] = ratio(ours, theirs)
     return found
 
 

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 
-from parallel_ser.bench.plain import Plain, Told, spread
+from parallel_ser.bench.plain import COMMAND, Plain, spread
 from parallel_ser.errors import UserError
+from parallel_ser.report.terminal import Rounds
 from parallel_ser.training.run_folder import read_json
 
 
-def measure(arguments: Sequence[str], counts: Sequence[int], rounds: int, told: Told) -> Plain:
+def measure(arguments: Sequence[str], counts: Sequence[int], rounds: int, told: Rounds) -> Plain:
     """Time ``parallel-ser baseline svm ARGUMENTS`` with each count of processes, in turn; features are cached first.
 
     Raises:
@@ -46,7 +46,7 @@ def measure(arguments: Sequence[str], counts: Sequence[int], rounds: int, told: 
 
 
 def _once(arguments: Sequence[str], count: int, folder: Path) -> float:
-    command = [sys.executable, "-c", "from parallel_ser.cli import main; main()", "baseline", "svm", *arguments]
+    command = [*COMMAND, "baseline", "svm", *arguments]
     began = time.perf_counter()
     done = subprocess.run(
         [*command, f"run.jobs={count}", f"run.folder={folder}"],

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 
 from parallel_ser.audio.extract import Extractor, read
+from parallel_ser.audio.frames import FrameFeatures
 from parallel_ser.audio.rhythm import rhythm
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, Stream
-from parallel_ser.bench.plain import Plain, Told, spread
+from parallel_ser.bench.plain import Plain, spread
+from parallel_ser.report.terminal import Rounds
 
 STREAMS: tuple[Stream, ...] = (
     *("logmel", "mfcc", "mfcc_delta", "mfcc_delta2", "pitch", "voicing", "loudness", "intensity"),
@@ -23,7 +25,7 @@ STREAMS: tuple[Stream, ...] = (
 RATE, HOP, WINDOW, FFT = 16000, 160, 400, 512
 
 
-def measure(files: Sequence[Path], cores: int, rounds: int, told: Told) -> Plain:
+def measure(files: Sequence[Path], cores: int, rounds: int, told: Rounds) -> Plain:
     """Measure audio-seconds a second over files, in rounds through all rows in turn.
 
     What one core does is counted in seconds of its processor, so that a shared machine's other work counts little; what
@@ -43,7 +45,7 @@ def measure(files: Sequence[Path], cores: int, rounds: int, told: Told) -> Plain
         ("spectral shape", STREAMS[8:9]),
         ("voice quality, with its pitch", STREAMS[9:]),
     ):
-        part = Extractor(audio, FeatureSettings(streams=streams, n_mels=40))._measure
+        part = FrameFeatures(audio, FeatureSettings(streams=streams, n_mels=40))
         rows[name] = partial(_each, _without_gradients(part), [torch.from_numpy(one) for one in signals])
     rhythmic = _without_gradients(lambda one: rhythm(one, RATE))
     rows["rhythm"] = lambda: _each(rhythmic, [torch.from_numpy(one) for one in signals])

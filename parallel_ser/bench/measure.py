@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 
 from parallel_ser.bench import record as records
@@ -16,6 +15,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.plans import GROUPS, count_blocks
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.training.data import prepare
+from parallel_ser.training.run_folder import stamped
 
 BASE = (
     "corpus.synthetic.speakers=6",
@@ -62,7 +62,7 @@ def measure(asked: Asked) -> tuple[Path, Record]:
             f"nothing: use --nproc {cores} or fewer."
         )
     config = load(asked.config, asked.overrides, BASE)
-    folder = asked.out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-bench-{asked.suite}"
+    folder = asked.out or stamped(f"bench-{asked.suite}")
     path = folder / "records.json"
     record = None
     if asked.resume:

@@ -11,10 +11,11 @@ from statistics import median
 from typing import Any
 
 from parallel_ser.files import write_text
+from parallel_ser.report.bench import markdown_table
 from parallel_ser.training.run_folder import environment
 
-Told = Any
-"""Called with a title, how much is done and how much there is."""
+COMMAND = (sys.executable, "-c", "from parallel_ser.cli import main; main()")
+"""``parallel-ser`` of this very installation, to be run in a process of its own."""
 
 
 @dataclass(frozen=True)
@@ -37,13 +38,11 @@ class Plain:
 
     def markdown(self) -> str:
         """As a table in Markdown, with the verdict below."""
-        lines = [f"| {' | '.join(self.headings)} |", f"|{' --- |' * len(self.headings)}"]
-        lines += [f"| {' | '.join(row)} |" for row in self.rows]
-        return "\n".join([*lines, "", *(f"- {sentence}" for sentence in self.said), ""])
+        return markdown_table(self.headings, self.rows, self.said)
 
     def write(self, folder: Path, processes: int) -> dict[str, Any]:
         """Write ``records.json`` and ``table.md``; returns the record."""
-        record = {"version": 1, "command": " ".join(sys.argv), "environment": environment(processes, 1), **asdict(self)}
+        record = {"version": 1, "environment": environment(processes, 1), **asdict(self)}
         write_text(folder / "records.json", json.dumps(record, indent=1) + "\n")
         write_text(folder / "table.md", self.markdown())
         return record

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -16,6 +16,7 @@ from parallel_ser.bench.worker import Task
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
+from parallel_ser.report.terminal import Rounds
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.run_folder import environment
 
@@ -23,8 +24,6 @@ STEPS = 10
 """Timed steps of a measurement."""
 SECONDS = 300.0
 """After which a measurement is given up."""
-
-Told = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -56,7 +55,7 @@ def prepared(data: Dataset) -> Dataset:
 class Runner:
     """Carries out a plan, or goes on with the record of one that was stopped."""
 
-    def __init__(self, config: Config, data: Dataset, fold: Fold, path: Path, told: Told, hooks: dict[str, str]):
+    def __init__(self, config: Config, data: Dataset, fold: Fold, path: Path, told: Rounds, hooks: dict[str, str]):
         self.config, self.data, self.fold, self.path, self.told = config, prepared(data), fold, path, told
         self.hooks = hooks
         self.pool: Pool | None = None

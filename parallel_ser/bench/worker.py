@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from parallel_ser.bench.record import Job
-from parallel_ser.bench.resident import busy, energy, reset_peak, settled, status, thread_seconds
+from parallel_ser.bench.record import Job, RankShare
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.parallel.processes import Mesh, mesh
+from parallel_ser.resident import busy, energy, reset_peak, settled, status, thread_seconds
 from parallel_ser.training import metrics
 from parallel_ser.training.data import Dataset, probabilities
 from parallel_ser.training.interrupts import Request
@@ -152,7 +152,7 @@ def _batches(trainer: Trainer, steps: int) -> _Batches:
 def _recognise(trainer: Trainer) -> dict[str, Any]:
     """Recognise the test side in batches, some of it one by one, on every rank alike."""
     strategy, settings, fold = trainer.strategy, trainer.config.train, trainer.fold
-    frames = trainer._frames(fold.test)
+    frames = trainer.standardised(fold.test)
     probabilities(strategy.predict, frames, settings.batch)  # each shape once
     began = time.perf_counter()
     rows = probabilities(strategy.predict, frames, settings.batch)
@@ -177,7 +177,7 @@ def _together(every: list[dict[str, Any]]) -> dict[str, Any]:
     for one in every:
         for kind, count in one["sent"].items():
             sent[kind] = sent.get(kind, 0.0) + count
-    shares = [{name: one[name] for name in _SHARES} for one in first["shares"]]
+    shares = [{name: one[name] for name in RankShare.model_fields} for one in first["shares"]]
     return {
         "steps": [max(times) for times in zip(*(one["times"] for one in every))],
         "losses": first["losses"],
@@ -195,9 +195,6 @@ def _together(every: list[dict[str, Any]]) -> dict[str, Any]:
         "shares": shares,
         "joules": first["joules"],
     }
-
-
-_SHARES = ("rank", "step", "compute", "communication", "bubble", "imbalance")
 
 
 def rank(task: Task, number: int, ranks: int, port: int, tell: Callable[[Any], None]) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
 from parallel_ser.classical.gmm import Encoder
@@ -28,40 +30,36 @@ class Front:
     def __init__(self, mode: Mode, count: int, seed: int, encoders: dict[str, Encoder]):
         self.mode, self.count, self.seed, self.encoders = mode, count, seed, encoders
 
-    def fit(self, sample: Sample) -> Front:
-        """Learn from training utterances."""
-        self.standardisers_ = {
-            name: Standardiser(self.mode, self.count, self.seed).fit(view, sample.speakers)
-            for name, view in sample.views.items()
-        }
-        self.centres_ = {}
-        if self.encoders:
-            frames = self.standardisers_[CEPSTRA].training(sample.views[CEPSTRA], sample.speakers)
-            assert isinstance(frames, Frames)
-            for name, encoder in self.encoders.items():
-                vectors = encoder.fit(frames)(frames)
-                self.centres_[name] = Standardiser(self.mode, self.count, self.seed, scale=False).fit(
-                    vectors, sample.speakers
-                )
-        return self
-
-    def training(self, sample: Sample) -> Sample:
-        """Training utterances made ready."""
-        return self._ready(sample, training=True)
+    def fit(self, sample: Sample) -> Sample:
+        """Learn from training utterances; returns them made ready to be learned from."""
+        speakers = sample.speakers
+        self.standardisers_, self.centres_ = {}, {}
+        views: dict[str, View] = {}
+        for name, view in sample.views.items():
+            self.standardisers_[name] = Standardiser(self.mode, self.count, self.seed).fit(view, speakers)
+            views[name] = self.standardisers_[name].training(view, speakers)
+        for name, encoder in self.encoders.items():
+            frames = _frames(views)
+            vectors = encoder.fit(frames)(frames)
+            self.centres_[name] = Standardiser(self.mode, self.count, self.seed, scale=False).fit(vectors, speakers)
+            views[name] = _of_unit_length(self.centres_[name].training(vectors, speakers))
+        return Sample(views, speakers)
 
     def __call__(self, sample: Sample) -> Sample:
         """Tested utterances made ready."""
-        return self._ready(sample, training=False)
-
-    def _ready(self, sample: Sample, training: bool) -> Sample:
-        def by(standardiser: Standardiser, view: View) -> View:
-            return standardiser.training(view, sample.speakers) if training else standardiser(view, sample.speakers)
-
-        views = {name: by(one, sample.views[name]) for name, one in self.standardisers_.items()}
+        speakers = sample.speakers
+        views = {name: one(sample.views[name], speakers) for name, one in self.standardisers_.items()}
         for name, encoder in self.encoders.items():
-            frames = views[CEPSTRA]
-            assert isinstance(frames, Frames)
-            vectors = by(self.centres_[name], encoder(frames))
-            assert isinstance(vectors, np.ndarray)
-            views[name] = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-        return Sample(views, sample.speakers)
+            views[name] = _of_unit_length(self.centres_[name](encoder(_frames(views)), speakers))
+        return Sample(views, speakers)
+
+
+def _frames(views: Mapping[str, View]) -> Frames:
+    frames = views[CEPSTRA]
+    assert isinstance(frames, Frames)
+    return frames
+
+
+def _of_unit_length(vectors: View) -> np.ndarray:
+    assert isinstance(vectors, np.ndarray)
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)

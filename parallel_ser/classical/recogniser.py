@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -11,8 +11,11 @@ from parallel_ser.classical.front import Front
 from parallel_ser.classical.sample import Sample
 from parallel_ser.classical.systems import System
 from parallel_ser.decision import calibration
+from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
 from parallel_ser.files import write_atomic
+
+Part = TypeVar("Part")
 
 _OWN = tuple(
     f"parallel_ser.classical.{name}"
@@ -57,41 +60,49 @@ class Recogniser:
 
     def predict_proba(self, sample: Sample) -> np.ndarray:
         """Calibrated probabilities (utterances, classes) of a sample of raw views."""
-        return calibration.from_state(self.calibration)(softmax(self.system.scores(self.front(sample)) / self.spread))
+        return self.of_ready(self.front(sample))
+
+    def of_ready(self, sample: Sample) -> np.ndarray:
+        """The same of a sample that has been through the front."""
+        return calibration.from_state(self.calibration)(softmax(self.system.scores(sample) / self.spread))
 
     def save(self, path: Path) -> None:
-        """Write it with skops, which unlike pickle runs no code when it is read; whole or not at all."""
-        import skops.io
-
-        write_atomic(path, lambda file: file.write(skops.io.dumps(self)))
+        """Write it; see ``save``."""
+        save(path, self)
 
     @classmethod
     def load(cls, path: Path) -> Recogniser:
-        """Read what ``save`` wrote.
-
-        Raises:
-            UserError: no such file, a damaged one, or one that holds anything but a recogniser.
-        """
-        import skops.io
-
-        try:
-            data = path.read_bytes()
-            foreign = set(skops.io.get_untrusted_types(data=data)) - set(_OWN)
-            if foreign:
-                raise UserError(f"{path} holds foreign objects ({', '.join(sorted(foreign))}) and is not loaded.")
-            recogniser = skops.io.loads(data, trusted=list(_OWN))
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
-        except UserError:
-            raise
-        except Exception as error:  # whatever a damaged archive raises
-            raise UserError(f"{path} is damaged or holds no recogniser: {' '.join(str(error).split())}.") from error
-        if not isinstance(recogniser, cls):
-            raise UserError(f"{path} holds no recogniser: give a file such as fold-0/model.skops.")
-        return recogniser
+        """Read what ``save`` wrote; see ``load``."""
+        return load(path, cls)
 
 
-def softmax(scores: np.ndarray) -> np.ndarray:
-    """Rows of scores (utterances, classes) as probabilities."""
-    raised = np.exp(scores - scores.max(axis=1, keepdims=True))
-    return np.asarray(raised / raised.sum(axis=1, keepdims=True))
+def save(path: Path, part: object) -> None:
+    """Write a part with skops, which unlike pickle runs no code when it is read; whole or not at all."""
+    import skops.io
+
+    write_atomic(path, lambda file: file.write(skops.io.dumps(part)))
+
+
+def load(path: Path, kind: type[Part]) -> Part:
+    """Read what ``save`` wrote.
+
+    Raises:
+        UserError: no such file, a damaged one, or one that holds anything but this kind of part.
+    """
+    import skops.io
+
+    try:
+        data = path.read_bytes()
+        foreign = set(skops.io.get_untrusted_types(data=data)) - set(_OWN)
+        if foreign:
+            raise UserError(f"{path} holds foreign objects ({', '.join(sorted(foreign))}) and is not loaded.")
+        part = skops.io.loads(data, trusted=list(_OWN))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
+    except UserError:
+        raise
+    except Exception as error:  # whatever a damaged archive raises
+        raise UserError(f"{path} is damaged or holds no recogniser: {' '.join(str(error).split())}.") from error
+    if not isinstance(part, kind):
+        raise UserError(f"{path} holds no recogniser: give a file such as fold-0/model.skops.")
+    return part

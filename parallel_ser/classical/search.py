@@ -27,11 +27,12 @@ import numpy as np
 
 from parallel_ser.classical.front import CEPSTRA, ENCODED, Front
 from parallel_ser.classical.gmm import Encoder
-from parallel_ser.classical.recogniser import Recogniser, softmax
+from parallel_ser.classical.recogniser import Recogniser, load, save
 from parallel_ser.classical.sample import Frames, Sample
 from parallel_ser.classical.settings import ClassicalSettings
 from parallel_ser.classical.systems import Candidate, build, candidates
 from parallel_ser.decision import calibration
+from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
 from parallel_ser.files import write_atomic, write_text
 
@@ -124,12 +125,12 @@ def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int
     if (home / "done").exists():
         return problem.index
     sample = read_sample(folder / "raw")
-    front = _front(settings).fit(sample.take(problem.training))
-    write_sample(home / "training", front.training(sample.take(problem.training)))
+    front = _front(settings)
+    write_sample(home / "training", front.fit(sample.take(problem.training)))
     if settings.normalise == "enrol":  # elsewhere a training speaker is standardised alike on either side
         write_sample(home / "held", front(sample.take(problem.training)))
     write_sample(home / "test", front(sample.take(problem.test)))
-    Recogniser(front, build(settings, candidates(settings)[0]), (), 1.0, {}, {}).save(home / "front.skops")
+    save(home / "front.skops", front)
     write_text(home / "done", "")
     return problem.index
 
@@ -156,20 +157,24 @@ def _finish(
     folder: Path, problem: Problem, settings: ClassicalSettings, classes: tuple[str, ...], inputs: dict[str, list[str]]
 ) -> tuple[int, Found]:
     """Fit the best candidate on the whole training side, calibrate it on the held-out scores, and test it."""
+    from sklearn.metrics import balanced_accuracy_score
+
     home = folder / f"fold-{problem.index}"
     training, _, labels = _read(folder, problem)
-    front = Recogniser.load(home / "front.skops").front
-    tried, every = [], candidates(settings)
+    every = candidates(settings)
     scores = [np.load(home / _file(candidate)) for candidate in every]
-    for candidate, rows in zip(every, scores):
-        tried.append({**candidate, "uar": _uar(labels, rows.argmax(axis=1))})
+    tried = [
+        {**candidate, "uar": float(balanced_accuracy_score(labels, rows.argmax(axis=1)))}
+        for candidate, rows in zip(every, scores)
+    ]
     place = int(np.argmax([one["uar"] for one in tried]))  # the first in a tie
     system = build(settings, every[place], background(settings, home)).fit(training, labels, len(classes))
     spread = float(scores[place].std(axis=1).mean()) or 1.0
     held_out = softmax(scores[place] / spread)
     calibrated = calibration.fit(settings.calibrate, held_out, labels)
+    front = load(home / "front.skops", Front)
     recogniser = Recogniser(front, system, classes, spread, calibrated.state(), inputs)
-    tested = calibrated(softmax(system.scores(read_sample(home / "test")) / spread))
+    tested = recogniser.of_ready(read_sample(home / "test"))
     return problem.index, Found(recogniser, every[place], tried, _crossed(held_out, labels, problem, settings), tested)
 
 
@@ -197,7 +202,7 @@ def _front(settings: ClassicalSettings) -> Front:
 def background(settings: ClassicalSettings, home: Path) -> Any:
     """The background model that a mixture system adapts; None for the others, which need not read it."""
     if settings.system == "gmm" and settings.mixture.adapt == "map":
-        return Recogniser.load(home / "front.skops").front.encoders["supervector"].mixture_
+        return load(home / "front.skops", Front).encoders["supervector"].mixture_
     return None
 
 
@@ -212,10 +217,6 @@ def _read(folder: Path, problem: Problem) -> tuple[Sample, Sample, np.ndarray]:
 def _file(candidate: Candidate) -> str:
     text = json.dumps(candidate, sort_keys=True)
     return f"tried-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.npy"
-
-
-def _uar(truth: np.ndarray, predicted: np.ndarray) -> float:
-    return float(np.mean([(predicted[truth == one] == one).mean() for one in np.unique(truth)]))
 
 
 # --- arrays in files --------------------------------------------------------------------------------------------------

@@ -119,15 +119,15 @@ def _plain(
     """A suite whose rows are no training steps."""
     import json as encoder
     import os
-    from datetime import datetime
 
     from rich.console import Console
 
     from parallel_ser.bench.plain import Plain
     from parallel_ser.report.bench import print_plain
     from parallel_ser.report.terminal import rounds
+    from parallel_ser.training.run_folder import stamped
 
-    folder = out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-bench-{suite}"
+    folder = out or stamped(f"bench-{suite}")
     cores = len(os.sched_getaffinity(0))
     given = [*settings, *(["--config", str(config)] if config else [])]
     with rounds() as told:

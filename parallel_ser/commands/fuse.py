@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from enum import Enum
 from pathlib import Path
 from typing import Annotated
@@ -32,8 +31,9 @@ def fuse(
     from parallel_ser.report.tables import print_metrics
     from parallel_ser.training.fuse import fuse as fuse_runs
     from parallel_ser.training.fuse import write
+    from parallel_ser.training.run_folder import stamped
 
-    folder = out or Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-fusion"
+    folder = out or stamped("fusion")
     if folder.exists():
         raise UserError(f"the folder {folder} exists: give another --out.")
     record = write(folder, fuse_runs(runs, method.value))

@@ -7,15 +7,8 @@ from collections.abc import Sequence
 from parallel_ser.corpora import protocols
 from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.protocols import Fold
-from parallel_ser.corpora.settings import ProtocolName, SplitSettings
+from parallel_ser.corpora.settings import SplitSettings
 from parallel_ser.errors import UserError
-
-_WAYS: dict[str, tuple[ProtocolName, ...]] = {
-    "random": ("random",),
-    "text": ("text", "speaker", "random"),
-    "speaker+text": ("speaker+text", "speaker", "text", "random"),
-}
-_BY_SPEAKER: tuple[ProtocolName, ...] = ("speaker", "text", "random")
 
 
 def inner_folds(
@@ -35,7 +28,7 @@ def inner_folds(
     classes = tuple(sorted({one.emotion for one in inside}))
     corpus = Corpus("training side", inside, classes)
     problem: UserError | None = None
-    for way in _WAYS.get(protocol, _BY_SPEAKER):
+    for way in protocols.ways_inside(protocol):
         units = {"speaker": len({one.speaker for one in inside}), "text": len({one.text for one in inside})}
         count = min([folds, *(units[unit] for unit in way.split("+")[:1] if unit in units)])
         if count < 2:

@@ -26,7 +26,7 @@ from itertools import product
 import numpy as np
 
 from parallel_ser.corpora.base import Corpus, Utterance
-from parallel_ser.corpora.settings import SplitSettings
+from parallel_ser.corpora.settings import ProtocolName, SplitSettings
 from parallel_ser.errors import UserError
 
 #: Test actors of RAVDESS. emobox6: Ma et al. 2024, 'EmoBox', Interspeech; luna5: Luna-Jiménez et al. 2021,
@@ -37,12 +37,17 @@ PUBLISHED: Mapping[str, tuple[tuple[int, ...], ...]] = {
 }
 
 #: How the selection split is cut: the first way that leaves both sides something, and training every class.
-_SELECTION: Mapping[str, tuple[str, ...]] = {
+_SELECTION: Mapping[str, tuple[ProtocolName, ...]] = {
     "random": ("random",),
     "text": ("text", "speaker", "random"),
     "speaker+text": ("speaker+text", "speaker", "text", "random"),
 }
-_BY_SPEAKER = ("speaker", "text", "random")
+_BY_SPEAKER: tuple[ProtocolName, ...] = ("speaker", "text", "random")
+
+
+def ways_inside(protocol: str) -> tuple[ProtocolName, ...]:
+    """How a training side is cut again under a protocol: the first way that works is taken."""
+    return _SELECTION.get(protocol, _BY_SPEAKER)
 
 
 @dataclass(frozen=True)
@@ -210,7 +215,7 @@ def _fold(
     utterances: Sequence[Utterance], settings: SplitSettings, index: int, training: list[int], test: list[int]
 ) -> Fold:
     rng = np.random.default_rng([settings.seed, 1, index])
-    for way in _SELECTION.get(settings.protocol, _BY_SPEAKER):
+    for way in ways_inside(settings.protocol):
         names = way.split("+")
         if "text" in names and not all(utterances[i].text for i in training):
             continue

@@ -15,7 +15,6 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
-from pathlib import Path
 
 import torch
 import torch.distributed as dist
@@ -27,6 +26,7 @@ from parallel_ser.parallel.machine import Machine
 from parallel_ser.parallel.processes import Mesh, leave, mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.resident import status
 
 LARGE = 1 << 20  # floats of a large message
 ROUNDS = 7
@@ -168,21 +168,15 @@ def overheads(ranks: Mesh, machine: Machine, names: Sequence[str]) -> dict[str, 
     return found
 
 
-def resident() -> int:
-    """Bytes of this process that are in memory."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
-
-
 if __name__ == "__main__":
     for every in STRATEGIES:
         strategy_class(every)
     with mesh("cpu", timeout=100) as group:
         machine = measure(group)
-        before = resident()
+        before = status()["VmRSS"]
         names = ("layer_split", "pipeline", "fsdp", "deepspeed") if group.size > 1 else ("single",)
         beside = overheads(group, machine, names[:3])
-        machine = replace(machine, resident=resident() - before)  # DeepSpeed's own import is left out
+        machine = replace(machine, resident=status()["VmRSS"] - before)  # DeepSpeed's own import is left out
         machine = replace(machine, overheads=beside | overheads(group, machine, names[3:]))
         if group.first:
             print(json.dumps(asdict(machine)), flush=True)

@@ -119,12 +119,18 @@ def print_plain(
         console.print(Text(sentence))
 
 
+def markdown_table(titles: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str]) -> str:
+    """A table of texts in Markdown, and the verdict."""
+    lines = [f"| {' | '.join(row)} |" for row in (titles, *rows)]
+    lines.insert(1, f"|{' --- |' * len(titles)}")
+    return "\n".join([*lines, "", *(f"- {sentence}" for sentence in said), ""])
+
+
 def markdown(rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> str:
     """A Markdown table and the verdict."""
     shown = headings(rows)
-    lines = [f"| {' | '.join(heading for _, heading in shown)} |", f"|{' --- |' * len(shown)}"]
-    lines += [f"| {' | '.join(cells(row)[key] for key, _ in shown)} |" for row in rows]
-    return "\n".join([*lines, "", *(f"- {sentence}" for sentence in said), ""])
+    texts = [cells(row) for row in rows]
+    return markdown_table([heading for _, heading in shown], [[text[key] for key, _ in shown] for text in texts], said)
 
 
 def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:

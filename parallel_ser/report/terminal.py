@@ -19,6 +19,8 @@ from rich.progress import (
 
 Advance = Callable[[int, int | None], None]
 """Called with what is done and, where known, what there is in all."""
+Rounds = Callable[[str, int, int], None]
+"""Called with the round's title, what is done of it and what there is."""
 
 
 @contextmanager
@@ -36,7 +38,7 @@ def progress(title: str, *, of_bytes: bool = False) -> Iterator[Advance]:
 
 
 @contextmanager
-def rounds() -> Iterator[Callable[[str, int, int], None]]:
+def rounds() -> Iterator[Rounds]:
     """``progress`` for work in several rounds, each with a title of its own."""
     console = Console(stderr=True)
     if not console.is_terminal:

@@ -17,7 +17,7 @@ from parallel_ser.report.tables import print_metrics
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.training import run_folder
 from parallel_ser.training.data import Dataset, prepare
-from parallel_ser.training.sample import licence_notes, sample_of
+from parallel_ser.training.sample import classical_notes, sample_of
 
 BASE = (
     "features.streams=[logmel, mfcc, pitch, voicing, loudness, intensity, spectral, quality]",
@@ -52,16 +52,13 @@ def run(config: Config, console: Console) -> Path:
     parts = []
     for fold, problem, audit, one in zip(folds, problems, audits, found):
         home = run_folder.fold_folder(folder, fold.index)
-        home.mkdir(parents=True, exist_ok=True)
-        record = {**audit.model_dump(mode="json"), "verdict": audit.verdict()}
-        run_folder.write_json(home / "audit.json", record)
+        run_folder.write_audit(home, audit)
         run_folder.write_json(home / "search.json", {"best": dict(one.best), "tried": one.tried})
         one.recogniser.save(home / "model.skops")
         data.said(problem.training, fold.index, one.held_out).to_csv(home / "selection.csv")
         parts.append(data.said(problem.test, fold.index, one.tested))
         parts[-1].to_csv(home / "predictions.csv")
-    notes = (*run_folder.normalisation_notes(settings.normalise, settings.enrol), *licence_notes(settings.views))
-    predictions, metrics = run_folder.summarise(parts, audits, (*notes, *data.notes))
+    predictions, metrics = run_folder.summarise(parts, audits, (*classical_notes(settings), *data.notes))
     print_metrics(console, run_folder.write_results(folder, predictions, metrics))
     for fold, one in zip(folds, found):
         console.print(f"Fold {fold.index}: {_described(one)}", highlight=False)

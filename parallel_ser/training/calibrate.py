@@ -33,23 +33,19 @@ def calibrate(run: Run, method: str, errors: Sequence[float]) -> tuple[dict[str,
     Raises:
         UserError: a fold of the run is not finished.
     """
-    selection = run.selection()
-    before, after, promises = [], [], {}
-    for fold in run.folds:
-        home = run_folder.fold_folder(run.folder, fold)
-        if not (home / "predictions.csv").exists():
-            raise UserError(f"fold {fold} of {run.folder} is not finished: calibrate when it is.")
-        chosen, tested = selection[fold], Predictions.from_csv(home / "predictions.csv")
+    before, selection = run.tested(), run.selection()
+    after, promises = [], {}
+    for fold, tested in before.items():
+        chosen = selection[fold]
         calibrator = calibration.fit(method, chosen.probabilities, chosen.truth_indices)
         sure = calibrator(chosen.probabilities)
         right = sure.argmax(axis=1) == chosen.truth_indices
         speakers = np.array(chosen.speakers)
         promises[fold] = [threshold(sure.max(axis=1), right, speakers, error) for error in errors]
         state = {**calibrator.state(), "promises": [asdict(one) for one in promises[fold]]}
-        run_folder.write_json(home / "calibration.json", state)
-        before.append(tested)
+        run_folder.write_json(run_folder.fold_folder(run.folder, fold) / "calibration.json", state)
         after.append(tested.with_probabilities(calibrator(tested.probabilities)))
-    raw, calibrated = concatenate(before), concatenate(after)
+    raw, calibrated = concatenate(list(before.values())), concatenate(after)
     confidence, correct = _answers(calibrated)
     record = {
         "method": method,

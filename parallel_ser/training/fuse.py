@@ -50,10 +50,10 @@ def fuse(folders: Sequence[Path], method: Method) -> Fused:
     for run in runs:
         if run.folds != folds:
             raise UserError(f"{run.folder} has folds {_listed(run.folds)}, but {folders[0]} {_listed(folds)}.")
-    held = [run.selection() for run in runs]
+    heard, held = [run.tested() for run in runs], [run.selection() for run in runs]
     selection, tested, states = {}, {}, {}
     for fold in folds:
-        own = [_tested(run.folder, fold) for run in runs]
+        own = [run[fold] for run in heard]
         classes = own[0].classes
         chosen = [_ordered(run[fold], classes, folder) for run, folder in zip(held, folders)]
         own = [_ordered(one, classes, folder) for one, folder in zip(own, folders)]
@@ -66,19 +66,12 @@ def fuse(folders: Sequence[Path], method: Method) -> Fused:
         if method == "stack":
             stacker = fusion.Stacker.fit(learned, common[0].truth_indices)
             states[fold]["stacker"] = stacker.state()
-            said, heard = stacker(learned), stacker(asked)
+            said, told = stacker(learned), stacker(asked)
         else:
-            said, heard = fusion.log_mean(learned), fusion.log_mean(asked)
+            said, told = fusion.log_mean(learned), fusion.log_mean(asked)
         selection[fold] = common[0].with_probabilities(said)
-        tested[fold] = own[0].with_probabilities(heard)
+        tested[fold] = own[0].with_probabilities(told)
     return Fused(selection, tested, _metrics(folders, list(tested.values()), method), states)
-
-
-def _tested(folder: Path, fold: int) -> Predictions:
-    path = run_folder.fold_folder(folder, fold) / "predictions.csv"
-    if not path.exists():
-        raise UserError(f"fold {fold} of {folder} is not finished: fuse when it is.")
-    return Predictions.from_csv(path)
 
 
 def _ordered(predictions: Predictions, classes: tuple[str, ...], folder: Path) -> Predictions:

@@ -20,7 +20,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.training import model_file, run_folder
 from parallel_ser.training.data import Dataset, Views, count_bands, of_features, prepare
 from parallel_ser.training.predictions import Predictions
-from parallel_ser.training.sample import licence_notes, sample_of
+from parallel_ser.training.sample import classical_notes, sample_of
 
 
 class Run(ABC):
@@ -31,10 +31,16 @@ class Run(ABC):
         config: its settings.
         folds: those that have a model.
         classes: in the order of the probabilities' columns.
+        mode: whose statistics standardise the features.
+        notes: what must be said beside each figure of it.
     """
 
-    def __init__(self, folder: Path, config: Config, folds: Sequence[int], classes: tuple[str, ...]):
-        self.folder, self.config, self.folds, self.classes = folder, config, tuple(folds), classes
+    classes: tuple[str, ...]
+    mode: str
+    notes: tuple[str, ...]
+
+    def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
+        self.folder, self.config, self.folds = folder, config, tuple(folds)
         self._calibration = {fold: _calibration(run_folder.fold_folder(folder, fold)) for fold in folds}
 
     @staticmethod
@@ -50,16 +56,6 @@ class Run(ABC):
             raise UserError(f"{folder} holds no trained model yet: train it to the end of an epoch first.")
         classical = (run_folder.fold_folder(folder, folds[0]) / "model.skops").exists()
         return (ClassicalRun if classical else NeuralRun)(folder, config, folds)
-
-    @property
-    @abstractmethod
-    def mode(self) -> str:
-        """Whose statistics standardise the features."""
-
-    @property
-    @abstractmethod
-    def notes(self) -> tuple[str, ...]:
-        """What must be said beside each figure of it."""
 
     @abstractmethod
     def _rows(self, data: Dataset, places: dict[int, Sequence[int]]) -> dict[int, np.ndarray]:
@@ -93,6 +89,18 @@ class Run(ABC):
         alone = data.take(test)
         return [data.said(test, 0, self.probabilities(alone))], audits, (*self.notes, *data.notes)
 
+    def tested(self) -> dict[int, Predictions]:
+        """What training wrote of each fold's test side, uncalibrated.
+
+        Raises:
+            UserError: a fold is not finished.
+        """
+        paths = {fold: run_folder.fold_folder(self.folder, fold) / "predictions.csv" for fold in self.folds}
+        for fold, path in paths.items():
+            if not path.exists():
+                raise UserError(f"fold {fold} of {self.folder} is not finished: train it to its end first.")
+        return {fold: Predictions.from_csv(path) for fold, path in paths.items()}
+
     def selection(self) -> dict[int, Predictions]:
         """Each fold's model on utterances of speakers that it neither learned from nor is tested on, uncalibrated.
 
@@ -112,6 +120,7 @@ class NeuralRun(Run):
     """A run of ``parallel-ser train``."""
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
+        super().__init__(folder, config, folds)
         rows = Extractor(config.audio, config.features).names
         views = Views(config.train.views, config.train.warp, count_bands(rows))
         bf16 = config.train.precision == "bf16"
@@ -119,17 +128,9 @@ class NeuralRun(Run):
             index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config.model, views, bf16)
             for index in folds
         }
-        super().__init__(folder, config, folds, next(iter(self.models.values())).classes)
-
-    @property
-    def mode(self) -> str:
-        """See ``Run``."""
-        return self.config.train.normalise
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """See ``Run``."""
-        return run_folder.normalisation_notes(self.mode)
+        self.classes = next(iter(self.models.values())).classes
+        self.mode = config.train.normalise
+        self.notes = run_folder.normalisation_notes(self.mode)
 
     def _rows(self, data: Dataset, places: dict[int, Sequence[int]]) -> dict[int, np.ndarray]:
         return {
@@ -142,19 +143,11 @@ class ClassicalRun(Run):
     """A run of ``parallel-ser baseline``."""
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
+        super().__init__(folder, config, folds)
         self.models = {index: Recogniser.load(run_folder.fold_folder(folder, index) / "model.skops") for index in folds}
-        super().__init__(folder, config, folds, next(iter(self.models.values())).classes)
-
-    @property
-    def mode(self) -> str:
-        """See ``Run``."""
-        return self.config.classical.normalise
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """See ``Run``."""
-        settings = self.config.classical
-        return (*run_folder.normalisation_notes(self.mode, settings.enrol), *licence_notes(settings.views))
+        self.classes = next(iter(self.models.values())).classes
+        self.mode = config.classical.normalise
+        self.notes = classical_notes(config.classical)
 
     def _rows(self, data: Dataset, places: dict[int, Sequence[int]]) -> dict[int, np.ndarray]:
         from threadpoolctl import threadpool_limits

@@ -158,8 +158,7 @@ def _open(config: Config, folder: Path, ranks: Mesh, folds: list[Fold], audits: 
     if not config.run.resume:
         run_folder.open_new(folder, config, ranks.size, torch.get_num_threads())
     for fold, audit in zip(folds, audits):
-        record = {**audit.model_dump(mode="json"), "verdict": audit.verdict()}
-        run_folder.write_json(run_folder.fold_folder(folder, fold.index) / "audit.json", record)
+        run_folder.write_audit(run_folder.fold_folder(folder, fold.index), audit)
 
 
 def _run_fold(

@@ -53,8 +53,7 @@ def choose(config: Config, kind: str = "") -> Path:
             raise UserError("run.resume=true needs run.folder, the folder of a run to go on with.")
         return folder
     if folder is None:
-        stamp = datetime.now().strftime("%Y%m%d-%H%M%S")
-        folder = Path("runs") / f"{stamp}-{config.corpus.name}-{kind or config.strategy.name}"
+        folder = stamped(f"{config.corpus.name}-{kind or config.strategy.name}")
     if folder.exists():
         raise UserError(
             f"the run folder {folder} exists: give another run.folder, or run.resume=true to go on with it."
@@ -152,6 +151,16 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing: the run has not come that far.") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
+
+
+def write_audit(fold: Path, audit: Audit) -> None:
+    """Store a fold's audit with its verdict in words."""
+    write_json(fold / "audit.json", {**audit.model_dump(mode="json"), "verdict": audit.verdict()})
+
+
+def stamped(name: str) -> Path:
+    """A folder for results that were given none: ``runs/<date-time>-<name>``."""
+    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
 
 
 def summarise(

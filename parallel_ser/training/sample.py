@@ -12,10 +12,12 @@ from parallel_ser.audio.functionals import Functionals, slopes
 from parallel_ser.audio.smile import NOTICE, SmileExtractor
 from parallel_ser.classical.front import CEPSTRA, ENCODED
 from parallel_ser.classical.sample import Frames, Sample, View
+from parallel_ser.classical.settings import ClassicalSettings
 from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Advance
 from parallel_ser.training.data import Dataset
+from parallel_ser.training.run_folder import normalisation_notes
 
 
 def sample_of(data: Dataset, config: Config, progress: Advance | None = None) -> tuple[Sample, dict[str, list[str]]]:
@@ -70,6 +72,11 @@ def _with_slopes(rows: np.ndarray) -> np.ndarray:
     """Rows (values, frames) to (frames, 3 · values), float32."""
     first = slopes(rows.astype(np.float64))
     return np.concatenate([rows, first, slopes(first)]).T.astype(np.float32)
+
+
+def classical_notes(settings: ClassicalSettings) -> tuple[str, ...]:
+    """What must be said beside each figure of a classical system."""
+    return (*normalisation_notes(settings.normalise, settings.enrol), *licence_notes(settings.views))
 
 
 def licence_notes(views: Sequence[str]) -> tuple[str, ...]:

@@ -69,7 +69,7 @@ class Trainer:
         chain = build(config.model, len(data.rows), len(data.classes), settings.seed)
         freeze(chain, settings.freeze)
         self.training = Training(
-            self._frames(fold.train),
+            self.standardised(fold.train),
             [data.label(index) for index in fold.train],
             len(data.classes),
             data.bands,
@@ -90,7 +90,8 @@ class Trainer:
         self.signature = self.strategy.signature
         self.progress = Progress()
 
-    def _frames(self, indices: tuple[int, ...]) -> list[np.ndarray]:
+    def standardised(self, indices: tuple[int, ...]) -> list[np.ndarray]:
+        """Features of utterances as the network sees them, each (rows, frames)."""
         return self.normaliser([self.data.frames[index] for index in indices], self.data.speakers(indices))
 
     @property
@@ -131,7 +132,7 @@ class Trainer:
         """
         settings, progress = self.config.train, self.progress
         steps = len(self.training)
-        selection = self._frames(self.fold.select)
+        selection = self.standardised(self.fold.select)
         watch.start(steps, settings.epochs, progress.epoch, progress.step, progress.history)
         tracer = self._tracer(settings.epochs * steps - self.first_step) if trace else None
         while progress.epoch < settings.epochs and not self._patience_is_out():
@@ -228,7 +229,7 @@ class Trainer:
         views = Views(settings.views, settings.warp, self.data.bands)
         try:
             rows = views.mean(
-                lambda frames: probabilities(self._predict, frames, settings.batch), self._frames(self.fold.test)
+                lambda frames: probabilities(self._predict, frames, settings.batch), self.standardised(self.fold.test)
             )
         except _Asked:
             raise Stopped(f"the test of fold {self.fold.index}") from None

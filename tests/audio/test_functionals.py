@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from parallel_ser.audio.frames import Delta
-from parallel_ser.audio.functionals import MEASURES, VOICED, Functionals, slopes
+from parallel_ser.audio.functionals import MEASURES, Functionals, slopes
+from parallel_ser.audio.pitch import VOICED_AT
 from parallel_ser.audio.settings import FunctionalSettings
 
 HOP = 0.01
@@ -94,7 +95,7 @@ def test_deltas_are_contours_of_their_own_and_those_given_are_left_to_them() -> 
 
 def test_voiced_statistics_are_over_the_voiced_frames_alone() -> None:
     frames = contours(2, 50)
-    frames[1] = np.where(np.arange(50) % 3 == 0, VOICED, VOICED - 0.01)
+    frames[1] = np.where(np.arange(50) % 3 == 0, VOICED_AT, VOICED_AT - 0.01)
     found = values(["pitch", "voicing"], frames, statistics=("mean",), voiced=("mean", "p25"))
     voiced = frames[0, ::3]
     assert found["pitch.voiced.mean"] == pytest.approx(voiced.mean(), rel=1e-5)

@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
+
+Keep = Callable[..., list[Figure]]
 
 EMOTIONS = ["neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised"]
+
+
+@pytest.fixture
+def keep(monkeypatch: pytest.MonkeyPatch) -> Keep:
+    """Called with a module and the name of what saves its figures: the figures that are saved from then on."""
+
+    def kept(module: Any, name: str = "save") -> list[Figure]:
+        figures: list[Figure] = []
+        save = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda figure, path: (figures.append(figure), save(figure, path)))
+        return figures
+
+    return kept
 
 
 @pytest.fixture

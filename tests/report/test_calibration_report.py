@@ -23,12 +23,9 @@ Record = dict[str, Any]
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+def drawn(keep: Callable[..., list[Figure]]) -> list[Figure]:
     """The figures that are saved, to be asked what is on them."""
-    kept: list[Figure] = []
-    save = calibration.save
-    monkeypatch.setattr(calibration, "save", lambda figure, path: (kept.append(figure), save(figure, path)))
-    return kept
+    return keep(calibration)
 
 
 def texts(figure: Figure) -> str:

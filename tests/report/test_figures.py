@@ -25,12 +25,9 @@ def history(epochs: int = 12) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+def drawn(keep: Callable[..., list[Figure]]) -> list[Figure]:
     """The figures that are saved, to be asked what is on them."""
-    kept: list[Figure] = []
-    save = figures.save
-    monkeypatch.setattr(figures, "save", lambda figure, path: (kept.append(figure), save(figure, path)))
-    return kept
+    return keep(figures)
 
 
 def texts(figure: Figure) -> str:

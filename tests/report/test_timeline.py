@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -45,12 +46,9 @@ def records() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+def drawn(keep: Callable[..., list[Figure]]) -> list[Figure]:
     """The figures that are saved, to be asked what is on them."""
-    kept: list[Figure] = []
-    save = timeline._save
-    monkeypatch.setattr(timeline, "_save", lambda figure, path: (kept.append(figure), save(figure, path)))
-    return kept
+    return keep(timeline, "_save")
 
 
 def texts(figure: Figure) -> list[str]:
