@@ -52,11 +52,24 @@ def settled() -> int:
     return status()["VmRSS"]
 
 
-def energy() -> float | None:
-    """Joules that the processor packages have used so far (RAPL); None where the machine does not tell.
+def map_from(size: int) -> None:
+    """Have glibc map allocations from ``size`` bytes on by themselves, as MALLOC_MMAP_THRESHOLD_ would."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").mallopt(-3, size)  # M_MMAP_THRESHOLD
 
-    The counter wraps round after some hours, so a difference may be negative; then it says nothing.
+
+def energy(gpu: int | None = None) -> float | None:
+    """Joules used so far by the processor packages (RAPL), or by a GPU (NVML); None where the machine does not tell.
+
+    RAPL's counter wraps round after some hours, so a difference may be negative; then it says nothing.
     """
+    if gpu is not None:
+        with suppress(Exception):  # no pynvml, no driver, or a device that does not count
+            import pynvml
+
+            pynvml.nvmlInit()
+            return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(gpu))) / 1e3
+        return None
     try:
         counters = [path.read_text() for path in Path("/sys/class/powercap").glob("intel-rapl:?/energy_uj")]
     except OSError:

@@ -1,5 +1,6 @@
-"""The UAR of many systems on a corpus: each is a command of ``parallel-ser``, and one entry of a YAML file.
+"""The UAR of many systems on a corpus: each is a command of ``parallel-ser``, and one entry of the suite's YAML.
 
+suite: accuracy
 systems:
   - {name: kernels, run: baseline elm, settings: [classical.normalise=speaker]}
   - {name: CNN, run: train --nproc 2, settings: [train.epochs=40]}
@@ -8,17 +9,14 @@ systems:
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
-from parallel_ser import yaml_text
-from parallel_ser.bench.plain import COMMAND, Plain
+from parallel_ser.bench.plain import COMMAND, Bar, Kept, Plain
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.settings import Settings
@@ -28,7 +26,13 @@ _RUNS = ("train", "baseline", "fuse")
 
 
 class System(Settings):
-    """A row: its name, the command that makes it, its settings, and for a fusion the rows that it is of."""
+    """A row.
+
+    ``name``: of the row.
+    ``run``: the command that makes it.
+    ``settings``: of it.
+    ``of``: the rows that a fusion is of.
+    """
 
     name: str
     run: str
@@ -36,62 +40,55 @@ class System(Settings):
     of: tuple[str, ...] = ()
 
 
-class Systems(Settings):
-    """The file: ``settings`` are every run's, ``systems`` the rows."""
-
-    settings: tuple[str, ...] = ()
-    systems: tuple[System, ...]
-
-
-def read(path: Path) -> Systems:
-    """The systems of a YAML file.
+def checked(systems: Sequence[System]) -> None:
+    """Refuse what cannot be run.
 
     Raises:
-        UserError: it cannot be read, or an entry is not as the module says.
+        UserError: there are none, two have one name, one is no command that makes results, or one is of later ones.
     """
-    try:
-        data, _ = yaml_text.read(path.read_text(encoding="utf-8"))
-        found = Systems.model_validate_json(json.dumps(data))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
-    except yaml_text.YamlProblem as problem:
-        raise UserError(f"{path}, line {problem.line}: {problem.clause}.") from problem
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise UserError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}.") from error
+    if not systems:
+        raise UserError("the suite accuracy needs its systems: give a YAML such as benchmarks/accuracy.yaml.")
     known: set[str] = set()
-    for one in found.systems:
+    for one in systems:
         if one.run.split()[0] not in _RUNS:
-            raise UserError(f"{path}: system {one.name} runs {one.run}; it must begin with {', '.join(_RUNS)}.")
+            raise UserError(f"system {one.name} runs {one.run}; it must begin with {', '.join(_RUNS)}.")
         if one.name in known:
-            raise UserError(f"{path}: two systems are named {one.name}.")
+            raise UserError(f"two systems are named {one.name}.")
         if missing := sorted(set(one.of) - known):
-            raise UserError(f"{path}: system {one.name} is of {missing[0]}, which is not above it.")
+            raise UserError(f"system {one.name} is of {missing[0]}, which is not above it.")
         known.add(one.name)
-    return found
 
 
-def measure(systems: Systems, arguments: Sequence[str], folder: Path, told: Rounds) -> Plain:
-    """Run each system that has no results in ``folder`` yet, and put their results side by side.
+def measure(systems: Sequence[System], arguments: Sequence[str], kept: Kept, told: Rounds) -> Plain:
+    """Run each system that has no results in the folder yet, and put their results side by side.
 
     Raises:
         UserError: a system fails.
     """
+    checked(systems)
+    folder = kept.path.parent
     records: dict[str, dict[str, Any]] = {}
-    for place, one in enumerate(systems.systems):
-        told("systems", place, len(systems.systems))
+    for place, one in enumerate(systems):
+        told("systems", place, len(systems))
         home = folder / one.name.replace(" ", "-")
         if not (home / "metrics.json").exists():
-            _run(one, [*systems.settings, *arguments], home, folder)
-        records[one.name] = read_json(home / "metrics.json")
-    told("systems", len(systems.systems), len(systems.systems))
+            _run(one, arguments, home, folder)
+        records[one.name] = kept.sample(one.name, 0, partial(read_json, home / "metrics.json"))
+    told("systems", len(systems), len(systems))
     headings = ("system", "mean UAR ± std over folds", "each fold", "pooled (95% over speakers)", "notes")
     rows = [(name, *_row(record)) for name, record in records.items()]
     best = max(records, key=lambda name: float(records[name]["fold_uar_mean"]))
     said = [f"The highest mean UAR is that of {best}, {records[best]['fold_uar_mean']:.3f}."]
     audit = records[best]["audit"] or {}
-    said.append(f"Protocol {audit.get('protocol', 'unnamed')}: {audit.get('verdict', 'not audited')}")
-    return Plain("accuracy", headings, rows, said, records)
+    data = f"Protocol {audit.get('protocol', 'unnamed')}: {audit.get('verdict', 'not audited')}"
+    bars = [_bar(name, record) for name, record in records.items()]
+    return Plain("accuracy", data, headings, rows, said, "UAR (95% over speakers)", bars)
+
+
+def _bar(name: str, record: dict[str, Any]) -> Bar:
+    value = float(record["uar"]["value"])
+    low, high = record["uar"]["interval"] or (value, value)
+    return Bar(name, value, low, high)
 
 
 def _row(record: dict[str, Any]) -> tuple[str, ...]:

@@ -159,7 +159,7 @@ def flags(row: Row, reference: Row | None) -> list[str]:
         found.append(f"INVALID: used {used:.1f} cores of its {share}")
     elif (computing := median(one.busy for one in good)) > share:
         found.append(f"INVALID: {computing:.0f} threads computed where {share} may")
-    growth = median(one.growth for one in good)
+    growth = max(one.growth for one in good)  # watched in the first round alone
     if growth > LEAK:
         found.append(f"memory grows by {growth / 2**20:.1f} MiB a step")
     found += _slowed(row, good)

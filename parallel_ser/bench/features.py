@@ -15,7 +15,7 @@ from parallel_ser.audio.extract import Extractor, read
 from parallel_ser.audio.frames import FrameFeatures
 from parallel_ser.audio.rhythm import rhythm
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, Stream
-from parallel_ser.bench.plain import Plain, spread
+from parallel_ser.bench.plain import Kept, Plain, bars, spread
 from parallel_ser.report.terminal import Rounds
 
 STREAMS: tuple[Stream, ...] = (
@@ -25,7 +25,7 @@ STREAMS: tuple[Stream, ...] = (
 RATE, HOP, WINDOW, FFT = 16000, 160, 400, 512
 
 
-def measure(files: Sequence[Path], cores: int, rounds: int, told: Rounds) -> Plain:
+def measure(files: Sequence[Path], cores: int, rounds: int, kept: Kept, told: Rounds) -> Plain:
     """Measure audio-seconds a second over files, in rounds through all rows in turn.
 
     What one core does is counted in seconds of its processor, so that a shared machine's other work counts little; what
@@ -59,17 +59,23 @@ def measure(files: Sequence[Path], cores: int, rounds: int, told: Rounds) -> Pla
     for number in range(rounds):
         for place, (name, row) in enumerate(rows.items()):
             told(f"round {number + 1}", place, len(rows))
-            speeds[name].append(seconds / row())
+            speeds[name].append(kept.sample(name, number, partial(_speed, seconds, row)))
         told(f"round {number + 1}", len(rows), len(rows))
     ours, theirs = speeds["the whole front end, from files"], speeds["librosa doing the same"]
     ratios = [one / other for one, other in zip(ours, theirs)]
     said = [
-        f"{len(files)} files, {seconds:.0f} s of speech; librosa's pitch is librosa.yin: pyin takes 40 times as long.",
+        "librosa's pitch is librosa.yin: pyin takes 40 times as long.",
         f"The whole front end is {median(ratios):.1f} times as fast as librosa on one core, the median over rounds; it "
         "measures loudness, voice quality and the signal-to-noise ratio besides.",
     ]
     table = [(name, spread(own)) for name, own in speeds.items()]
-    return Plain("features", ("what", "audio-seconds a second, median (least to most)"), table, said, speeds)
+    headings = ("what", "audio-seconds a second, median (least to most)")
+    data = f"{len(files)} files, {seconds:.0f} s of speech"
+    return Plain("features", data, headings, table, said, "audio-seconds a second", bars(speeds))
+
+
+def _speed(seconds: float, row: Callable[[], float]) -> float:
+    return seconds / row()
 
 
 def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> float:

@@ -3,23 +3,26 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from parallel_ser.bench import record as records
 from parallel_ser.bench import suites
+from parallel_ser.bench.asked import Asked
+from parallel_ser.bench.plain import Kept, Plain
 from parallel_ser.bench.record import Job, Record
 from parallel_ser.bench.run import Plan, Runner
 from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
 from parallel_ser.models.plans import GROUPS, count_blocks
 from parallel_ser.report.terminal import progress, rounds
-from parallel_ser.training.data import prepare
+from parallel_ser.training.data import corpora_of, prepare, typical_frames
 from parallel_ser.training.run_folder import stamped
 
 BASE = (
     "corpus.synthetic.speakers=6",
     "split.folds=3",
+    "features.window=0.032",  # as configs/ravdess.yaml
+    "features.hop=0.016",
     "train.learning_rate=2e-4",  # a gentle one: rounding is amplified by a training that jumps
     "model.dropout=0.1",
 )
@@ -27,42 +30,44 @@ BASE = (
 
 COUNTS = (2, 4, 8, 16)
 """Micro-batches of the suite of that name."""
+PROCESSES = (1, 2, 4, 8, 16, 32, 64)
+"""Of the suite ``classical``."""
+FILES = 60
+"""Of the suite ``features``."""
+ROUNDS = 3
+"""At the most, of the suites whose rows take long."""
 
 
-@dataclass(frozen=True)
-class Asked:
-    """The command line of ``parallel-ser bench``; ``budget`` is in seconds, the rest as there."""
-
-    suite: str
-    config: Path | None = None
-    overrides: tuple[str, ...] = ()
-    ranks: int = 2
-    size: str = "s"
-    batch: int = 32
-    microbatches: int = 4
-    wanted: tuple[str, ...] = ()
-    rounds: int = 5
-    budget: float = 180.0
-    out: Path | None = None
-    resume: bool = False
-    hooks: tuple[tuple[str, str], ...] = ()
-    """Rows with a function that spoils them, for tests."""
-
-
-def measure(asked: Asked) -> tuple[Path, Record]:
-    """Carry out a suite, or go on with one; returns its folder and record.
+def measure(asked: Asked) -> tuple[Path, Record | Plain]:
+    """Carry out a suite, or go on with one; returns its folder, and a record of steps or a table.
 
     Raises:
         UserError: whatever is wrong with the settings, the corpus, the processes or the folder.
     """
+    folder = asked.out or stamped(f"bench-{asked.suite}")
+    if asked.suite in ("memory", "classical", "features", "accuracy"):
+        return folder, _plain(asked, folder)
+    return folder, _steps(asked, folder)
+
+
+def _cores(ranks: int = 1) -> int:
     cores = len(os.sched_getaffinity(0))
-    if asked.ranks > cores:
+    if ranks > cores:
         raise UserError(
-            f"--nproc {asked.ranks} is more than this machine's {cores} cores, and ranks that share a core measure "
+            f"--nproc {ranks} is more than this machine's {cores} cores, and ranks that share a core measure "
             f"nothing: use --nproc {cores} or fewer."
         )
-    config = load(asked.config, asked.overrides, BASE)
-    folder = asked.out or stamped(f"bench-{asked.suite}")
+    return cores
+
+
+def _config(asked: Asked) -> Config:
+    sized = [f"model.size={asked.model}", f"train.batch={asked.batch}"]
+    return load(asked.config, [*asked.overrides, *sized], BASE)
+
+
+def _steps(asked: Asked, folder: Path) -> Record:
+    """A suite whose rows are training steps."""
+    cores, config = _cores(asked.nproc), _config(asked)
     path = folder / "records.json"
     record = None
     if asked.resume:
@@ -77,24 +82,60 @@ def measure(asked: Asked) -> tuple[Path, Record]:
     jobs = _jobs(asked, config, cores)
     with progress("features") as advance:
         data, folds, _ = prepare(config, advance)
-    plan = Plan(asked.suite, jobs, asked.rounds, asked.budget, tune=asked.suite == "strategies")
+    plan = Plan(asked.suite, jobs, asked.repeats, asked.budget_seconds, tune=asked.suite == "strategies")
     with rounds() as told:
-        return folder, Runner(config, data, folds[0], path, told, dict(asked.hooks)).run(plan, record)
+        return Runner(config, data, folds[0], path, told, asked.hooks).run(plan, record)
 
 
 def _jobs(asked: Asked, config: Config, cores: int) -> list[Job]:
-    blocks = count_blocks(config.model.model_copy(update={"size": asked.size}))
+    blocks = count_blocks(config.model)
     if asked.suite == "strategies":
         jobs = suites.strategies(
-            asked.ranks, cores, asked.size, asked.batch, asked.microbatches, blocks, GROUPS, asked.wanted
+            asked.nproc, cores, asked.model, asked.batch, asked.microbatches, blocks, GROUPS, asked.strategies
         )
     elif asked.suite == "scaling":
-        names = asked.wanted or ("ddp", "tensor_split time", "pipeline 1f1b")
-        jobs = suites.scaling(cores, asked.size, asked.batch, GROUPS, blocks, names)
+        names = asked.strategies or ("ddp", "tensor_split time", "pipeline 1f1b")
+        jobs = suites.scaling(cores, asked.model, asked.batch, GROUPS, blocks, names)
     else:
-        schedules = asked.wanted or ("gpipe", "1f1b")
-        jobs = suites.microbatches(asked.ranks, cores, asked.size, asked.batch, COUNTS, schedules, blocks)
+        schedules = asked.strategies or ("gpipe", "1f1b")
+        jobs = suites.microbatches(asked.nproc, cores, asked.model, asked.batch, COUNTS, schedules, blocks)
     if not any(job.strategy.name != "single" for job in jobs):
-        every = suites.every_strategy(asked.ranks, asked.microbatches)
-        raise UserError(f"--strategies {','.join(asked.wanted)} names none of {', '.join(every)}.")
+        every = suites.every_strategy(asked.nproc, asked.microbatches)
+        raise UserError(f"--strategies {','.join(asked.strategies)} names none of {', '.join(every)}.")
     return jobs
+
+
+def _plain(asked: Asked, folder: Path) -> Plain:
+    """A suite whose rows are no training steps."""
+    cores = _cores()
+    kept = Kept(folder, asked.suite, asked.resume, cores)
+    repeats = min(asked.repeats, ROUNDS)
+    given = [*asked.overrides, *(["--config", str(asked.config)] if asked.config else [])]
+    if asked.suite == "classical":
+        from parallel_ser.bench import classical
+
+        with rounds() as told:
+            counts = [count for count in PROCESSES if count <= cores]
+            return classical.measure(given, counts, repeats, kept, told)
+    if asked.suite == "accuracy":
+        from parallel_ser.bench import accuracy
+
+        with rounds() as told:
+            return accuracy.measure(asked.systems, given, kept, told)
+    config = _config(asked)
+    if asked.suite == "features":
+        from parallel_ser.bench import features
+
+        files = [one.path for one in corpora_of(config)[0].utterances]
+        with rounds() as told:
+            return features.measure(files[:: max(1, len(files) // FILES)][:FILES], cores, repeats, kept, told)
+    from parallel_ser.bench import memory
+
+    rows = memory.strategies(asked.nproc, asked.batch, asked.microbatches, count_blocks(config.model), asked.strategies)
+    with progress("features") as advance:
+        data, _, _ = prepare(config, advance)
+    frames = typical_frames([one.shape[1] for one in data.frames])
+    shape = (asked.batch, 1, len(data.rows), frames)
+    search = memory.Search(config, shape, len(data.classes), asked.limit, cores)
+    with rounds() as told:
+        return memory.measure(search, rows, kept, told)

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any
 
+from parallel_ser.errors import UserError
 from parallel_ser.files import write_text
-from parallel_ser.report.bench import markdown_table
-from parallel_ser.training.run_folder import environment
+from parallel_ser.training.run_folder import environment, read_json
 
 COMMAND = (sys.executable, "-c", "from parallel_ser.cli import main; main()")
 """``parallel-ser`` of this very installation, to be run in a process of its own."""
+RECORD = "records.json"
+
+
+@dataclass(frozen=True)
+class Bar:
+    """A row as a picture shows it: a middle, and how far it reaches."""
+
+    name: str
+    value: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
@@ -24,30 +35,75 @@ class Plain:
 
     Attributes:
         suite: its name.
+        data: what was measured on, in words.
         headings: of the columns.
         rows: their texts.
         said: the verdict, in sentences.
-        samples: of each row, as measured.
+        axis: what the bars are of, with the unit.
+        bars: of the rows that have one.
     """
 
     suite: str
+    data: str
     headings: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     said: list[str]
-    samples: Mapping[str, Any]
+    axis: str
+    bars: Sequence[Bar]
 
-    def markdown(self) -> str:
-        """As a table in Markdown, with the verdict below."""
-        return markdown_table(self.headings, self.rows, self.said)
 
-    def write(self, folder: Path, processes: int) -> dict[str, Any]:
-        """Write ``records.json`` and ``table.md``; returns the record."""
-        record = {"version": 1, "environment": environment(processes, 1), **asdict(self)}
-        write_text(folder / "records.json", json.dumps(record, indent=1) + "\n")
-        write_text(folder / "table.md", self.markdown())
-        return record
+class Kept:
+    """A suite's samples in ``records.json``, each written as soon as it is there; what is kept is not measured again.
+
+    Args:
+        folder: of the results.
+        suite: its name.
+        resume: go on with the samples that the folder has.
+        processes: that measure at once.
+
+    Raises:
+        UserError: the folder has results and is not to be resumed, or those of another suite, or of none.
+    """
+
+    def __init__(self, folder: Path, suite: str, resume: bool = False, processes: int = 1):
+        self.path = folder / RECORD
+        self.record: dict[str, Any] = {
+            "version": 1,
+            "suite": suite,
+            "command": " ".join(["parallel-ser", *sys.argv[1:]]),
+            "environment": environment(processes, 1),
+            "samples": {},
+        }
+        if not resume:
+            if self.path.exists():
+                raise UserError(f"{folder} has results already: give another --out, or --resume to go on there.")
+            return
+        if not self.path.exists():
+            raise UserError(f"--resume goes on in a folder with a {RECORD}: name it with --out.")
+        kept = read_json(self.path)
+        if kept.get("suite") != suite or not isinstance(kept.get("samples"), dict):
+            raise UserError(f"{self.path} is not of the suite {suite}: give another --out.")
+        self.record["samples"] = kept["samples"]
+
+    def sample(self, name: str, number: int, measure: Callable[[], Any]) -> Any:
+        """The sample of a row in a round: the kept one, else what ``measure`` gives, as plain data."""
+        own: dict[str, Any] = self.record["samples"].setdefault(name, {})
+        if str(number) not in own:
+            own[str(number)] = measure()
+            self.write()
+        return own[str(number)]
+
+    def write(self, **more: Any) -> None:
+        """Write the record whole, with whatever more belongs to it."""
+        self.record |= more
+        write_text(self.path, json.dumps(self.record, indent=1) + "\n")
 
 
 def spread(values: Sequence[float], digits: int = 0) -> str:
     """A median with the least and the most, such as ``12 (11 to 14)``."""
     return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+
+
+def bars(values: Mapping[str, Sequence[float]]) -> list[Bar]:
+    """A bar of each row from its samples: the median, the least and the most."""
+    return [Bar(name, median(own), min(own), max(own)) for name, own in values.items()]

@@ -23,10 +23,10 @@ class Pool:
         self.context.set_forkserver_preload([*PRELOADED, *(["deepspeed"] if deepspeed else [])])
 
     def run(self, task: Any, ranks: int, seconds: float) -> dict[str, Any]:
-        """The fields of a ``Sample``, or ``problem``; whatever happens, no process is left.
+        """What the first rank's work gives, or ``problem``; whatever happens, no process is left.
 
         Args:
-            task: a ``worker.Task``.
+            task: a ``worker.Work``.
             ranks: processes.
             seconds: after which the ranks are ended.
         """

@@ -2,18 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from parallel_ser.bench.analyse import verdict
+from parallel_ser.bench.plain import RECORD, Plain
 from parallel_ser.bench.record import Record
 from parallel_ser.files import write_text
 from parallel_ser.report import bench_figures
-from parallel_ser.report.bench import comma_separated, markdown
-from parallel_ser.report.bench_page import write_page
+from parallel_ser.report.bench import comma_separated, comma_separated_texts, headings, markdown, markdown_table
+from parallel_ser.report.bench_page import Page, page_row, text_row, write_page
+from parallel_ser.training.run_folder import read_json
 
 Rows = Sequence[dict[str, Any]]
+
+STEPS = (
+    "Medians over rounds of fresh processes; quartiles of the slowest rank's step; ratios within a round, with 95% "
+    "intervals over the rounds."
+)
+"""What the page says of a table of training steps."""
 
 _PICTURES: dict[str, list[tuple[str, Callable[[Rows, str, Path], None], str]]] = {
     "strategies": [
@@ -58,7 +68,29 @@ def write(folder: Path, record: Record, rows: Rows) -> None:
     for name, draw, shows in _PICTURES[record.suite]:
         draw(rows, title(record), folder / name)
         figures.append((folder / name, shows))
-    versions = record.environment.get("versions", {})
-    machine = {name: value for name, value in record.environment.items() if name != "versions"}
-    machine |= {"versions": ", ".join(f"{name} {value}" for name, value in versions.items())}
-    write_page(folder / "report.html", title(record), record.data, rows, said, figures, machine)
+    page = Page(title(record), record.data, STEPS, headings(rows), [page_row(row) for row in rows], said)
+    write_page(folder / "report.html", page, figures, _machine(record.environment, record.command))
+
+
+def write_plain(folder: Path, found: Plain) -> None:
+    """The same of a suite whose rows are no training steps."""
+    record = read_json(folder / RECORD)
+    write_text(folder / "table.csv", comma_separated_texts(found.headings, found.rows))
+    write_text(folder / "table.md", markdown_table(found.headings, found.rows, found.said))
+    picture = folder / f"{found.suite}.png"
+    bench_figures.bars_picture([asdict(one) for one in found.bars], found.axis, found.suite, picture)
+    columns = [(str(place), heading) for place, heading in enumerate(found.headings)]
+    rows = [text_row(row) for row in found.rows]
+    environment = record["environment"]
+    name = f"{found.suite}: {environment.get('cores', '?')} cores, {environment.get('processor', '')}"
+    page = Page(name, found.data, "", columns, rows, found.said)
+    write_page(folder / "report.html", page, [(picture, found.axis)], _machine(environment, record["command"]))
+    made = {"data": found.data, "headings": found.headings, "rows": found.rows, "said": found.said}
+    write_text(folder / RECORD, json.dumps(record | made, indent=1) + "\n")
+
+
+def _machine(environment: Mapping[str, Any], command: str) -> dict[str, Any]:
+    """What the page says of the machine."""
+    versions = environment.get("versions", {})
+    machine = {name: value for name, value in environment.items() if name != "versions"}
+    return machine | {"command": command, "versions": ", ".join(f"{name} {value}" for name, value in versions.items())}

@@ -67,7 +67,7 @@ class Sample(_Plain):
         latencies: seconds of one utterance alone, each.
         uar: on the test side after the training.
         peaks: of each rank, bytes above its baseline after import at the most.
-        growth: of the rank that grows most, bytes a step from the end of the timed steps through as many more.
+        growth: of the rank that grows most, bytes a step after the timed ones; 0 where not watched.
         cores: processor seconds of all ranks over the seconds of the timed steps.
         busy: threads of all ranks that computed in them, whatever share of the cores they got.
         sent: bytes that the ranks sent in a step, by kind, together.

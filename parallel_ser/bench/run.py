@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
@@ -20,7 +20,7 @@ from parallel_ser.report.terminal import Rounds
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.run_folder import environment
 
-STEPS = 10
+STEPS = 8
 """Timed steps of a measurement."""
 SECONDS = 300.0
 """After which a measurement is given up."""
@@ -55,7 +55,7 @@ def prepared(data: Dataset) -> Dataset:
 class Runner:
     """Carries out a plan, or goes on with the record of one that was stopped."""
 
-    def __init__(self, config: Config, data: Dataset, fold: Fold, path: Path, told: Rounds, hooks: dict[str, str]):
+    def __init__(self, config: Config, data: Dataset, fold: Fold, path: Path, told: Rounds, hooks: Mapping[str, str]):
         self.config, self.data, self.fold, self.path, self.told = config, prepared(data), fold, path, told
         self.hooks = hooks
         self.pool: Pool | None = None
@@ -93,7 +93,7 @@ class Runner:
 
     def _sample(self, job: Job, number: int, steps: int) -> Sample:
         assert self.pool is not None
-        task = Task(job, self.config, self.data, self.fold, steps, self.hooks.get(job.name, ""))
+        task = Task(job, self.config, self.data, self.fold, steps, number == 0, self.hooks.get(job.name, ""))
         return Sample(round=number, **self.pool.run(task, job.ranks, SECONDS))
 
     def _tuned(self, plan: Plan) -> list[Job]:
@@ -102,7 +102,7 @@ class Runner:
         seconds = {}
         for place, job in enumerate(singles):
             self.told("trying the single process", place, len(singles))
-            sample = self._sample(job, 0, max(3, plan.steps // 2))
+            sample = self._sample(job, -1, max(3, plan.steps // 2))
             if not sample.problem:
                 seconds[job.name] = median(sample.steps)
         self.told("trying the single process", len(singles), len(singles))

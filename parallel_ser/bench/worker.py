@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -26,6 +26,8 @@ from parallel_ser.training.trainer import Trainer
 
 LATENCIES = 24
 """Utterances that are recognised one by one."""
+AGAIN = 6
+"""Timed steps that are taken once more to see whether memory grows."""
 WARM_UP = 2
 """Steps that are let pass beside one of each shape."""
 
@@ -40,6 +42,7 @@ class Task:
         data: utterances with features.
         fold: whose training side is trained on.
         steps: that are timed.
+        watch_memory: take some more steps to see whether it grows.
         hook: ``module:function`` called with the trainer before the first step, on every rank; for tests that plant
             a defect.
     """
@@ -49,15 +52,14 @@ class Task:
     data: Dataset
     fold: Fold
     steps: int
+    watch_memory: bool = True
     hook: str = ""
 
-
-def measure(task: Task) -> dict[str, Any] | None:
-    """Measure on this rank of the group that the environment describes; on the first rank a ``Sample``'s fields."""
-    job = task.job
-    with mesh(task.config.train.device, threads=job.threads, timeout=120) as ranks:
-        every: list[dict[str, Any]] = ranks.gather(_measured(task, ranks))
-    return _together(every) if every else None
+    def measure(self) -> dict[str, Any] | None:
+        """Measure on this rank of the group that the environment describes; on the first rank a ``Sample``'s fields."""
+        with mesh(self.config.train.device, threads=self.job.threads, timeout=120) as ranks:
+            every: list[dict[str, Any]] = ranks.gather(_measured(self, ranks))
+        return _together(every) if every else None
 
 
 def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
@@ -83,9 +85,9 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
         for epoch, indices in batches.warm:
             step(epoch, indices)
         strategy.meter.sent.clear()
-        joules, threads, cpu, began = energy(), thread_seconds(), time.process_time(), time.perf_counter()
+        joules, threads, cpu, began = _joules(ranks), thread_seconds(), time.process_time(), time.perf_counter()
         times = [step(epoch, indices) for epoch, indices in batches.timed]
-        wall, cpu, used = time.perf_counter() - began, time.process_time() - cpu, energy()
+        wall, cpu, used = time.perf_counter() - began, time.process_time() - cpu, _joules(ranks)
         computing = busy(threads, thread_seconds()) if ranks.device.type == "cpu" else task.job.threads
         resident = settled()
         sent = {kind: count / len(times) for kind, count in strategy.meter.sent.items()}
@@ -96,9 +98,10 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
                 batch = training.batch(epoch, indices, strategy.reads_inputs)
             losses.append(strategy.train_step(batch.inputs, batch.targets))
             tracer.done()
-        for epoch, indices in batches.timed:  # once more: memory that is lost in a step is lost in every one
+        again = batches.timed[:AGAIN] if task.watch_memory else []
+        for epoch, indices in again:  # memory that is lost in a step is lost in every one
             step(epoch, indices)
-        growth = (settled() - resident) / (len(batches.traced) + len(batches.timed))
+        growth = (settled() - resident) / (len(batches.traced) + len(again)) if again else 0.0
         found = _recognise(trainer)
     trained = [index for _, indices in batches.timed for index in indices]
     hop = task.config.features.hop
@@ -116,6 +119,13 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
         "joules": used - joules if used is not None and joules is not None and used >= joules else None,
         **found,
     }
+
+
+def _joules(ranks: Mesh) -> float | None:
+    """What this rank can tell of: its GPU, or on the first rank the processors of all."""
+    if ranks.device.type == "cuda":
+        return energy(ranks.device.index)
+    return energy() if ranks.first else None
 
 
 def _config(task: Task) -> Config:
@@ -177,6 +187,7 @@ def _together(every: list[dict[str, Any]]) -> dict[str, Any]:
     for one in every:
         for kind, count in one["sent"].items():
             sent[kind] = sent.get(kind, 0.0) + count
+    joules = [one["joules"] for one in every if one["joules"] is not None]
     shares = [{name: one[name] for name in RankShare.model_fields} for one in first["shares"]]
     return {
         "steps": [max(times) for times in zip(*(one["times"] for one in every))],
@@ -193,11 +204,18 @@ def _together(every: list[dict[str, Any]]) -> dict[str, Any]:
         "busy": sum(one["busy"] for one in every),
         "sent": sent,
         "shares": shares,
-        "joules": first["joules"],
+        "joules": sum(joules) if joules else None,
     }
 
 
-def rank(task: Task, number: int, ranks: int, port: int, tell: Callable[[Any], None]) -> None:
+class Work(Protocol):
+    """What ranks do together."""
+
+    def measure(self) -> dict[str, Any] | None:
+        """Do it on this rank of the group that the environment describes; on the first rank what came of it."""
+
+
+def rank(task: Work, number: int, ranks: int, port: int, tell: Callable[[Any], None]) -> None:
     """A rank's whole life, in a process of its own; what it found, or what went wrong, goes to ``tell``."""
     os.environ.update(
         RANK=str(number),
@@ -209,10 +227,13 @@ def rank(task: Task, number: int, ranks: int, port: int, tell: Callable[[Any], N
     )
     status_of_exit = 0
     try:
-        found = measure(task)
+        found = task.measure()
         if found is not None:
             tell({"found": found})
     except BaseException as error:
-        tell({"problem": f"rank {number}: {' '.join(str(error).split()) or type(error).__name__}"})
+        cause: BaseException = error
+        while cause.__cause__ is not None:  # torch's pipeline tells of the stage first
+            cause = cause.__cause__
+        tell({"problem": f"rank {number}: {' '.join(str(cause).split())[:300] or type(cause).__name__}"})
         status_of_exit = 1
     os._exit(status_of_exit)  # gloo's threads may outlive the interpreter's tidying up; see processes.leave

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from parallel_ser.errors import UserError
+from parallel_ser.quantities import memory as memory_of
 
 if TYPE_CHECKING:
     from parallel_ser.parallel.machine import Machine
 
-_SIZES = {"": 1.0, "b": 1.0, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12}
-_SIZES |= {"kib": 2.0**10, "mib": 2.0**20, "gib": 2.0**30, "tib": 2.0**40}
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
 
@@ -55,7 +54,7 @@ def plan(
     from parallel_ser.training.choose import facts_of, ranked
     from parallel_ser.training.data import typical_frames
 
-    limit = _size(memory, "--memory-per-rank") if memory else float("inf")
+    limit = memory_of(memory, "--memory-per-rank") if memory else float("inf")
     settings = load(config, overrides or [])
     machine = _machine(nproc, link, flops)
     features = len(Extractor(settings.audio, settings.features).names)
@@ -82,11 +81,4 @@ def _machine(ranks: int, link: str | None, flops: float) -> Machine | None:
     match = re.fullmatch(r"([\d.]+)\s*(s|ms|us|µs|ns)", latency.strip())
     if not comma or not rate.strip().lower().endswith("/s") or match is None:
         raise UserError(f"--link {link} is not RATE,LATENCY, such as 25GB/s,10us.")
-    return described(ranks, float(match[1]) * _SECONDS[match[2]], _size(rate.strip()[:-2], "--link"), flops)
-
-
-def _size(text: str, option: str) -> float:
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([A-Za-z]*)", text.strip())
-    if match is None or match[2].lower() not in _SIZES or not float(match[1]):
-        raise UserError(f"{option} {text} is no size; give a number and a unit, such as 2GiB.")
-    return float(match[1]) * _SIZES[match[2].lower()]
+    return described(ranks, float(match[1]) * _SECONDS[match[2]], memory_of(rate.strip()[:-2], "--link"), flops)

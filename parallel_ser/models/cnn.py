@@ -11,7 +11,7 @@ from torch import nn
 from parallel_ser.models.attention import SelfAttention
 from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, Residual, Stem
 from parallel_ser.models.chain import Block, Chain
-from parallel_ser.models.plans import GROUPS, PLANS
+from parallel_ser.models.plans import GROUPS, plan_of
 from parallel_ser.models.settings import ModelSettings
 
 STRIDES = ((1, 1), (2, 2), (2, 2), (2, 1))  # of the first block of each level, over (rows, frames)
@@ -29,7 +29,7 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
         classes: of emotions.
         seed: of the initial weights.
     """
-    plan = PLANS[settings.size]
+    plan = plan_of(settings)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         blocks: OrderedDict[str, Block] = OrderedDict(stem=Stem(plan.widths[0], (2, 2)))

@@ -26,6 +26,20 @@ PLANS = {
 }
 
 
+def plan_of(settings: ModelSettings) -> Plan:
+    """The plan of the size, widened.
+
+    >>> plan_of(ModelSettings(size="s", width=1.5)).widths
+    (48, 72, 96, 120)
+    """
+    plan = PLANS[settings.size]
+
+    def widened(width: int) -> int:
+        return GROUPS * max(1, round(width * settings.width / GROUPS))
+
+    return Plan(tuple(map(widened, plan.widths)), plan.depths, widened(plan.embedding))
+
+
 def count_blocks(settings: ModelSettings) -> int:
     """Blocks of the chain that ``build`` makes."""
     return sum(PLANS[settings.size].depths) + settings.attention + 4

@@ -50,6 +50,8 @@ _SCREEN = {
 }
 """Short headings: training speed, ratio to the single process, the fullest process, shares, recognition speed."""
 _NARROW = tuple(_SCREEN)[:6]
+_WIDEST = 28
+"""Characters that a column of texts may ask for; longer ones are broken."""
 
 
 def cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -108,12 +110,17 @@ def print_bench(console: Console, title: str, rows: Sequence[Mapping[str, Any]],
 def print_plain(
     console: Console, title: str, titles: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str]
 ) -> None:
-    """A table of texts, and the verdict."""
+    """As many columns of texts as a terminal has room for, the first ones first, and the verdict."""
     table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-    for place, heading in enumerate(titles):
-        table.add_column(heading, justify="left" if not place else "right")
+    shown, taken = 0, 0
+    for column in zip(titles, *rows):
+        taken += min(_WIDEST, max(map(len, column))) + 2
+        if shown >= 2 and taken > console.width:
+            break
+        table.add_column(column[0], justify="right" if shown else "left")
+        shown += 1
     for row in rows:
-        table.add_row(*map(Text, row))
+        table.add_row(*map(Text, row[:shown]))
     console.print(table)
     for sentence in said:
         console.print(Text(sentence))
@@ -142,4 +149,11 @@ def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         interval = row["speedup_interval"] or ("", "")
         writer.writerow([*(row[name] for name in names), *interval, "; ".join(row["flags"])])
+    return text.getvalue()
+
+
+def comma_separated_texts(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Texts, one line a row."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([titles, *rows])
     return text.getvalue()

@@ -138,3 +138,26 @@ def bubble_picture(rows: Sequence[Row], title: str, path: Path) -> None:
     right.yaxis.set_major_formatter(PercentFormatter(1.0))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
     save(figure, path)
+
+
+def bars_picture(bars: Sequence[Row], axis: str, title: str, path: Path) -> None:
+    """Draw a point for each of ``bars`` (``name``, ``value``) and a line from its ``low`` to its ``high``.
+
+    Raises:
+        UserError: the file cannot be written; nothing is left behind.
+    """
+    figure = new_figure(8.0, 1.2 + 0.32 * max(1, len(bars)))
+    axes = figure.subplots()
+    places = range(len(bars))
+    axes.barh(places, [one["value"] for one in bars], color=SKY, height=0.55)
+    for place, one in zip(places, bars):
+        axes.hlines(place, one["low"], one["high"], color=BLUE, linewidth=2.0)
+        axes.annotate(f"{one['value']:.3g}", (one["high"], place), (4, 0), textcoords="offset points", va="center")
+    axes.set_yticks(list(places), [one["name"] for one in bars], fontsize=9)
+    axes.invert_yaxis()
+    axes.set_xlim(left=0.0)
+    axes.margins(x=0.12)
+    axes.set_xlabel(axis)
+    plain(axes)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
+    save(figure, path)

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from parallel_ser.bench import analyse, measure, present, record, run
-from parallel_ser.bench.measure import Asked
+from parallel_ser.bench.asked import Asked
 from parallel_ser.bench.record import Job, Record
 from parallel_ser.bench.run import Plan
 from parallel_ser.cli import app
@@ -46,8 +46,8 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     patch.setattr(measure, "_jobs", lambda asked, config, cores: jobs)
     patch.setattr(measure, "Plan", lambda suite, jobs, rounds, budget, tune: Plan(suite, jobs, 1, 0.0, 4))
     try:
-        hooks = tuple((name, f"defects:{name}") for name in DEFECTS)
-        _, found = measure.measure(Asked("strategies", overrides=TINY, out=folder / "out", hooks=hooks))
+        hooks = {name: f"defects:{name}" for name in DEFECTS}
+        _, found = measure.measure(Asked(suite="strategies", settings=TINY, out=folder / "out", hooks=hooks))
     finally:
         patch.undo()
     rows = analyse.table(found)
@@ -93,14 +93,14 @@ class Fake:
 
 def test_a_stop_loses_nothing_and_nothing_is_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first, second = Fake(stop_after=6), Fake()
-    asked = Asked("strategies", overrides=TINY, wanted=("ddp", "fsdp"), rounds=2, out=tmp_path / "out")
+    what = Asked(suite="strategies", settings=TINY, strategies=("ddp", "fsdp"), repeats=2, out=tmp_path / "out")
     monkeypatch.setattr(run, "Pool", lambda deepspeed: first)
     with pytest.raises(KeyboardInterrupt):
-        measure.measure(asked)
+        measure.measure(what)
     kept = record.read(tmp_path / "out" / "records.json")
     assert sum(len(row.samples) for row in kept.rows) == 2  # four were spent on the single process's micro-batches
     monkeypatch.setattr(run, "Pool", lambda deepspeed: second)
-    _, found = measure.measure(Asked("strategies", rounds=2, out=tmp_path / "out", resume=True))
+    _, found = measure.measure(Asked(suite="strategies", repeats=2, out=tmp_path / "out", resume=True))
     rows = {row.job.name: [one.round for one in row.samples] for row in found.rows}
     assert all(own == [0, 1] for own in rows.values())
     assert len(second.names) == 2 * len(rows) - 2
@@ -108,18 +108,18 @@ def test_a_stop_loses_nothing_and_nothing_is_measured_again(tmp_path: Path, monk
 
 def test_rounds_end_with_the_budget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "Pool", lambda deepspeed: Fake())
-    asked = Asked("strategies", overrides=TINY, wanted=("ddp",), rounds=9, budget=0.0, out=tmp_path / "out")
-    _, found = measure.measure(asked)
+    what = Asked(suite="strategies", settings=TINY, strategies=("ddp",), repeats=9, budget="0s", out=tmp_path / "out")
+    _, found = measure.measure(what)
     assert {len(row.samples) for row in found.rows} == {1}
 
 
 def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cores"):
-        measure.measure(Asked("strategies", ranks=1024))
+        measure.measure(Asked(suite="strategies", nproc=1024))
     with pytest.raises(UserError, match="names none of"):
-        measure.measure(Asked("strategies", wanted=("nothing",), out=tmp_path / "a"))
+        measure.measure(Asked(suite="strategies", strategies=("nothing",), out=tmp_path / "a"))
     with pytest.raises(UserError, match="--out"):
-        measure.measure(Asked("strategies", resume=True))
+        measure.measure(Asked(suite="strategies", resume=True))
     done = CliRunner().invoke(app, ["bench", "--budget", "soon"])
     assert done.exit_code == 2
     assert "--budget soon is no time" in done.output

@@ -1,0 +1,283 @@
+"""The widest network that trains when each process is held to so much memory, under several strategies.
+
+As GPipe's and torchgpipe's tables, with a width for the number of layers. Widths go in steps of 5%, which is about 10%
+of the parameters. The planner says where a search begins, and how a pipeline is cut: so that its fullest rank is as
+empty as can be. Then fresh processes try, wider or narrower from there, until one width trains and the next does not.
+
+The limit is the operating system's (``RLIMIT_DATA``): an allocation that would pass it fails. It counts what a process
+may write to, resident or not, so what the interpreter had reserved and not touched by when the ranks had met is not
+counted against it. On a GPU it is the share of the device's memory that torch's allocator may take.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import Any
+
+import torch
+
+from parallel_ser.bench.plain import Bar, Kept, Plain
+from parallel_ser.bench.pool import Pool
+from parallel_ser.bench.suites import every_strategy, runnable
+from parallel_ser.config import Config
+from parallel_ser.models.chain import Chain
+from parallel_ser.models.cnn import build
+from parallel_ser.models.plans import GROUPS
+from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.facts import Facts
+from parallel_ser.parallel.machine import described
+from parallel_ser.parallel.planner import Prediction, predict
+from parallel_ser.parallel.processes import mesh
+from parallel_ser.parallel.registry import strategy_class
+from parallel_ser.parallel.settings import StrategySettings, microbatch
+from parallel_ser.report.terminal import Rounds
+from parallel_ser.resident import map_from, reset_peak, status
+from parallel_ser.training.optim import adamw, cross_entropy
+
+STEP = 1.05
+"""From one width to the next."""
+NARROWEST, WIDEST = -60, 60
+"""Powers of ``STEP`` that are considered."""
+IMPORTED = 640 * 2**20
+"""Bytes that a process with torch takes before the model, for where to begin."""
+SECONDS = 300.0
+"""After which an attempt is given up."""
+MAPPED = 2**20
+"""Bytes from which the C library maps an allocation by itself, so that it keeps nothing that it was given back."""
+WORDS = ("allocate memory", "bad_alloc", "memoryerror", "could not create", "enough memory", "out of memory", "enomem")
+"""Of problems that are want of memory."""
+SIGNALS = ("ended by signal 6", "ended by signal 11")
+"""What ends a process whose C++ gets none, and whose thread gets no stack."""
+
+_ROWS = ("pipeline 1f1b", "pipeline zbv", "tensor_split", "fsdp", "pipeline 1f1b × channel 2")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Whether a network trains: one step of a whole batch under the limit, in fresh processes.
+
+    Attributes:
+        config: of the training; the model, the precision, the device and the seed are read.
+        strategy: with the cut of a pipeline.
+        shape: of the batch ``(utterances, 1, rows, frames)``.
+        classes: of emotions.
+        limit: bytes a process.
+        threads: of each.
+    """
+
+    config: Config
+    strategy: StrategySettings
+    shape: tuple[int, ...]
+    classes: int
+    limit: int
+    threads: int
+
+    def measure(self) -> dict[str, Any] | None:
+        """Train a step on this rank; on the first rank the peak of each, in bytes, and the loss."""
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C++ says at length that it got no memory
+        map_from(MAPPED)
+        kind, train = strategy_class(self.strategy.name), self.config.train
+        with mesh(train.device, threads=self.threads, timeout=120) as ranks:
+            reset_peak()
+            _hold(self.limit, ranks.device)
+            chain = build(self.config.model, self.shape[2], self.classes, train.seed)
+            strategy = kind(self.strategy, clip_norm=train.clip_norm, bf16=train.precision == "bf16")
+            part = (microbatch(self.strategy, ranks.size, self.shape[0]), *self.shape[1:])
+            strategy.setup(chain, cross_entropy, partial(_optimizer, self.config), ranks, part)
+            del chain
+            gc.collect()
+            for _ in range(2):  # the first one makes the moments
+                loss = strategy.train_step(*_batch(self.shape, self.classes))
+            on_gpu = ranks.device.type == "cuda"
+            peak = torch.cuda.max_memory_allocated(ranks.device) if on_gpu else status()["VmHWM"]
+            every = ranks.gather(peak)
+        return {"peaks": every, "loss": loss} if every else None
+
+
+def _optimizer(config: Config, parameters: Any) -> torch.optim.Optimizer:
+    return adamw(parameters, config.train)
+
+
+def _hold(limit: int, device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit / torch.cuda.mem_get_info(device)[1]), device)
+        return
+    now = status()
+    most = limit - now["VmRSS"] + now["VmData"]
+    resource.setrlimit(resource.RLIMIT_DATA, (most, most))
+
+
+def _batch(shape: Sequence[int], classes: int) -> tuple[Inputs, torch.Tensor]:
+    """Random utterances without padding, the same on every rank, and one-hot targets."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(tuple(shape), generator=generator)
+    targets = torch.eye(classes)[torch.randint(classes, (shape[0],), generator=generator)]
+    return Inputs(x, torch.ones(shape[0]), torch.arange(shape[0])), targets
+
+
+def strategies(ranks: int, batch: int, microbatches: int, blocks: int, wanted: Sequence[str] = ()) -> dict[str, Any]:
+    """Strategy settings and processes by the name of the row: one process first, which the rest is compared with."""
+    whole = StrategySettings(name="single", microbatches=1)
+    parts = StrategySettings(name="single", microbatches=min(microbatches, batch))
+    rows = {
+        "single, whole batch": (whole, 1),
+        "single": (parts, 1),
+        "single, checkpointing": (parts.model_copy(update={"checkpointing": "block"}), 1),
+    }
+    for name, settings in every_strategy(ranks, microbatches).items():
+        asked = any(name.startswith(one) for one in wanted) if wanted else name.startswith(_ROWS)
+        if not asked or (found := runnable(settings, ranks, blocks, GROUPS, batch)) is None:
+            continue
+        rows[name] = (found, ranks)
+        if name == "pipeline 1f1b":
+            rows[f"{name}, checkpointing"] = (found.model_copy(update={"checkpointing": "block"}), ranks)
+    return rows
+
+
+class Search:
+    """The widest network of each strategy.
+
+    Args:
+        config: of the training.
+        shape: of the batch.
+        classes: of emotions.
+        limit: bytes a process.
+        cores: that the processes share.
+    """
+
+    def __init__(self, config: Config, shape: tuple[int, ...], classes: int, limit: int, cores: int):
+        self.config, self.shape, self.classes, self.limit, self.cores = config, shape, classes, limit, cores
+        self.pool = Pool()
+        self.facts = cache(self._facts)
+
+    def widened(self, power: int) -> Config:
+        """The configuration with its network so many steps wider."""
+        width = self.config.model.width * STEP**power
+        return self.config.model_copy(update={"model": self.config.model.model_copy(update={"width": width})})
+
+    def _chain(self, power: int) -> Chain:
+        with torch.device("meta"):
+            return build(self.widened(power).model, self.shape[2], self.classes, 0)
+
+    def _facts(self, power: int) -> Facts:
+        return Facts(self._chain(power), self.shape, self.config.train.precision == "bf16", flops=1e9)
+
+    def parameters(self, power: int) -> int:
+        """Of the network."""
+        return sum(one.numel() for one in self._chain(power).parameters())
+
+    def emptiest(self, settings: StrategySettings, ranks: int, power: int) -> Prediction:
+        """The prediction for the cut whose fullest rank is the emptiest."""
+        machine = described(ranks, 1e-4, 1e9, 1e9)
+        best = predict(settings, ranks, self.facts(power), machine, GROUPS)
+        while not best.refusal and best.cuts:
+            tighter = predict(settings, ranks, self.facts(power), machine, GROUPS, best.memory * 0.99)
+            if tighter.refusal:
+                break
+            best = tighter
+        return best
+
+    def expected(self, settings: StrategySettings, ranks: int) -> int:
+        """The widest network that the planner expects to fit."""
+        low, high = NARROWEST, WIDEST
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.emptiest(settings, ranks, middle).memory <= self.limit - IMPORTED:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    def attempt(self, settings: StrategySettings, ranks: int, power: int) -> dict[str, Any]:
+        """Try it: ``peaks`` where it trains, else ``problem``."""
+        if settings.name in ("pipeline", "deepspeed", "layer_split"):
+            cuts = self.emptiest(settings, ranks, power).cuts
+            settings = settings.model_copy(update={"stages": cuts})
+        threads = max(1, self.cores // ranks)
+        task = Attempt(self.widened(power), settings, self.shape, self.classes, self.limit, threads)
+        return {"power": power, "stages": list(settings.stages), **self.pool.run(task, ranks, SECONDS)}
+
+    def run(self, settings: StrategySettings, ranks: int) -> dict[str, Any]:
+        """``expected`` power, ``found`` one (None where nothing trains), and the ``attempts``."""
+        start = power = self.expected(settings, ranks)
+        tried: dict[int, dict[str, Any]] = {}
+
+        def trains(power: int) -> bool:
+            if power not in tried:
+                tried[power] = self.attempt(settings, ranks, power)
+            return "peaks" in tried[power]
+
+        while not trains(power) and short_of_memory(tried[power]["problem"]) and power > NARROWEST:
+            power -= 1
+        while "peaks" in tried[power] and power < WIDEST and trains(power + 1):
+            power += 1
+        found = power if "peaks" in tried[power] else None
+        return {"expected": start, "found": found, "attempts": list(tried.values())}
+
+
+def short_of_memory(problem: str) -> bool:
+    """Whether a problem's words are those of an allocation that failed."""
+    return any(word in problem.lower() for word in WORDS) or any(sign in problem for sign in SIGNALS)
+
+
+def measure(search: Search, rows: dict[str, tuple[StrategySettings, int]], kept: Kept, told: Rounds) -> Plain:
+    """Search for each row; those that are kept are not searched again."""
+    found = {}
+    for place, (name, (settings, ranks)) in enumerate(rows.items()):
+        told("strategies", place, len(rows))
+        found[name] = kept.sample(name, 0, partial(search.run, settings, ranks))
+    told("strategies", len(rows), len(rows))
+    sizes = {name: search.parameters(one["found"]) for name, one in found.items() if one["found"] is not None}
+    reference = sizes.get("single")
+    lines = []
+    for name, one in found.items():
+        size, expected = sizes.get(name), search.parameters(one["expected"])
+        done = next((tried for tried in one["attempts"] if "peaks" in tried and tried["power"] == one["found"]), None)
+        failed = [tried for tried in one["attempts"] if "problem" in tried]
+        lines.append(
+            (
+                name,
+                f"{rows[name][1]}",
+                f"{STEP ** one['found']:.2f}" if size else "none",
+                f"{size / 1e6:.1f} M" if size else "–",
+                f"{size / reference:.2f}" if size and reference else "–",
+                f"{expected / 1e6:.1f} M",
+                ", ".join(f"{peak / 2**20:.0f}" for peak in done["peaks"]) if done else "–",
+                " ".join(map(str, done["stages"])) if done and done["stages"] else "–",
+                _why(failed[-1]["problem"]) if failed else "not tried",
+            )
+        )
+    headings = ("strategy", "processes", "width", "parameters", "of single", "expected by the planner")
+    headings += ("peak of each process, MiB", "stages open at", "one step wider")  # type: ignore[assignment]
+    utterances, _, height, frames = search.shape
+    data = (
+        f"CNN {search.config.model.size}, widened in steps of {STEP - 1:.0%}; {utterances} utterances of {height} × "
+        f"{frames}; {search.limit / 2**20:.0f} MiB a process, the interpreter's {IMPORTED / 2**20:.0f} or so among them"
+    )
+    named = [Bar(name, size / 1e6, size / 1e6, size / 1e6) for name, size in sizes.items()]
+    return Plain("memory", data, headings, lines, _said(sizes, rows), "million parameters that train", named)
+
+
+def _why(problem: str) -> str:
+    return "no memory" if short_of_memory(problem) else problem[:80]
+
+
+def _said(sizes: dict[str, int], rows: dict[str, tuple[StrategySettings, int]]) -> list[str]:
+    split = {name: size for name, size in sizes.items() if rows[name][1] > 1}
+    alone = {name: size for name, size in sizes.items() if rows[name][1] == 1}
+    if not split or not alone:
+        return ["Nothing could be compared."]
+    best, base = max(split, key=lambda name: split[name]), max(alone, key=lambda name: alone[name])
+    times = split[best] / alone[base]
+    said = [
+        f"Largest: {best}, {split[best] / 1e6:.1f} M parameters on {rows[best][1]} processes, {times:.2f} times the "
+        f"largest of one process ({base}, {alone[base] / 1e6:.1f} M)."
+    ]
+    if times < 1.0:
+        said.append("One process holds more: at this size activations weigh more than what is split.")
+    return said

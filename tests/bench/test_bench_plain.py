@@ -1,0 +1,215 @@
+"""The suites whose rows are no training steps: what is kept, what is searched, what a YAML may say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from parallel_ser.bench import accuracy, classical, features, memory, present
+from parallel_ser.bench.accuracy import System
+from parallel_ser.bench.asked import asked
+from parallel_ser.bench.memory import Search
+from parallel_ser.bench.plain import Bar, Kept, Plain
+from parallel_ser.config import load
+from parallel_ser.errors import UserError
+from parallel_ser.models.cnn import build
+from parallel_ser.parallel.settings import StrategySettings
+
+SUITES = Path(__file__).parents[2] / "benchmarks"
+SINGLE = StrategySettings(name="single", microbatches=2)
+
+
+def untold(*_: Any) -> None:
+    """Progress that nobody reads."""
+
+
+@pytest.mark.parametrize("name", sorted(one.name for one in SUITES.glob("*.yaml")))
+def test_each_yaml_is_a_suite(name: str) -> None:
+    found = asked(str(SUITES / name), {})
+    assert name == f"{found.suite}.yaml"
+    if found.systems:
+        accuracy.checked(found.systems)
+
+
+def test_what_is_typed_goes_before_what_the_yaml_says(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("suite: memory\nbatch: 8\nmodel: m\nsettings: [train.seed=3]\nmemory_per_rank: 2GiB\n")
+    found = asked(str(path), {"batch": 16, "settings": ["train.seed=4"]})
+    assert (found.suite, found.batch, found.model) == ("memory", 16, "m")
+    assert found.settings == ("train.seed=3", "train.seed=4")
+    assert found.limit == 2 * 2**30
+    path.write_text("suite: memory\nbatsch: 8\n")
+    with pytest.raises(UserError, match=r"mine\.yaml: batsch"):
+        asked(str(path), {})
+    path.write_text("batch: 8\n")
+    with pytest.raises(UserError, match="names no suite"):
+        asked(str(path), {})
+    with pytest.raises(UserError, match="there is no suite quick"):
+        asked("quick", {})
+    with pytest.raises(UserError, match="--memory-per-rank much"):
+        asked("memory", {"memory_per_rank": "much"})
+
+
+def test_what_is_kept_is_not_measured_again(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, "features")
+    assert [kept.sample("a", number, lambda: 1.5) for number in range(2)] == [1.5, 1.5]
+    again = Kept(tmp_path, "features", resume=True)
+
+    def never() -> None:
+        raise AssertionError("measured again")
+
+    assert again.sample("a", 1, never) == 1.5
+    assert again.sample("a", 2, lambda: 2.5) == 2.5
+    with pytest.raises(UserError, match="has results already"):
+        Kept(tmp_path, "features")
+    with pytest.raises(UserError, match="not of the suite memory"):
+        Kept(tmp_path, "memory", resume=True)
+    with pytest.raises(UserError, match="name it with --out"):
+        Kept(tmp_path / "none", "memory", resume=True)
+
+
+class Pool:
+    """Says of a network whether its weights, gradients and moments, sixteen bytes a parameter, go into the limit."""
+
+    def __init__(self) -> None:
+        self.tried: list[int] = []
+
+    def run(self, task: Any, ranks: int, seconds: float) -> dict[str, Any]:
+        chain = build(task.config.model, task.shape[2], task.classes, 0)
+        needed = 16 * sum(one.numel() for one in chain.parameters())
+        self.tried.append(needed)
+        return {"peaks": [needed]} if needed <= task.limit else {"problem": "rank 0: can't allocate memory"}
+
+
+def search(limit: int) -> tuple[Search, Pool]:
+    found = Search(load(None, ["model.size=s"]), (4, 1, 16, 16), 4, limit, 2)
+    pool = Pool()
+    found.pool = pool  # type: ignore[assignment]
+    return found, pool
+
+
+@pytest.mark.parametrize("expected", [-3, 0, 4])
+def test_the_search_ends_at_the_widest_that_trains(expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, pool = search(32 * 2**20)
+    monkeypatch.setattr(found, "expected", lambda settings, ranks: 38 + expected)
+    result = found.run(SINGLE, 1)
+    most = max(power for power in range(60) if 16 * found.parameters(power) <= found.limit)
+    assert result["found"] == most
+    assert len(pool.tried) == len(set(pool.tried)) <= abs(38 + expected - most) + 2
+
+
+def test_the_planner_says_where_to_begin_and_how_to_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "NARROWEST", 28)
+    monkeypatch.setattr(memory, "WIDEST", 43)
+    found, _ = search(memory.IMPORTED + 64 * 2**20)
+    power = found.expected(SINGLE, 1)
+    assert 16 * found.parameters(power) < 64 * 2**20 < 3 * 16 * found.parameters(power + 1)
+    pipeline = StrategySettings(name="pipeline", schedule="1f1b", microbatches=2)
+    assert found.expected(pipeline, 2) > power
+    assert len(found.emptiest(pipeline, 2, 0).cuts) == 1
+
+
+def test_a_problem_of_another_kind_is_told_and_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found, _ = search(2**30)
+    monkeypatch.setattr(found, "expected", lambda settings, ranks: 0)
+
+    class Broken:
+        def run(self, task: Any, ranks: int, seconds: float) -> dict[str, Any]:
+            return {"problem": "rank 0: something else"}
+
+    found.pool = Broken()  # type: ignore[assignment]
+    made = memory.measure(found, {"single": (SINGLE, 1)}, Kept(tmp_path, "memory"), untold)
+    assert made.rows[0][2] == "none"
+    assert made.rows[0][-1] == "rank 0: something else"
+
+
+@pytest.mark.timeout(120)
+def test_a_step_is_held_to_its_memory() -> None:
+    found = Search(load(None, ["model.size=m"]), (4, 1, 32, 32), 4, 8 * 2**30, 2)
+    free = found.attempt(SINGLE, 1, 0)
+    found.limit = free["peaks"][0] - 32 * 2**20
+    assert memory.short_of_memory(found.attempt(SINGLE, 1, 0)["problem"])
+
+
+def test_processes_that_find_another_thing_are_a_bug(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {1: 8.0, 2: 5.0}
+    monkeypatch.setattr(
+        classical, "_once", lambda arguments, count, folder: {"seconds": seconds[count], "found": "same"}
+    )
+    made = classical.measure((), (1, 2), 2, Kept(tmp_path / "a", "classical"), untold)
+    assert made.rows[1] == ("2", "5.0 (5.0 to 5.0)", "1.60 (1.60 to 1.60)", "80%")
+    monkeypatch.setattr(classical, "_once", lambda arguments, count, folder: {"seconds": 1.0, "found": str(count)})
+    with pytest.raises(UserError, match="found something else"):
+        classical.measure((), (1, 2), 1, Kept(tmp_path / "b", "classical"), untold)
+
+
+def test_features_compares_within_a_round(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import numpy as np
+    import soundfile
+
+    path = tmp_path / "tone.wav"
+    soundfile.write(path, 0.3 * np.sin(np.arange(8000) * 0.05), 16000)
+    monkeypatch.setattr(features, "by_librosa", lambda one: None)
+    monkeypatch.setattr(features, "_in_processes", lambda extractor, files, cores: 0.1)
+    made = features.measure([path], 2, 2, Kept(tmp_path / "out", "features"), untold)
+    speeds = json.loads((tmp_path / "out" / "records.json").read_text())["samples"]
+    assert {len(own) for own in speeds.values()} == {2}
+    assert speeds["the whole front end, 2 processes"] == pytest.approx({"0": 5.0, "1": 5.0})  # half a second in 0.1
+    assert made.data == "1 files, 0 s of speech"
+
+
+def result(folder: Path, uar: float) -> None:
+    folder.mkdir(parents=True)
+    record = {
+        "fold_uar_mean": uar,
+        "fold_uar_std": 0.01,
+        "uar": {"value": uar, "interval": [uar - 0.1, uar + 0.1]},
+        "per_fold": [{"uar": uar}],
+        "notes": [],
+        "audit": {"protocol": "speaker", "verdict": "No speaker is shared."},
+    }
+    (folder / "metrics.json").write_text(json.dumps(record))
+
+
+def test_accuracy_runs_what_has_no_results_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = []
+
+    def run(system: System, settings: Any, home: Path, folder: Path) -> None:
+        ran.append((system.name, tuple(settings)))
+        result(home, 0.7)
+
+    monkeypatch.setattr(accuracy, "_run", run)
+    result(tmp_path / "one", 0.6)
+    systems = (System(name="one", run="baseline svm"), System(name="both", run="fuse", of=("one",)))
+    made = accuracy.measure(systems, ("a=1",), Kept(tmp_path, "accuracy"), untold)
+    assert ran == [("both", ("a=1",))]
+    assert made.rows[0][:3] == ("one", "0.600 ± 0.010", "0.600")
+    assert "both, 0.700" in made.said[0]
+    present.write_plain(tmp_path, made)
+    assert {"table.csv", "table.md", "report.html", "accuracy.png"} <= {one.name for one in tmp_path.iterdir()}
+
+
+@pytest.mark.parametrize(
+    ("systems", "said"),
+    [
+        ((), "needs its systems"),
+        ((System(name="a", run="rm all"),), "must begin with"),
+        ((System(name="a", run="train"), System(name="a", run="train")), "two systems"),
+        ((System(name="a", run="fuse", of=("b",)),), "not above it"),
+    ],
+)
+def test_systems_that_cannot_be_are_refused(systems: tuple[System, ...], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        accuracy.checked(systems)
+
+
+def test_a_picture_of_bars_is_drawn(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, "features")
+    kept.write()
+    made = Plain("features", "", ("what", "speed"), [("a", "1")], ["said"], "speed", [Bar("a", 1.0, 0.5, 1.5)])
+    present.write_plain(tmp_path, made)
+    assert (tmp_path / "features.png").read_bytes().startswith(b"\x89PNG")
+    assert (tmp_path / "table.csv").read_text() == "what,speed\na,1\n"
