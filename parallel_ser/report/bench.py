@@ -14,12 +14,12 @@ from rich.text import Text
 
 COLUMNS: Sequence[tuple[str, str, str]] = (
     ("name", "strategy", "{}"),
-    ("cores", "processes × threads", "{}"),
+    ("speedup_text", "against single", "{}"),
     ("utterances_s", "utterances/s", "{:.1f}"),
     ("audio_s", "audio s/s", "{:.0f}"),
     ("step_ms", "step ms", "{:.1f}"),
     ("quartiles", "quartiles", "{}"),
-    ("speedup_text", "against single", "{}"),
+    ("cores", "processes × threads", "{}"),
     ("efficiency", "efficiency", "{:.0%}"),
     ("memory_mib", "MiB, fullest", "{:.0f}"),
     ("memory_all_mib", "MiB, all", "{:.0f}"),
