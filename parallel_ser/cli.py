@@ -18,6 +18,7 @@ from parallel_ser.commands.features import features
 from parallel_ser.commands.fuse import fuse
 from parallel_ser.commands.plan import plan
 from parallel_ser.commands.predict import predict
+from parallel_ser.commands.profile import profile
 from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
@@ -68,6 +69,7 @@ app.command()(fuse)
 app.command()(features)
 app.command()(schedule)
 app.command()(plan)
+app.command()(profile)
 app.command()(bench)
 app.add_typer(corpus.app, name="corpus")
 

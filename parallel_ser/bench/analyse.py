@@ -48,13 +48,14 @@ def table(record: Record) -> list[dict[str, Any]]:
     Keys: ``name``, ``group``, ``ranks``, ``threads``, ``batch``, ``microbatches``, ``reference``, ``rounds``;
     ``step_ms`` with ``step_low`` and ``step_high`` (quartiles); ``utterances_s``, ``audio_s`` (training); ``infer_s``
     (utterances a second), ``p50_ms``, ``p95_ms``, ``p99_ms``; ``memory_mib`` (fullest rank), ``memory_all_mib``;
-    ``sent_mib``; ``compute``, ``communication``, ``bubble``, ``imbalance``, ``idle`` (shares of the step, means over
-    ranks); ``expected_bubble``; ``speedup``, ``speedup_interval``; ``efficiency``; ``joules``; ``uar``; ``flags``;
+    ``sent_mib``; ``of_peak``, operations a second over the matrix peak of the cores or GPUs that the row has;
+    ``compute``, ``communication``, ``bubble``, ``imbalance``, ``idle`` (shares of the step, means over ranks);
+    ``expected_bubble``; ``speedup``, ``speedup_interval``; ``efficiency``; ``joules``; ``uar``; ``flags``;
     ``limit``, what costs the row most. ``efficiency`` is the speed over that of one core times the cores. None where
     there is nothing.
     """
     references = {row.job.group: row for row in record.rows if row.job.reference}
-    rows = [_row(row, references.get(row.job.group)) for row in record.rows]
+    rows = [_row(row, references.get(row.job.group), _peak(row, record)) for row in record.rows]
     alone = {row["group"]: row["utterances_s"] for row in rows if row["ranks"] * row["threads"] == 1}
     for row in rows:
         if row["utterances_s"] and alone.get(row["group"]):
@@ -62,7 +63,12 @@ def table(record: Record) -> list[dict[str, Any]]:
     return rows
 
 
-def _row(row: Row, reference: Row | None) -> dict[str, Any]:
+def _peak(row: Row, record: Record) -> float:
+    """Operations a second that a row's cores or GPUs could do together."""
+    return record.peak * row.job.ranks * (row.job.threads if record.device == "cpu" else 1)
+
+
+def _row(row: Row, reference: Row | None, peak: float) -> dict[str, Any]:
     job, good = row.job, [one for one in row.samples if not one.problem]
     found: dict[str, Any] = {
         "name": job.name,
@@ -100,6 +106,7 @@ def _row(row: Row, reference: Row | None) -> dict[str, Any]:
         "joules": median(joules) if joules else None,
         "uar": median(one.uar for one in good),
         "efficiency": None,
+        "of_peak": median(one.flops / median(one.steps) for one in good) / peak if peak else None,
         "limit": _limit(shares),
     }
     if reference is not None and not job.reference and (pairs := _pairs(row, reference)):
@@ -111,7 +118,7 @@ def _row(row: Row, reference: Row | None) -> dict[str, Any]:
 _MEASURED = (
     *("step_ms", "step_low", "step_high", "utterances_s", "audio_s", "infer_s", "p50_ms", "p95_ms", "p99_ms"),
     *("memory_mib", "memory_all_mib", "sent_mib", "compute", "communication", "bubble", "imbalance", "idle"),
-    *("joules", "uar", "efficiency", "limit"),
+    *("joules", "uar", "efficiency", "of_peak", "limit"),
 )
 
 

@@ -72,6 +72,7 @@ class Sample(_Plain):
         busy: threads of all ranks that computed in them, whatever share of the cores they got.
         sent: bytes that the ranks sent in a step, by kind, together.
         shares: of each rank.
+        flops: operations of a timed step, mean; of its padded batch, and without what checkpointing does again.
         joules: of the timed steps, where the machine tells.
         problem: why there is no sample; empty where there is one.
     """
@@ -91,6 +92,7 @@ class Sample(_Plain):
     busy: int = 0
     sent: dict[str, float] = {}
     shares: tuple[RankShare, ...] = ()
+    flops: float = 0.0
     joules: float | None = None
     problem: str = ""
 
@@ -113,6 +115,9 @@ class Record(_Plain):
         environment: machine, versions, git revision, cores.
         settings: of the training, resolved.
         data: what was trained on, in words.
+        device: ``cpu`` or ``cuda``.
+        peak: operations a second of the best matrix kernel in the training's precision, on one core or one GPU; 0
+            where it was not measured.
         rows: what was measured.
     """
 
@@ -122,6 +127,8 @@ class Record(_Plain):
     environment: dict[str, Any]
     settings: dict[str, Any]
     data: str
+    device: str = "cpu"
+    peak: float = 0.0
     rows: tuple[Row, ...] = ()
 
     def with_sample(self, name: str, sample: Sample) -> Record:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -9,13 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
+import torch
+
 from parallel_ser.bench.pool import Pool
 from parallel_ser.bench.record import Job, Record, Row, Sample
+from parallel_ser.bench.roofline import measure_peaks
 from parallel_ser.bench.suites import expected_bubble, settle
 from parallel_ser.bench.worker import Task
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
+from parallel_ser.parallel.processes import choose_device
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.run_folder import environment
@@ -111,13 +116,22 @@ class Runner:
         return settle(plan.jobs, seconds)
 
     def _new(self, plan: Plan, jobs: Sequence[Job]) -> Record:
-        fold = self.fold
+        fold, device = self.fold, choose_device(self.config.train.device, 0)
         sides = f"{len(fold.train)} utterances trained on, {len(fold.test)} tested"
         return Record(
             suite=plan.suite,
             command=" ".join(sys.argv),
             environment=environment(max(job.ranks for job in jobs), min(job.threads for job in jobs)),
             settings=self.config.model_dump(mode="json"),
+            device=device.type,
+            peak=self._peak(device),
             data=f"{self.config.corpus.name}: {sides}, {len(self.data.rows)} rows a frame",
             rows=tuple(Row(job=job, expected_bubble=expected_bubble(job.strategy, job.ranks)) for job in jobs),
         )
+
+    def _peak(self, device: torch.device) -> float:
+        """Of one core, all being busy, or of one GPU; this process computes nothing else."""
+        cores = len(os.sched_getaffinity(0))
+        torch.set_num_threads(cores)
+        precision = torch.bfloat16 if self.config.train.precision == "bf16" else torch.float32
+        return measure_peaks(device, precision).flops / (cores if device.type == "cpu" else 1)

@@ -5,17 +5,22 @@ from __future__ import annotations
 import importlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from statistics import fmean
 from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import numpy as np
 
 from parallel_ser.bench.record import Job, RankShare
+from parallel_ser.bench.roofline import step_flops
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
+from parallel_ser.models.cnn import build
+from parallel_ser.parallel.partition import block_costs
 from parallel_ser.parallel.processes import Mesh, mesh
 from parallel_ser.resident import busy, energy, reset_peak, settled, status, thread_seconds
 from parallel_ser.training import metrics
@@ -72,6 +77,7 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
             getattr(importlib.import_module(module), name)(trainer)
         strategy, training = trainer.strategy, trainer.training
         batches = _batches(trainer, task.steps)
+        flops = _flops(trainer, batches.timed) if ranks.first else 0.0
         losses = []
         strategy.set_learning_rate(task.config.train.learning_rate)
 
@@ -116,9 +122,23 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
         "busy": computing,
         "sent": sent,
         "shares": tracer.record["ranks"] if tracer.record else [],
+        "flops": flops,
         "joules": used - joules if used is not None and joules is not None and used >= joules else None,
         **found,
     }
+
+
+def _flops(trainer: Trainer, timed: Sequence[tuple[int, list[int]]]) -> float:
+    """Operations of a timed step, mean over them; each shape is counted once."""
+    config, data = trainer.config, trainer.data
+    chain = build(config.model, len(data.rows), len(data.classes), 0)
+
+    @cache
+    def count(shape: tuple[int, ...]) -> float:
+        return step_flops(block_costs(chain, shape))
+
+    shapes = [tuple(trainer.training.batch(*one, with_inputs=False).inputs.x.shape) for one in timed]
+    return fmean(map(count, shapes))
 
 
 def _joules(ranks: Mesh) -> float | None:
@@ -204,6 +224,7 @@ def _together(every: list[dict[str, Any]]) -> dict[str, Any]:
         "busy": sum(one["busy"] for one in every),
         "sent": sent,
         "shares": shares,
+        "flops": first["flops"],
         "joules": sum(joules) if joules else None,
     }
 

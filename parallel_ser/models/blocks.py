@@ -73,7 +73,8 @@ class _Normalise(torch.autograd.Function):
 
         dx = (w dy - mean_n(w dy) - h mean_n(w dy h)) / deviation       on real frames, and 0 on padding
 
-    Autograd would make a dozen passes over the activations and keep several copies of them; this keeps one.
+    Autograd would make a dozen passes over the activations and keep several copies of them; this keeps one. The mask
+    costs no pass: sums over real frames are products with it, and scale and shift are zero on padding.
     """
 
     @staticmethod
@@ -88,12 +89,10 @@ class _Normalise(torch.autograd.Function):
         total: Callable[[Tensor], Tensor],
     ) -> Tensor:
         wide = x.dtype if x.dtype == torch.float64 else torch.float32  # sums in bfloat16 would lose the variance
-        veil = mask.to(wide)[:, None, None, :]
-        x = x.to(wide) * veil
+        x, mask = x.to(wide), mask.to(wide)
         batch, channels, rows, _ = x.shape
         grouped = (batch, groups, channels // groups)
-        squares = torch.linalg.vector_norm(x, dim=(2, 3)).square()
-        sums = total(torch.cat([x.sum((2, 3)), squares, mask.sum(1, keepdim=True).to(wide)], 1))
+        sums = total(torch.cat([_sums(x, mask), _sums(x * x, mask), mask.sum(1, keepdim=True)], 1))
         count = sums[:, -1:].clamp_min(1.0) * (rows * grouped[2])
         mean = sums[:, :channels].view(grouped).sum(2) / count
         square = sums[:, channels:-1].view(grouped).sum(2) / count
@@ -101,19 +100,18 @@ class _Normalise(torch.autograd.Function):
         scale = inverse.repeat_interleave(grouped[2], 1) * weight
         shift = bias - mean.repeat_interleave(grouped[2], 1) * scale
         ctx.total = total
-        ctx.save_for_backward(x, veil, weight, mean, inverse, count)
-        return torch.addcmul(shift[:, :, None, None], x, scale[:, :, None, None]).mul_(veil)
+        ctx.save_for_backward(x, mask, weight, mean, inverse, count)
+        return torch.addcmul(_framed(shift, mask), x, _framed(scale, mask))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, veil, weight, mean, inverse, count = ctx.saved_tensors
+        x, mask, weight, mean, inverse, count = ctx.saved_tensors
         channels, groups = x.shape[1], mean.shape[1]
         grouped = (len(x), groups, channels // groups)
-        gradient = gradient * veil
         mean_c, inverse_c = (one.repeat_interleave(grouped[2], 1) for one in (mean, inverse))
-        sums = gradient.sum((2, 3))
-        sums = torch.cat([sums, ((gradient * x).sum((2, 3)) - mean_c * sums) * inverse_c], 1)
+        sums = _sums(gradient, mask)
+        sums = torch.cat([sums, (_sums(gradient * x, mask) - mean_c * sums) * inverse_c], 1)
         d_bias, d_weight = sums.sum(0).split(channels)
         sums = ctx.total(sums)
         total, along = sums[:, :channels], sums[:, channels:]  # of dy and of dy h, per utterance and channel
@@ -123,9 +121,20 @@ class _Normalise(torch.autograd.Function):
         a = weight * inverse_c
         b = -(second * inverse.square()).repeat_interleave(grouped[2], 1)
         c = (second * inverse.square() * mean - first * inverse).repeat_interleave(grouped[2], 1)
-        dx = torch.addcmul(c[:, :, None, None], x, b[:, :, None, None])
-        dx = dx.addcmul_(gradient, a[:, :, None, None]).mul_(veil)
+        dx = torch.addcmul(_framed(c, mask), x, _framed(b, mask)).addcmul_(gradient, _framed(a, mask))
         return dx, None, d_weight, d_bias, None, None, None
+
+
+def _sums(x: Tensor, mask: Tensor) -> Tensor:
+    """Sums ``(batch, channels)`` of ``x`` ``(batch, channels, rows, frames)`` over its rows and real frames."""
+    batch, channels, rows, frames = x.shape
+    veil = mask[:, None, None, :].expand(batch, 1, rows, frames).reshape(batch, 1, rows * frames)
+    return torch.bmm(veil, x.permute(0, 2, 3, 1).reshape(batch, rows * frames, channels))[:, 0]
+
+
+def _framed(values: Tensor, mask: Tensor) -> Tensor:
+    """``values`` ``(batch, channels)`` on each real frame: ``(batch, channels, 1, frames)``, laid channels-last."""
+    return (mask[:, None, :, None] * values[:, None, None, :]).permute(0, 3, 1, 2)
 
 
 def conv3x3(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Conv2d:
@@ -166,7 +175,7 @@ class Residual(Block):
         """``(batch, inputs, rows, frames)`` to ``(batch, outputs, rows', frames')``."""
         y = self.conv1(x)
         mask = frame_mask(valid, y.shape[-1])
-        y = self.conv2(self.norm1(y, mask).relu_())
+        y = self.conv2(self.norm1(y, mask).to(y.dtype).relu_())  # in bfloat16, conv2 would make it so itself
         y = self.norm2(y, mask)
         return (y + (x if self.shortcut is None else self.shortcut(x))).relu_()
 

@@ -21,6 +21,7 @@ COLUMNS: Sequence[tuple[str, str, str]] = (
     ("quartiles", "quartiles", "{}"),
     ("cores", "processes × threads", "{}"),
     ("efficiency", "efficiency", "{:.0%}"),
+    ("of_peak", "of the matrix peak", "{:.0%}"),
     ("memory_mib", "MiB, fullest", "{:.0f}"),
     ("memory_all_mib", "MiB, all", "{:.0f}"),
     ("sent_mib", "MiB sent a step", "{:.1f}"),

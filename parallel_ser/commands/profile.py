@@ -1,0 +1,72 @@
+"""``parallel-ser profile``: where a step's time goes, and how far each block is from what the machine can do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def profile(
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[KEY=VALUE]...", help="Such as model.size=m train.batch=32 train.precision=bf16."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML with settings.")] = None,
+    threads: Annotated[int, typer.Option(min=0, max=1024, help="Threads; 0 takes every core.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0.1, max=600.0, help="Of a typical utterance.")] = 2.0,
+    classes: Annotated[int, typer.Option(min=2, help="Emotions.")] = 8,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the record to FILE.json.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the record instead of the table.")] = False,
+) -> None:
+    """Time each block of the network in one process, beside what its arithmetic and bytes allow here (the roofline).
+
+    The machine's matrix peak and memory bandwidth are measured first, with as many threads and in the same precision.
+    A micro-batch is train.batch over strategy.microbatches.
+    """
+    import json as encoder
+    import os
+    from dataclasses import asdict
+
+    import torch
+    from rich.console import Console
+
+    from parallel_ser.audio.extract import Extractor
+    from parallel_ser.bench.roofline import measure_peaks, passes
+    from parallel_ser.config import load
+    from parallel_ser.files import write_text
+    from parallel_ser.models.cnn import build
+    from parallel_ser.parallel.processes import choose_device
+    from parallel_ser.parallel.profile import measure
+    from parallel_ser.report.roofline import print_roofline
+    from parallel_ser.training.data import typical_frames
+    from parallel_ser.training.run_folder import environment
+
+    settings = load(config, overrides or [])
+    used = threads or settings.train.threads or len(os.sched_getaffinity(0))
+    torch.set_num_threads(used)
+    device = choose_device(settings.train.device, 0)
+    rows = len(Extractor(settings.audio, settings.features).names)
+    frames = typical_frames([max(1, round(seconds / settings.features.hop))])
+    shape = (-(-settings.train.batch // settings.strategy.microbatches), 1, rows, frames)
+    bf16 = settings.train.precision == "bf16"
+    chain = build(settings.model, rows, classes, settings.train.seed).to(device)
+    peaks = measure_peaks(device, torch.bfloat16 if bf16 else torch.float32)
+    found = passes(measure(chain.to(memory_format=torch.channels_last), shape, bf16), peaks)  # type: ignore[call-overload]
+    record = {
+        "model": f"CNN {settings.model.size}",
+        "shape": shape,
+        "precision": settings.train.precision,
+        "threads": used,
+        "device": str(device),
+        "peaks": asdict(peaks),
+        "blocks": [{**asdict(one), "achieved": one.achieved} for one in found],
+        "environment": environment(1, used),
+    }
+    if out is not None:
+        write_text(out, encoder.dumps(record, indent=1) + "\n")
+    if json:
+        typer.echo(encoder.dumps(record, indent=1))
+    else:
+        print_roofline(Console(), record)
