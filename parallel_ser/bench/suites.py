@@ -18,13 +18,14 @@ SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "
 
 
 def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]:
-    """All strategies by the name of their row, some with more micro-batches where their schedule needs it."""
+    """All strategies by the name of their row; DeepSpeed also with the cut that it makes by itself."""
     made: dict[str, dict[str, Any]] = {
         "layer_split": {"name": "layer_split"},
         "tensor_split channel": {"name": "tensor_split", "axis": "channel"},
         "tensor_split time": {"name": "tensor_split", "axis": "time"},
         **{f"pipeline {one}": {"name": "pipeline", "schedule": one} for one in SCHEDULES},
         "deepspeed 1f1b": {"name": "deepspeed", "schedule": "1f1b"},
+        "deepspeed 1f1b, cut by parameters": {"name": "deepspeed", "schedule": "1f1b", "cut": "parameters"},
         "deepspeed dualpipev": {"name": "deepspeed", "schedule": "dualpipev"},
         "ddp": {"name": "ddp"},
         "fsdp": {"name": "fsdp"},
