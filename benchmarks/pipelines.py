@@ -132,9 +132,7 @@ def main() -> None:
         if ranks.first:
             ratios = sorted(other / own for own, other in zip(seconds["ours"], seconds["tutorial"]))
             low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-            print(
-                f"{ranks.size} ranks, CNN {args.size}, {args.batch} utterances of {args.frames} frames, cut {list(cuts)}"
-            )
+            print(f"{ranks.size} ranks, CNN {args.size}, {args.batch} × {args.frames} frames, cut {list(cuts)}")
             for name, own in seconds.items():
                 print(f"{name}: {1e3 * statistics.median(own):.1f} ms a step")
             print(f"ours is {statistics.median(ratios):.2f} times as fast (quartiles {low:.2f} to {high:.2f})")

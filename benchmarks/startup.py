@@ -1,4 +1,4 @@
-"""Seconds from a command to its first training step, and of ``--help``.
+"""Seconds from a command to its first training step, what of them is spent before any data is read, and of ``--help``.
 
 ``python benchmarks/startup.py ROOT [REPEATS]``; ROOT is RAVDESS's folder. The cache is warmed by a first run that is
 not counted. The time of the first step is the one in TensorBoard's log.
@@ -25,9 +25,9 @@ def first_step(command: list[str], folder: Path) -> float:
     return float(log.Scalars("train/loss")[0].wall_time) - began
 
 
-def help_time() -> float:
+def whole(command: list[str]) -> float:
     began = time.perf_counter()
-    subprocess.run(["parallel-ser", "--help"], check=True, capture_output=True)
+    subprocess.run(command, check=True, capture_output=True)
     return time.perf_counter() - began
 
 
@@ -40,14 +40,22 @@ def main() -> None:
         "parallel-ser train --nproc 2": ["parallel-ser", "train", "--nproc", "2", *settings],
         "parallel-ser train, one process": ["parallel-ser", "train", *settings, "strategy.name=single"],
     }
-    samples: dict[str, list[float]] = {name: [] for name in commands}
-    samples["parallel-ser --help"] = []
+    parts = {
+        "parallel-ser --help": ["parallel-ser", "--help"],
+        "of it: torchrun that starts two processes of nothing": [
+            *("torchrun", "--nproc_per_node=2", "--no-python", "true"),
+        ],
+        "of it: importing torch": [sys.executable, "-c", "import torch"],
+        "of it: importing torch and all that trains": [sys.executable, "-c", "import parallel_ser.training.trainer"],
+    }
+    samples: dict[str, list[float]] = {name: [] for name in (*commands, *parts)}
     with tempfile.TemporaryDirectory() as folder:
         first_step(next(iter(commands.values())), Path(folder) / "warm")
         for repeat in range(repeats):  # in turn, so that drift hits all alike
             for place, (name, command) in enumerate(commands.items()):
                 samples[name].append(first_step(command, Path(folder) / f"{repeat}-{place}"))
-            samples["parallel-ser --help"].append(help_time())
+            for name, command in parts.items():
+                samples[name].append(whole(command))
     for name, seconds in samples.items():
         print(f"{name}: median {statistics.median(seconds):.2f} s, {min(seconds):.2f} to {max(seconds):.2f}")
     print(json.dumps(samples))
