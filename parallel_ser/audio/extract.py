@@ -20,7 +20,7 @@ from parallel_ser.corpora.content import audio_id as identify
 from parallel_ser.corpora.content import decode
 from parallel_ser.errors import UserError
 
-EXTRACTOR_VERSION = 2
+EXTRACTOR_VERSION = 3
 """Counts changes to what the same settings compute, so that old cache entries are not taken for new ones."""
 
 

@@ -30,7 +30,7 @@ def mono(samples: np.ndarray, rate: int, sample_rate: int, name: str = "the sign
     """
     if not np.isfinite(samples).all():
         raise UserError(f"{name} holds samples that are NaN or infinite; export it again or leave it out.")
-    signal = samples.mean(axis=1, dtype=np.float32)
+    signal = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
     if rate == sample_rate:
         return signal
     import soxr

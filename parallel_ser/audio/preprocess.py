@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 
-from parallel_ser.audio.quality import background, decibels, estimate_snr
+from parallel_ser.audio.quality import background, decibels, estimate_snr, variances
 from parallel_ser.audio.settings import AudioSettings
 from parallel_ser.errors import UserError
 
@@ -116,13 +116,7 @@ def levels(signal: np.ndarray, sample_rate: int, hop: int) -> np.ndarray:
     half = max(1, round(_SMOOTHING * sample_rate / 2))
     centres = np.arange(1 + len(signal) // hop) * hop
     first, last = np.maximum(centres - half, 0), np.minimum(centres + half, len(signal))
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        total = np.concatenate([[0.0], np.cumsum(values)])
-        return (total[last] - total[first]) / np.maximum(last - first, 1)
-
-    exact = signal.astype(np.float64)
-    return decibels(mean(exact**2) - mean(exact) ** 2)
+    return decibels(variances(signal, first, last))
 
 
 def speech_mask(level: np.ndarray, below_db: float) -> np.ndarray:
