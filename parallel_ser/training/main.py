@@ -79,9 +79,10 @@ def run(config: Config) -> int:
     Raises:
         UserError: whatever is wrong with the settings, the corpus or the folder; the first rank says it.
     """
+    import torch
     from rich.console import Console
 
-    from parallel_ser.parallel.processes import mesh
+    from parallel_ser.parallel.processes import bind, mesh
     from parallel_ser.training import run_folder
     from parallel_ser.training.interrupts import Stopped, heed
 
@@ -91,7 +92,11 @@ def run(config: Config) -> int:
         data, folds, audits = ranks.together(lambda: _prepare(config, folder, ranks))
         if config.strategy.name == "auto":
             config = ranks.together(lambda: _chosen(config, data, ranks, console), share=True)
+        if config.train.tune == "auto":
+            config = _tuned(config, data, ranks, console)
         ranks.write(lambda: _open(config, folder, ranks, folds, audits))
+        if config.train.bind:
+            bind(torch.get_num_threads())  # not before: features are made on every core
         with heed() as request:
             try:
                 parts = [
@@ -147,6 +152,18 @@ def _chosen(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Con
     best = ranked(config, facts_of(config, len(data.rows), len(data.classes), frames), ranks.size)[0]
     console.print(f"strategy.name=auto is {best.name}: {1e3 * best.step:.0f} ms a step expected", highlight=False)
     return config.model_copy(update={"strategy": best.settings})
+
+
+def _tuned(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Config:
+    """The settings with the number of micro-batches that is fastest here."""
+    from parallel_ser.training.data import typical_frames
+    from parallel_ser.training.tune import tuned
+
+    shape = (config.train.batch, 1, len(data.rows), typical_frames([one.shape[1] for one in data.frames]))
+    found = tuned(config, shape, len(data.classes), ranks)
+    if ranks.first:
+        console.print(f"train.tune=auto is strategy.microbatches={found.strategy.microbatches}", highlight=False)
+    return found
 
 
 def _open(config: Config, folder: Path, ranks: Mesh, folds: list[Fold], audits: list[Audit]) -> None:

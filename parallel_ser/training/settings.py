@@ -25,7 +25,8 @@ class TrainSettings(Settings):
     ``patience``: epochs without a better selection UAR before stopping, 0 never stops early.
     ``normalise``: what standardises the features: nothing, each utterance's, the training set's or (transductive)
     each speaker's own statistics.
-    ``checkpoint_every``: in steps. ``threads``: of one rank, 0 shares the cores among the ranks.
+    ``checkpoint_every``: in steps. ``threads``: of one rank, 0 shares the cores among the ranks. ``bind``: keep each
+    rank to cores of its own. ``tune``: ``auto`` measures which number of micro-batches is fastest, and keeps it.
     """
 
     epochs: int = Field(40, ge=1, le=100_000)
@@ -49,6 +50,8 @@ class TrainSettings(Settings):
     normalise: Literal["none", "utterance", "train", "speaker"] = "train"
     checkpoint_every: int = Field(50, ge=1)
     threads: int = Field(0, ge=0, le=1024)
+    bind: bool = False
+    tune: Literal["none", "auto"] = "none"
     seed: int = Field(0, ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda"] = "auto"
 

@@ -1,0 +1,128 @@
+"""A step of one process against a plain PyTorch loop, in training and in recognition.
+
+``python benchmarks/step.py [--size m] [--batch 32] [--threads N] [--rounds 15]`` writes
+``benchmarks/results/step-SIZE.json`` and prints a table. The machine must be idle. The plain loop is what one writes
+first: float32, channels first, eager, the whole batch at once, torch's AdamW and, to recognise, ``no_grad``. Ours is
+``strategy.name=single`` at several micro-batches, in float32 and in bfloat16. All take turns in one process, so that
+drift hits all alike; a ratio is the median over the rounds of two times of one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from resident import CLASSES, ROWS, batch, table, write_record
+
+from parallel_ser.bench.roofline import measure_peaks, step_flops
+from parallel_ser.models.cnn import build
+from parallel_ser.models.settings import ModelSettings
+from parallel_ser.parallel.partition import block_costs
+from parallel_ser.parallel.processes import Mesh
+from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.single import Single
+from parallel_ser.training.optim import adamw, cross_entropy
+from parallel_ser.training.run_folder import environment
+from parallel_ser.training.settings import TrainSettings
+
+FRAMES = 224  # of a batch, 2.2 seconds
+PARTS = (4, 2, 1)  # a micro-batch is the batch by so many
+
+Pair = tuple[Callable[[], object], Callable[[], object]]
+
+
+def plain(size: str, count: int) -> Pair:
+    """A training step and a recognition of the batch, without a word of this project but the network."""
+    chain = build(ModelSettings(size=size, dropout=0.0), ROWS, CLASSES, 0)
+    optimizer = torch.optim.AdamW(chain.parameters(), lr=1e-4)
+    inputs, targets = batch(count, FRAMES)
+
+    def train() -> float:
+        chain.train()
+        optimizer.zero_grad()
+        loss = torch.nn.functional.cross_entropy(chain(inputs.x, inputs.valid, inputs.seed), targets)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(chain.parameters(), 10.0)
+        optimizer.step()
+        return float(loss.detach())
+
+    def recognise() -> object:
+        chain.eval()
+        with torch.no_grad():
+            return chain(inputs.x, inputs.valid, inputs.seed)
+
+    return train, recognise
+
+
+def ours(size: str, count: int, parts: int, bf16: bool) -> Pair:
+    """The same under ``single``; recognition in as many parts as the training has micro-batches."""
+    settings = TrainSettings(learning_rate=1e-4)
+    strategy = Single(StrategySettings(name="single", microbatches=parts), settings.clip_norm, bf16=bf16)
+    chain = build(ModelSettings(size=size, dropout=0.0), ROWS, CLASSES, 0)
+    here = Mesh(0, 1, torch.device("cpu"))
+    strategy.setup(chain, cross_entropy, lambda own: adamw(own, settings), here, (count // parts, 1, ROWS, FRAMES))
+    inputs, targets = batch(count, FRAMES)
+
+    def recognise() -> object:
+        return [strategy.predict(part) for part in inputs.split(strategy.settings.microbatches)]
+
+    return lambda: strategy.train_step(inputs, targets), recognise
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A step of one process against a plain PyTorch loop.")
+    parser.add_argument("--size", default="m", choices=("s", "m", "l", "xl"))
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--out", type=Path)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    cpu = torch.device("cpu")
+    limits = {"fp32": measure_peaks(cpu, torch.float32), "bf16": measure_peaks(cpu, torch.bfloat16)}
+    every = {"plain": plain(given.size, given.batch)}
+    for precision in ("fp32", "bf16"):
+        for parts in PARTS:
+            name = f"{precision}, micro-batches of {-(-given.batch // parts)}"
+            every[name] = ours(given.size, given.batch, parts, precision == "bf16")
+    samples: dict[str, list[list[float]]] = {name: [[], []] for name in every}
+    for number in range(given.rounds + 1):  # the first warms up
+        for name, pair in every.items():
+            for place, work in enumerate(pair):
+                began = time.perf_counter()
+                work()
+                if number:
+                    samples[name][place].append(time.perf_counter() - began)
+    chain = build(ModelSettings(size=given.size, dropout=0.0), ROWS, CLASSES, 0)
+    flops = step_flops(block_costs(chain, (given.batch, 1, ROWS, FRAMES)))
+    rows = []
+    for name, (train, recognise) in samples.items():
+        peak = limits["bf16" if name.startswith("bf16") else "fp32"].flops
+        gains = [
+            statistics.median(a / b for a, b in zip(samples["plain"][place], own))
+            for place, own in enumerate((train, recognise))
+        ]
+        step = statistics.median(train)
+        found = (1e3 * step, gains[0], 1e3 * statistics.median(recognise), gains[1], flops / step / peak)
+        rows.append(
+            [name, *(form.format(one) for form, one in zip(("{:.0f}", "{:.2f}", "{:.0f}", "{:.2f}", "{:.0%}"), found))]
+        )
+    heads = ("loop", "step ms", "× plain", "recognition ms", "× plain", "of the matrix peak")
+    record = {
+        "environment": environment(1, given.threads),
+        "batch": given.batch,
+        "limits": {name: asdict(one) for name, one in limits.items()},
+    }
+    record |= {"flops": flops, "samples": samples}
+    write_record(given.out or Path(__file__).parent / "results" / f"step-{given.size}.json", record)
+    print(table(heads, rows))
+
+
+if __name__ == "__main__":
+    main()

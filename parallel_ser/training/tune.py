@@ -1,0 +1,126 @@
+"""``train.tune=auto``: the number of micro-batches that a step takes least time with, measured before a run begins.
+
+It is the one choice that leaves results as they are up to rounding: the memory format is always the faster one, and
+precision, strategy and schedule are the user's. Each count trains a few steps of random utterances of the run's typical
+shape on the run's own ranks, its loss beside that of the count that was asked for.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+
+import torch
+
+from parallel_ser.config import Config
+from parallel_ser.files import cache_folder, write_text
+from parallel_ser.models.cnn import build
+from parallel_ser.models.plans import GROUPS, count_blocks
+from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.processes import Mesh
+from parallel_ser.parallel.profile import processor
+from parallel_ser.parallel.registry import strategy_class
+from parallel_ser.parallel.requirements import obstacle
+from parallel_ser.parallel.settings import microbatch
+from parallel_ser.training.optim import adamw, cross_entropy
+
+VERSION = 1
+COUNTS = (1, 2, 4, 8, 16, 32)
+STEPS = 3
+BUDGET = 25.0
+"""Seconds after which no further count is tried."""
+ROUNDING = {"fp32": 1e-4, "bf16": 1e-2}
+"""How far, relative, the loss of a step may lie from that of the count that was asked for."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A number of micro-batches, the seconds of its step, and the loss of its first one."""
+
+    count: int
+    seconds: float
+    loss: float
+
+
+def pick(trials: list[Trial], tolerance: float) -> Trial:
+    """The fastest trial whose loss is that of the first, up to ``tolerance``.
+
+    >>> pick([Trial(4, 1.0, 2.0), Trial(2, 0.5, 2.1), Trial(8, 0.9, 2.0)], 1e-4).count
+    8
+    """
+    first = trials[0]
+    same = [one for one in trials if abs(one.loss - first.loss) <= tolerance * abs(first.loss)]
+    return min(same or [first], key=lambda one: one.seconds)
+
+
+def tuned(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh, folder: Path | None = None) -> Config:
+    """The settings with the fastest number of micro-batches, and nothing left to tune: so they repeat the run.
+
+    Args:
+        config: of the run.
+        shape: of a typical batch ``(batch, 1, rows, frames)``.
+        classes: of emotions.
+        ranks: of the run; all call it alike.
+        folder: of what is kept by machine, model and shape; the user's cache by default.
+    """
+    path = (folder or cache_folder()) / "tune" / f"{_key(config, shape, ranks.size)}.json"
+    best = ranks.together(lambda: _kept(path), share=True)
+    if best is None:
+        best = pick(_trials(config, shape, classes, ranks), ROUNDING[config.train.precision]).count
+        best = ranks.together(lambda: best, share=True)  # clocks differ: the first rank's choice is everybody's
+        ranks.write(lambda: write_text(path, json.dumps({"microbatches": best}) + "\n"))
+    strategy = config.strategy.model_copy(update={"microbatches": best})
+    return config.model_copy(update={"strategy": strategy, "train": config.train.model_copy(update={"tune": "none"})})
+
+
+def _kept(path: Path) -> int | None:
+    try:
+        return int(json.loads(path.read_text(encoding="utf-8"))["microbatches"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _key(config: Config, shape: tuple[int, ...], ranks: int) -> str:
+    facts = [VERSION, config.model.model_dump(), config.strategy.model_dump(mode="json"), config.train.precision]
+    facts += [shape, ranks, torch.get_num_threads(), processor(), torch.__version__]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+
+
+def _trials(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) -> list[Trial]:
+    """The count that was asked for, then others from near it, until the time is up."""
+    asked, data = config.strategy.microbatches, config.strategy.data_parallel
+    blocks = count_blocks(config.model)
+    others = sorted((one for one in COUNTS if one != asked), key=lambda one: max(one / asked, asked / one))
+    trials: list[Trial] = []
+    began = time.monotonic()
+    for count in (asked, *others):
+        settings = config.strategy.model_copy(update={"microbatches": count})
+        if count != asked and (count * data > shape[0] or obstacle(settings, ranks.size, blocks, GROUPS) is not None):
+            continue
+        if trials and ranks.agree(time.monotonic() - began > BUDGET):
+            break
+        trials.append(_trial(config.model_copy(update={"strategy": settings}), shape, classes, ranks))
+    return trials
+
+
+def _trial(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) -> Trial:
+    settings, train = config.strategy, config.train
+    strategy = strategy_class(settings.name)(settings, train.clip_norm, bf16=train.precision == "bf16")
+    chain = build(config.model, shape[2], classes, train.seed)
+    part = (microbatch(settings, ranks.size, shape[0]), *shape[1:])
+    strategy.setup(chain, cross_entropy, lambda own: adamw(own, train), ranks, part)
+    generator = torch.Generator().manual_seed(0)
+    inputs = Inputs(torch.randn(shape, generator=generator), torch.ones(shape[0]), torch.arange(shape[0]))
+    targets = torch.eye(classes)[torch.arange(shape[0]) % classes]
+    loss = strategy.train_step(inputs, targets)
+    seconds = []
+    for _ in range(STEPS):
+        ranks.agree(False)  # all begin together
+        start = time.perf_counter()
+        strategy.train_step(inputs, targets)
+        seconds.append(time.perf_counter() - start)
+    return Trial(settings.microbatches, median(seconds), loss)
