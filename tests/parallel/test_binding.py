@@ -37,7 +37,8 @@ def test_every_thread_of_a_process_is_kept() -> None:
     code = (
         "import os, threading, time; from pathlib import Path; from parallel_ser.parallel.processes import bind;"
         "threading.Thread(target=time.sleep, args=(60,), daemon=True).start();"
-        "own = set(bind(1)); every = [os.sched_getaffinity(int(one.name)) for one in Path('/proc/self/task').iterdir()];"
+        "own = set(bind(1));"
+        "every = [os.sched_getaffinity(int(one.name)) for one in Path('/proc/self/task').iterdir()];"
         "assert len(own) == 1 and len(every) > 1 and all(one == own for one in every)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
