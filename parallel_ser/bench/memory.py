@@ -131,6 +131,7 @@ def strategies(ranks: int, batch: int, microbatches: int, blocks: int, wanted: S
     }
     for name, settings in every_strategy(ranks, microbatches).items():
         asked = any(name.startswith(one) for one in wanted) if wanted else name.startswith(_ROWS)
+        settings = settings.model_copy(update={"microbatches": microbatches})  # those hold less, whatever they cost
         if not asked or (found := runnable(settings, ranks, blocks, GROUPS, batch)) is None:
             continue
         rows[name] = (found, ranks)

@@ -14,11 +14,17 @@ from parallel_ser.parallel.simulate import Times, simulate
 SINGLE = (1, 2, 4, 8)
 """Micro-batches that the single process is tried with: the smaller ones fit the caches."""
 
+PIPELINED = ("pipeline", "deepspeed")
+"""Strategies whose ranks work on several micro-batches at once."""
+
 SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev")
 
 
 def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]:
-    """All strategies by the name of their row; DeepSpeed also with the cut that it makes by itself."""
+    """All strategies by the name of their row; DeepSpeed also with the cut that it makes by itself.
+
+    What is no pipeline takes its batch whole: micro-batches would only multiply its messages.
+    """
     made: dict[str, dict[str, Any]] = {
         "layer_split": {"name": "layer_split"},
         "tensor_split channel": {"name": "tensor_split", "axis": "channel"},
@@ -35,7 +41,10 @@ def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]
         made["pipeline 1f1b × data 2"] = {**mesh, "data_parallel": 2}
         made["pipeline 1f1b × time 2"] = {**mesh, "tensor_parallel": 2, "axis": "time"}
         made["pipeline 1f1b × channel 2"] = {**mesh, "tensor_parallel": 2, "axis": "channel"}
-    return {name: StrategySettings(microbatches=microbatches, **given) for name, given in made.items()}
+    return {
+        name: StrategySettings(**{"microbatches": microbatches if given["name"] in PIPELINED else 1, **given})
+        for name, given in made.items()
+    }
 
 
 def runnable(settings: StrategySettings, ranks: int, blocks: int, parts: int, batch: int) -> StrategySettings | None:
