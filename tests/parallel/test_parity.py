@@ -47,7 +47,8 @@ MESHES = [
     {**CHANNEL, "schedule": "zbv", "precision": "fp64"},
 ]
 ALONE = [{"name": "pipeline", "schedule": "gpipe"}, *SPLITS[1:5]]
-PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + ATTENTION + FROZEN, 4: BOTH + MESHES}
+# Checkpointing is inside a stage: two ranks are enough to show it.
+PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + ATTENTION + FROZEN, 4: SPLITS + MESHES}
 RUNS = [(ranks, json.dumps(case)) for ranks, cases in PARALLEL.items() for case in cases]
 
 State = dict[str, Any]
