@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 
 from parallel_ser.bench.record import Record, Row, Sample
+from parallel_ser.bench.suites import expected_bubble
+from parallel_ser.parallel.settings import layout
 
 LOSS_TOLERANCE = 1e-3
 """Relative; rounding alone stays below a tenth of it over the steps that are compared, a wrong gradient does not."""
@@ -50,7 +52,8 @@ def table(record: Record) -> list[dict[str, Any]]:
     (utterances a second), ``p50_ms``, ``p95_ms``, ``p99_ms``; ``memory_mib`` (fullest rank), ``memory_all_mib``;
     ``sent_mib``; ``of_peak``, operations a second over the matrix peak of the cores or GPUs that the row has;
     ``compute``, ``communication``, ``bubble``, ``imbalance``, ``idle`` (shares of the step, means over ranks);
-    ``expected_bubble``; ``speedup``, ``speedup_interval``; ``efficiency``; ``joules``; ``uar``; ``flags``;
+    ``expected_bubble`` of equal stages; ``predicted_idle``, of stages with the work that they were measured to have;
+    ``speedup``, ``speedup_interval``; ``efficiency``; ``joules``; ``uar``; ``flags``;
     ``limit``, what costs the row most. ``efficiency`` is the speed over that of one core times the cores. None where
     there is nothing.
     """
@@ -103,6 +106,7 @@ def _row(row: Row, reference: Row | None, peak: float) -> dict[str, Any]:
         "memory_all_mib": median(sum(one.peaks) for one in good) / 2**20,
         "sent_mib": median(sum(one.sent.values()) for one in good) / 2**20,
         **shares,
+        "predicted_idle": _predicted(row, good),
         "joules": median(joules) if joules else None,
         "uar": median(one.uar for one in good),
         "efficiency": None,
@@ -118,7 +122,7 @@ def _row(row: Row, reference: Row | None, peak: float) -> dict[str, Any]:
 _MEASURED = (
     *("step_ms", "step_low", "step_high", "utterances_s", "audio_s", "infer_s", "p50_ms", "p95_ms", "p99_ms"),
     *("memory_mib", "memory_all_mib", "sent_mib", "compute", "communication", "bubble", "imbalance", "idle"),
-    *("joules", "uar", "efficiency", "of_peak", "limit"),
+    *("predicted_idle", "joules", "uar", "efficiency", "of_peak", "limit"),
 )
 
 
@@ -141,6 +145,14 @@ def _shares(samples: Sequence[Sample]) -> dict[str, float | None]:
     found: dict[str, float | None] = {name: fmean(getattr(one, name) / one.step for one in every) for name in names}
     found["idle"] = fmean((one.bubble + one.imbalance) / one.step for one in every)
     return found
+
+
+def _predicted(row: Row, samples: Sequence[Sample]) -> float | None:
+    """The idle share that the simulator gives for the ranks' measured work; None where a stage has several ranks."""
+    every = [[one.compute + one.communication for one in sample.shares] for sample in samples if sample.shares]
+    if not every or row.expected_bubble is None or layout(row.job.strategy, row.job.ranks)[1] != row.job.ranks:
+        return None
+    return expected_bubble(row.job.strategy, row.job.ranks, [float(one) for one in np.median(every, axis=0)])
 
 
 def _limit(shares: dict[str, float | None]) -> str:

@@ -49,9 +49,10 @@ def sentences(record: Record, rows: Rows) -> list[str]:
     """The verdict of each group of rows that has a reference; of the micro-batches, how near the bubble came."""
     if record.suite == "microbatches":
         return [
-            f"{row['name']}: idle {row['idle']:.1%} of the step, expected {row['expected_bubble']:.1%}."
+            f"{row['name']}: idle {row['idle']:.1%} of the step; the simulator says {row['predicted_idle']:.1%} for "
+            f"these stages, {row['expected_bubble']:.1%} for equal ones."
             for row in rows
-            if row["idle"] is not None and row["expected_bubble"] is not None
+            if row["idle"] is not None and row["predicted_idle"] is not None
         ]
     said = []
     for group in dict.fromkeys(row["group"] for row in rows):

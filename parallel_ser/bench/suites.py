@@ -7,7 +7,7 @@ from typing import Any
 
 from parallel_ser.bench.record import Job
 from parallel_ser.parallel.requirements import obstacle
-from parallel_ser.parallel.schedules import actions
+from parallel_ser.parallel.schedules import actions, stage_ranks
 from parallel_ser.parallel.settings import StrategySettings, layout, stages_per_rank
 from parallel_ser.parallel.simulate import Times, simulate
 
@@ -58,15 +58,23 @@ def runnable(settings: StrategySettings, ranks: int, blocks: int, parts: int, ba
     return None
 
 
-def expected_bubble(settings: StrategySettings, ranks: int) -> float | None:
-    """The share of the step that equal stages idle, by the simulator; None without a schedule."""
+def expected_bubble(settings: StrategySettings, ranks: int, work: Sequence[float] | None = None) -> float | None:
+    """The share of the step that ranks idle, by the simulator; None without a schedule.
+
+    Args:
+        settings: of the strategy.
+        ranks: of the run.
+        work: what each rank of the pipeline has to do in a step, in any unit; equal without. Stages that share a rank
+            share its work evenly, and a backward pass takes twice as long as a forward pass.
+    """
     _, pipeline, _ = layout(settings, ranks)
     if settings.name not in ("pipeline", "deepspeed", "layer_split") or pipeline < 2:
         return None
     name = settings.schedule if settings.name != "layer_split" else settings.name
     orders = actions(name, pipeline, settings.microbatches)
     several = stages_per_rank(settings)
-    return simulate(orders, Times(1.0 / several, 1.0 / several, 1.0 / several)).bubble
+    own = [(work[rank] if work else 1.0) / several for rank in stage_ranks(settings, pipeline)]
+    return simulate(orders, Times(own, own, own)).bubble
 
 
 def strategies(

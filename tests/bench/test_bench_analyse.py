@@ -145,3 +145,34 @@ def test_regressions_are_beyond_the_noise_of_both() -> None:
     ]
     assert analyse.regressions(rows(0.1, 0.2, 0.05), rows(0.05, 0.06, 0.04)) == []
     assert analyse.regressions(rows(0.05, 0.051, 0.049), rows(0.1, 0.101, 0.099)) == []
+
+
+@pytest.mark.parametrize("parts", [4, 8, 16])
+def test_predicted_idle_is_the_formula_of_unequal_stages(parts: int) -> None:
+    """GPipe over a short and a long stage: the long one has no gap but for the first part and the last."""
+    short, long = 0.25, 0.75  # of work in a step, forward a third of it
+    shares = tuple(
+        RankShare(rank=rank, step=1.0, compute=work, communication=0.0, bubble=0.0, imbalance=0.0)
+        for rank, work in enumerate((short, long))
+    )
+    strategy = StrategySettings(name="pipeline", schedule="gpipe", microbatches=parts)
+    row = Row(
+        job=job("pipeline", strategy="pipeline").model_copy(update={"strategy": strategy}),
+        expected_bubble=1 / (parts + 1),
+        samples=(sample(shares=shares),),
+    )
+    found = analyse.table(record(row))[0]["predicted_idle"]
+    step = long + short / parts  # the first part forward and the last one backward through the short stage
+    assert found == pytest.approx(1 - (short + long) / (2 * step))
+
+
+def test_where_a_stage_has_several_ranks_nothing_is_predicted() -> None:
+    assert two({})["predicted_idle"] is None
+
+
+def test_the_share_of_the_peak_is_of_the_cores_that_a_row_has() -> None:
+    row = Row(job=job("other", ranks=2, threads=3), samples=(sample(step=0.1, flops=6e9),))
+    found = record(row).model_copy(update={"peak": 2e10})
+    assert analyse.table(found)[0]["of_peak"] == pytest.approx(6e9 / 0.1 / (6 * 2e10))
+    assert analyse.table(found.model_copy(update={"device": "cuda"}))[0]["of_peak"] == pytest.approx(6e10 / (2 * 2e10))
+    assert analyse.table(record(row))[0]["of_peak"] is None

@@ -21,7 +21,20 @@ def row(name: str, speed: float) -> dict[str, Any]:
     shares = {"compute": 0.7, "communication": 0.2, "bubble": 0.1, "imbalance": 0.0, "idle": 0.1}
     step = {"step_ms": 1e3 * 32 / speed, "step_low": 1.0, "step_high": 2.0, "utterances_s": speed}
     empty = dict.fromkeys(
-        ("audio_s", "infer_s", "p50_ms", "p95_ms", "p99_ms", "memory_all_mib", "sent_mib", "joules", "uar", "limit")
+        (
+            "audio_s",
+            "infer_s",
+            "p50_ms",
+            "p95_ms",
+            "p99_ms",
+            "memory_all_mib",
+            "sent_mib",
+            "joules",
+            "uar",
+            "limit",
+            "of_peak",
+            "predicted_idle",
+        )
     )
     ratio = {"speedup": speed / 80.0, "speedup_interval": (speed / 81.0, speed / 79.0)}
     rest = {"ranks": 2, "threads": 1, "memory_mib": 100.0, "efficiency": None, "expected_bubble": None, "flags": []}
