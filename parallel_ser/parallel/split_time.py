@@ -37,6 +37,12 @@ def local_shares(valid: Tensor, axis: Axis) -> Tensor:
     return (valid * axis.size - axis.rank).clamp(0.0, 1.0)
 
 
+def _laid(x: Tensor) -> torch.memory_format:
+    """How ``x`` is laid out in memory."""
+    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if last else torch.contiguous_format
+
+
 class _Halo(torch.autograd.Function):
     """Frames of both neighbours beside a rank's own; zeros at the ends. Backward returns their gradients."""
 
@@ -47,7 +53,10 @@ class _Halo(torch.autograd.Function):
         before, after = x.new_zeros(*x.shape[:-1], left), x.new_zeros(*x.shape[:-1], right)
         # my first frames are what the left neighbour has on its right
         axis.neighbours(x[..., :right].contiguous(), x[..., frames - left :].contiguous(), before, after)
-        return torch.cat([before, x, after], -1)
+        # cat would lay it out as its least part is, and the convolution then reorder it
+        wide = torch.empty(*x.shape[:-1], left + frames + right, dtype=x.dtype, device=x.device, memory_format=_laid(x))
+        wide[..., :left], wide[..., left : left + frames], wide[..., left + frames :] = before, x, after
+        return wide
 
     @staticmethod
     @once_differentiable
