@@ -170,7 +170,7 @@ def flags(row: Row, reference: Row | None) -> list[str]:
         found.append(f"failed: {problem}")
     if not good:
         return found
-    if reference is not None and reference is not row:
+    if reference is not None and reference is not row and reference.job.batch == row.job.batch:
         found += _other_training(good, [one for one in reference.samples if not one.problem])
     share = row.job.ranks * row.job.threads
     used = median(one.cores for one in good)

@@ -157,19 +157,19 @@ def microbatches(
 def scaling(cores: int, size: str, batch: int, parts: int, blocks: int, names: Sequence[str]) -> list[Job]:
     """Strong (one global batch) and weak (a batch for each process) scaling over 1, 2, 4, … processes, one core each.
 
-    A row's reference is the single process on one core.
+    What the rows of a kind are compared with is one process on one core.
     """
     counts = [2**power for power in range(1, 12) if 2**power <= cores]
     jobs = []
     for kind in ("strong", "weak"):
+        one = StrategySettings(name="single", microbatches=4)
+        common: dict[str, Any] = {"size": size, "group": kind, "threads": 1}
+        jobs.append(Job(name=f"{kind} single, 1", strategy=one, ranks=1, batch=batch, reference=True, **common))
         for name in names:
-            group = f"{kind} {name}"
-            one = StrategySettings(name="single", microbatches=4)
-            common: dict[str, Any] = {"size": size, "group": group, "threads": 1}
-            jobs.append(Job(name=f"{group}, 1", strategy=one, ranks=1, batch=batch, reference=True, **common))
             for count in counts:
                 share = batch * (count if kind == "weak" else 1)
                 settings = runnable(every_strategy(count, 4 * count)[name], count, blocks, parts, share)
                 if settings is not None:
-                    jobs.append(Job(name=f"{group}, {count}", strategy=settings, ranks=count, batch=share, **common))
+                    named = f"{kind} {name}, {count}"
+                    jobs.append(Job(name=named, strategy=settings, ranks=count, batch=share, **common))
     return jobs

@@ -89,12 +89,12 @@ def scaling_picture(rows: Sequence[Row], title: str, path: Path) -> None:
     """
     figure = new_figure(9.0, 4.2)
     for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("strong", "weak")):
-        groups = dict.fromkeys(row["group"] for row in rows if row["group"].startswith(kind))
-        for place, group in enumerate(groups):
-            own = [row for row in rows if row["group"] == group and row["efficiency"] is not None]
+        shown = [row for row in rows if row["group"] == kind and row["efficiency"] is not None]
+        names = dict.fromkeys(_scaled(row["name"], kind) for row in shown if not row["reference"])
+        for place, name in enumerate(names):
+            own = [row for row in shown if row["reference"] or _scaled(row["name"], kind) == name]
             ranks = [row["ranks"] for row in own]
-            label = group.removeprefix(f"{kind} ")
-            axes.plot(ranks, [row["efficiency"] for row in own], f"-{_MARKS[place % len(_MARKS)]}", label=label)
+            axes.plot(ranks, [row["efficiency"] for row in own], f"-{_MARKS[place % len(_MARKS)]}", label=name)
         counts = sorted({row["ranks"] for row in rows})
         axes.axhline(1.0, color=GREY, linestyle=":", label="ideal")
         axes.set_xscale("log", base=2)
@@ -108,6 +108,11 @@ def scaling_picture(rows: Sequence[Row], title: str, path: Path) -> None:
     figure.axes[-1].legend(loc="center left", bbox_to_anchor=(1.0, 0.5), fontsize=8, frameon=False)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
     save(figure, path)
+
+
+def _scaled(name: str, kind: str) -> str:
+    """The strategy of a row such as ``strong ddp, 2``."""
+    return name.removeprefix(f"{kind} ").rpartition(",")[0]
 
 
 def bubble_picture(rows: Sequence[Row], title: str, path: Path) -> None:

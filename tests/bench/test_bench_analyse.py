@@ -176,3 +176,12 @@ def test_the_share_of_the_peak_is_of_the_cores_that_a_row_has() -> None:
     assert analyse.table(found)[0]["of_peak"] == pytest.approx(6e9 / 0.1 / (6 * 2e10))
     assert analyse.table(found.model_copy(update={"device": "cuda"}))[0]["of_peak"] == pytest.approx(6e10 / (2 * 2e10))
     assert analyse.table(record(row))[0]["of_peak"] is None
+
+
+def test_losses_of_another_batch_are_not_compared() -> None:
+    reference = Row(job=job("weak single, 1", 1, 1, True, "single"), samples=(sample(cores=1.0),))
+    grown = job("weak ddp, 2").model_copy(update={"batch": 64})
+    row = Row(job=grown, samples=(sample(losses=tuple(one + 1.0 for one in LOSSES), utterances=64.0),))
+    found = analyse.table(record(reference, row))[1]
+    assert not found["flags"]
+    assert found["speedup"] == pytest.approx(2.0)  # of utterances a second

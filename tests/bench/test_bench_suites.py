@@ -58,7 +58,7 @@ def test_expected_bubble_is_that_of_gpipes_formula(schedule: str, ranks: int, pa
 def test_scaling_compares_with_one_core_and_weak_batches_grow() -> None:
     jobs = suites.scaling(4, "s", 16, PARTS, BLOCKS, ["ddp"])
     assert [(job.group, job.ranks, job.batch) for job in jobs] == [
-        *(("strong ddp", 1, 16), ("strong ddp", 2, 16), ("strong ddp", 4, 16)),
-        *(("weak ddp", 1, 16), ("weak ddp", 2, 32), ("weak ddp", 4, 64)),
+        *(("strong", 1, 16), ("strong", 2, 16), ("strong", 4, 16)),
+        *(("weak", 1, 16), ("weak", 2, 32), ("weak", 4, 64)),
     ]
     assert all(job.threads == 1 for job in jobs)
