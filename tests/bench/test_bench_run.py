@@ -143,3 +143,13 @@ def test_a_record_survives_writing(tmp_path: Path) -> None:
     found = Record(suite="strategies", command="x", environment={"cores": 2}, settings={}, data="")
     found.write(tmp_path / "records.json")
     assert record.read(tmp_path / "records.json") == found
+
+
+@pytest.mark.parametrize("suite", ["strategies", "scaling", "microbatches"])
+def test_the_recorded_results_open_and_make_a_table(suite: str) -> None:
+    path = Path(__file__).parents[2] / "benchmarks" / "results" / f"bench-{suite}.json"
+    found = record.read(path)
+    assert found.suite == suite
+    rows = analyse.table(found)
+    assert [row["name"] for row in rows] == [row.job.name for row in found.rows]
+    assert all(row["rounds"] for row in rows)
