@@ -116,7 +116,7 @@ def _scaled(name: str, kind: str) -> str:
 
 
 def bubble_picture(rows: Sequence[Row], title: str, path: Path) -> None:
-    """Draw throughput and idle share over the number of micro-batches, with the expected bubble through the points.
+    """Draw throughput and idle share over micro-batches, the latter with what the simulator and the theory say.
 
     Raises:
         UserError: the file cannot be written; nothing is left behind.
@@ -129,7 +129,11 @@ def bubble_picture(rows: Sequence[Row], title: str, path: Path) -> None:
         counts = [row["microbatches"] for row in own]
         left.plot(counts, [row["utterances_s"] for row in own], "-o", color=colour, label=group)
         right.plot(counts, [row["idle"] for row in own], "o", color=colour, label=f"{group}, measured")
-        right.plot(counts, [row["expected_bubble"] for row in own], "--", color=colour, label=f"{group}, expected")
+        simulated = [row["predicted_idle"] for row in own]
+        right.plot(counts, simulated, "-", color=colour, linewidth=1.0, label=f"{group}, simulated")
+        if group == rows[0]["group"]:  # of equal stages all orders idle alike
+            equal = [row["expected_bubble"] for row in own]
+            right.plot(counts, equal, "--", color=GREY, linewidth=1.0, label="equal stages, in theory")
     for axes in (left, right):
         axes.set_xscale("log", base=2)
         counts = sorted({row["microbatches"] for row in rows})
@@ -157,7 +161,8 @@ def bars_picture(bars: Sequence[Row], axis: str, title: str, path: Path) -> None
     axes.barh(places, [one["value"] for one in bars], color=SKY, height=0.55)
     for place, one in zip(places, bars):
         axes.hlines(place, one["low"], one["high"], color=BLUE, linewidth=2.0)
-        axes.annotate(f"{one['value']:.3g}", (one["high"], place), (4, 0), textcoords="offset points", va="center")
+        text = f"{one['value']:,.0f}" if one["value"] >= 100 else f"{one['value']:.3g}"
+        axes.annotate(text, (one["high"], place), (4, 0), textcoords="offset points", va="center")
     axes.set_yticks(list(places), [one["name"] for one in bars], fontsize=9)
     axes.invert_yaxis()
     axes.set_xlim(left=0.0)
