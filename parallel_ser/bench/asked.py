@@ -50,7 +50,7 @@ class Asked(Settings):
     corpus: str | None = None
     root: Path | None = None
     repeats: int = Field(5, ge=1)
-    budget: str = "3m"
+    budget: str = "200s"
     memory_per_rank: str = "1GiB"
     systems: tuple[System, ...] = ()
     out: Path | None = None

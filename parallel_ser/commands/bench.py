@@ -28,7 +28,7 @@ def bench(
     root: Annotated[Path | None, typer.Option(help="The corpus's folder.")] = None,
     repeats: Annotated[int | None, typer.Option(help="Rounds at the most; 5 without.")] = None,
     budget: Annotated[
-        str | None, typer.Option(metavar="TIME", help="No round begins later: 90s, 10m; 3m without.")
+        str | None, typer.Option(metavar="TIME", help="No round begins later: 90s, 10m; 200s without.")
     ] = None,
     memory_per_rank: Annotated[
         str | None, typer.Option(metavar="SIZE", help="Limit of the suite memory; 1GiB without.")
