@@ -47,8 +47,7 @@ MESHES = [
     {**CHANNEL, "schedule": "zbv", "precision": "fp64"},
 ]
 ALONE = [{"name": "pipeline", "schedule": "gpipe"}, *SPLITS[1:5]]
-# Checkpointing is inside a stage: two ranks are enough to show it.
-PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + ATTENTION + FROZEN, 4: SPLITS + MESHES}
+PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + ATTENTION + FROZEN, 4: BOTH + MESHES}
 RUNS = [(ranks, json.dumps(case)) for ranks, cases in PARALLEL.items() for case in cases]
 
 State = dict[str, Any]
