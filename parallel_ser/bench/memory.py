@@ -43,7 +43,7 @@ STEP = 1.05
 """From one width to the next."""
 NARROWEST, WIDEST = -60, 60
 """Powers of ``STEP`` that are considered."""
-IMPORTED = 640 * 2**20
+IMPORTED = 420 * 2**20
 """Bytes that a process with torch takes before the model, for where to begin."""
 SECONDS = 300.0
 """After which an attempt is given up."""
