@@ -47,7 +47,6 @@ from resident import write_record as write
 
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.cnn import build
-from parallel_ser.models.plans import GROUPS, PLANS, Plan
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import bounds
 from parallel_ser.parallel.processes import leave, mesh
@@ -61,7 +60,6 @@ from parallel_ser.training.settings import TrainSettings
 
 RANKS = 4
 RESULT = Path(__file__).parent / "results" / "largest.json"
-XL = PLANS["xl"]
 BASELINE = 0.62 * GIB  # resident before the model, to begin the search with
 MEMORY_ERRORS = ("allocate memory", "bad_alloc", "MemoryError", "could not create", "not enough memory", "ENOMEM")
 
@@ -89,20 +87,10 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def plan(factor: float) -> Plan:
-    """The xl plan with its widths so many times as wide."""
-
-    def scaled(width: int) -> int:
-        return GROUPS * round(width * factor / GROUPS)
-
-    return Plan(tuple(map(scaled, XL.widths)), XL.depths, scaled(XL.embedding))
-
-
 def chain_of(factor: float, device: str = "cpu") -> Chain:
-    """The chain of the scaled plan."""
-    PLANS["xl"] = plan(factor)
+    """The xl chain so many times as wide."""
     with torch.device(device):
-        return build(ModelSettings(size="xl"), ROWS, CLASSES, seed=0)
+        return build(ModelSettings(size="xl", width=factor), ROWS, CLASSES, seed=0)
 
 
 def v_cut(every: Sequence[Need], parts: int) -> tuple[int, ...]:

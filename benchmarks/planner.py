@@ -25,7 +25,7 @@ from parallel_ser.files import write_text
 from parallel_ser.models.cnn import build
 from parallel_ser.models.plans import GROUPS
 from parallel_ser.models.settings import ModelSettings
-from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.batch import random_batch
 from parallel_ser.parallel.facts import Facts
 from parallel_ser.parallel.machine import probe
 from parallel_ser.parallel.planner import plan
@@ -54,9 +54,7 @@ def rank(given: dict[str, Any]) -> None:
         shape = (microbatch(settings, ranks.size, batch), 1, ROWS, frames)
         strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
         del chain
-        x = torch.randn(batch, 1, ROWS, frames)
-        inputs = Inputs(x, torch.ones(batch), torch.arange(batch))
-        targets = torch.eye(CLASSES)[torch.arange(batch) % CLASSES]
+        inputs, targets = random_batch((batch, 1, ROWS, frames), CLASSES)
         times = []
         for _ in range(WARM + STEPS):
             began = time.perf_counter()

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from parallel_ser.models.chain import Chain, example
-from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.batch import Inputs, random_batch
 from parallel_ser.parallel.partition import bounds
 from parallel_ser.resident import reset_peak, status
 
@@ -64,10 +64,7 @@ def trim() -> None:
 
 def batch(size: int, frames: int) -> tuple[Inputs, Tensor]:
     """Random utterances without padding, the same on every rank, and one-hot targets."""
-    generator = torch.Generator().manual_seed(size + frames)
-    x = torch.randn(size, 1, ROWS, frames, generator=generator)
-    targets = torch.eye(CLASSES)[torch.randint(CLASSES, (size,), generator=generator)]
-    return Inputs(x, torch.ones(size), torch.arange(size)), targets
+    return random_batch((size, 1, ROWS, frames), CLASSES, size + frames)
 
 
 @dataclass(frozen=True)

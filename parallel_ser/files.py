@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 from uuid import uuid4
 
 from parallel_ser.errors import UserError
@@ -47,3 +49,8 @@ def cache_folder() -> Path:
         return Path(own).expanduser()
     shared = os.environ.get("XDG_CACHE_HOME")
     return (Path(shared) if shared else Path.home() / ".cache") / "parallel-ser"
+
+
+def cache_key(facts: Sequence[Any]) -> str:
+    """The name of a cache entry: a hash of all that produced it, as JSON."""
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

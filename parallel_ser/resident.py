@@ -64,9 +64,11 @@ def energy(gpu: int | None = None) -> float | None:
     RAPL's counter wraps round after some hours, so a difference may be negative; then it says nothing.
     """
     if gpu is not None:
-        with suppress(Exception):  # no pynvml, no driver, or a device that does not count
+        try:
             import pynvml
-
+        except ImportError:
+            return None
+        with suppress(pynvml.NVMLError):  # no driver, or a device that does not count
             pynvml.nvmlInit()
             return float(pynvml.nvmlDeviceGetTotalEnergyConsumption(pynvml.nvmlDeviceGetHandleByIndex(gpu))) / 1e3
         return None

@@ -8,14 +8,14 @@ from pathlib import Path
 from parallel_ser.bench import record as records
 from parallel_ser.bench import suites
 from parallel_ser.bench.asked import Asked
-from parallel_ser.bench.plain import Kept, Plain
+from parallel_ser.bench.plain import Kept, Plain, record_path
 from parallel_ser.bench.record import Job, Record
 from parallel_ser.bench.run import Plan, Runner
 from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
 from parallel_ser.models.plans import GROUPS, count_blocks
 from parallel_ser.report.terminal import progress, rounds
-from parallel_ser.training.data import corpora_of, prepare, typical_frames
+from parallel_ser.training.data import corpora_of, prepare
 from parallel_ser.training.run_folder import stamped
 
 BASE = (
@@ -68,17 +68,13 @@ def _config(asked: Asked) -> Config:
 def _steps(asked: Asked, folder: Path) -> Record:
     """A suite whose rows are training steps."""
     cores, config = _cores(asked.nproc), _config(asked)
-    path = folder / "records.json"
+    path = record_path(folder, asked.resume)
     record = None
     if asked.resume:
-        if not path.exists():
-            raise UserError("--resume goes on in a folder with a records.json: name it with --out.")
         record = records.read(path)
         if record.suite != asked.suite:
             raise UserError(f"{path} is of the suite {record.suite}: go on with parallel-ser bench {record.suite}.")
         config = Config.model_validate(record.settings)
-    elif path.exists():
-        raise UserError(f"{folder} has results already: give another --out, or --resume to go on there.")
     jobs = _jobs(asked, config, cores)
     with progress("features") as advance:
         data, folds, _ = prepare(config, advance)
@@ -134,8 +130,7 @@ def _plain(asked: Asked, folder: Path) -> Plain:
     rows = memory.strategies(asked.nproc, asked.batch, asked.microbatches, count_blocks(config.model), asked.strategies)
     with progress("features") as advance:
         data, _, _ = prepare(config, advance)
-    frames = typical_frames([one.shape[1] for one in data.frames])
-    shape = (asked.batch, 1, len(data.rows), frames)
+    shape = (asked.batch, 1, len(data.rows), data.typical_frames)
     search = memory.Search(config, shape, len(data.classes), asked.limit, cores)
     with rounds() as told:
         return memory.measure(search, rows, kept, told)

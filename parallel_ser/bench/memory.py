@@ -26,18 +26,17 @@ from parallel_ser.bench.pool import Pool
 from parallel_ser.bench.suites import every_strategy, runnable
 from parallel_ser.config import Config
 from parallel_ser.models.chain import Chain
-from parallel_ser.models.cnn import build
+from parallel_ser.models.cnn import outline
 from parallel_ser.models.plans import GROUPS
-from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.batch import random_batch
 from parallel_ser.parallel.facts import Facts
 from parallel_ser.parallel.machine import described
 from parallel_ser.parallel.planner import Prediction, predict
 from parallel_ser.parallel.processes import mesh
-from parallel_ser.parallel.registry import strategy_class
-from parallel_ser.parallel.settings import StrategySettings, microbatch
+from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.resident import map_from, reset_peak, status
-from parallel_ser.training.optim import adamw, cross_entropy
+from parallel_ser.training.start import started
 
 STEP = 1.05
 """From one width to the next."""
@@ -53,6 +52,18 @@ WORDS = ("allocate memory", "bad_alloc", "memoryerror", "could not create", "eno
 """Of problems that are want of memory."""
 SIGNALS = ("ended by signal 6", "ended by signal 11")
 """What ends a process whose C++ gets none, and whose thread gets no stack."""
+
+HEADINGS = (
+    "strategy",
+    "processes",
+    "width",
+    "parameters",
+    "of single",
+    "expected by the planner",
+    "peak of each process, MiB",
+    "stages open at",
+    "one step wider",
+)
 
 _ROWS = ("pipeline 1f1b", "pipeline zbv", "tensor_split", "fsdp", "pipeline 1f1b × channel 2")
 
@@ -81,26 +92,19 @@ class Attempt:
         """Train a step on this rank; on the first rank the peak of each, in bytes, and the loss."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C++ says at length that it got no memory
         map_from(MAPPED)
-        kind, train = strategy_class(self.strategy.name), self.config.train
+        train = self.config.train.model_copy(update={"batch": self.shape[0]})
+        config = self.config.model_copy(update={"strategy": self.strategy, "train": train})
         with mesh(train.device, threads=self.threads, timeout=120) as ranks:
             reset_peak()
             _hold(self.limit, ranks.device)
-            chain = build(self.config.model, self.shape[2], self.classes, train.seed)
-            strategy = kind(self.strategy, clip_norm=train.clip_norm, bf16=train.precision == "bf16")
-            part = (microbatch(self.strategy, ranks.size, self.shape[0]), *self.shape[1:])
-            strategy.setup(chain, cross_entropy, partial(_optimizer, self.config), ranks, part)
-            del chain
+            strategy = started(config, self.shape[2], self.classes, self.shape[3], ranks)
             gc.collect()
             for _ in range(2):  # the first one makes the moments
-                loss = strategy.train_step(*_batch(self.shape, self.classes))
+                loss = strategy.train_step(*random_batch(self.shape, self.classes))
             on_gpu = ranks.device.type == "cuda"
             peak = torch.cuda.max_memory_allocated(ranks.device) if on_gpu else status()["VmHWM"]
             every = ranks.gather(peak)
         return {"peaks": every, "loss": loss} if every else None
-
-
-def _optimizer(config: Config, parameters: Any) -> torch.optim.Optimizer:
-    return adamw(parameters, config.train)
 
 
 def _hold(limit: int, device: torch.device) -> None:
@@ -110,14 +114,6 @@ def _hold(limit: int, device: torch.device) -> None:
     now = status()
     most = limit - now["VmRSS"] + now["VmData"]
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
-
-
-def _batch(shape: Sequence[int], classes: int) -> tuple[Inputs, torch.Tensor]:
-    """Random utterances without padding, the same on every rank, and one-hot targets."""
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(tuple(shape), generator=generator)
-    targets = torch.eye(classes)[torch.randint(classes, (shape[0],), generator=generator)]
-    return Inputs(x, torch.ones(shape[0]), torch.arange(shape[0])), targets
 
 
 def strategies(ranks: int, batch: int, microbatches: int, blocks: int, wanted: Sequence[str] = ()) -> dict[str, Any]:
@@ -162,8 +158,7 @@ class Search:
         return self.config.model_copy(update={"model": self.config.model.model_copy(update={"width": width})})
 
     def _chain(self, power: int) -> Chain:
-        with torch.device("meta"):
-            return build(self.widened(power).model, self.shape[2], self.classes, 0)
+        return outline(self.widened(power).model, self.shape[2], self.classes)
 
     def _facts(self, power: int) -> Facts:
         return Facts(self._chain(power), self.shape, self.config.train.precision == "bf16", flops=1e9)
@@ -253,15 +248,13 @@ def measure(search: Search, rows: dict[str, tuple[StrategySettings, int]], kept:
                 _why(failed[-1]["problem"]) if failed else "not tried",
             )
         )
-    headings = ("strategy", "processes", "width", "parameters", "of single", "expected by the planner")
-    headings += ("peak of each process, MiB", "stages open at", "one step wider")  # type: ignore[assignment]
     utterances, _, height, frames = search.shape
     data = (
         f"CNN {search.config.model.size}, widened in steps of {STEP - 1:.0%}; {utterances} utterances of {height} × "
         f"{frames}; {search.limit / 2**20:.0f} MiB a process, the interpreter's {IMPORTED / 2**20:.0f} or so among them"
     )
     named = [Bar(name, size / 1e6, size / 1e6, size / 1e6) for name, size in sizes.items()]
-    return Plain("memory", data, headings, lines, _said(sizes, rows), "million parameters that train", named)
+    return Plain("memory", data, HEADINGS, lines, _said(sizes, rows), "million parameters that train", named)
 
 
 def _why(problem: str) -> str:

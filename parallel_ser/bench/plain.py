@@ -52,6 +52,20 @@ class Plain:
     bars: Sequence[Bar]
 
 
+def record_path(folder: Path, resume: bool) -> Path:
+    """Where a suite's record is, or will be.
+
+    Raises:
+        UserError: it is there and is not to be resumed, or the other way round.
+    """
+    path = folder / RECORD
+    if path.exists() and not resume:
+        raise UserError(f"{folder} has results already: give another --out, or --resume to go on there.")
+    if resume and not path.exists():
+        raise UserError(f"--resume goes on in a folder with a {RECORD}: name it with --out.")
+    return path
+
+
 class Kept:
     """A suite's samples in ``records.json``, each written as soon as it is there; what is kept is not measured again.
 
@@ -66,7 +80,7 @@ class Kept:
     """
 
     def __init__(self, folder: Path, suite: str, resume: bool = False, processes: int = 1):
-        self.path = folder / RECORD
+        self.path = record_path(folder, resume)
         self.record: dict[str, Any] = {
             "version": 1,
             "suite": suite,
@@ -75,11 +89,7 @@ class Kept:
             "samples": {},
         }
         if not resume:
-            if self.path.exists():
-                raise UserError(f"{folder} has results already: give another --out, or --resume to go on there.")
             return
-        if not self.path.exists():
-            raise UserError(f"--resume goes on in a folder with a {RECORD}: name it with --out.")
         kept = read_json(self.path)
         if kept.get("suite") != suite or not isinstance(kept.get("samples"), dict):
             raise UserError(f"{self.path} is not of the suite {suite}: give another --out.")
@@ -93,9 +103,8 @@ class Kept:
             self.write()
         return own[str(number)]
 
-    def write(self, **more: Any) -> None:
-        """Write the record whole, with whatever more belongs to it."""
-        self.record |= more
+    def write(self) -> None:
+        """Write the record whole."""
         write_text(self.path, json.dumps(self.record, indent=1) + "\n")
 
 

@@ -117,7 +117,7 @@ def passes(profile: Profile, peaks: Peaks) -> list[Pass]:
     """
     found = []
     for place, block in enumerate(profile.blocks):
-        flops = block.flops * (3.0 if place else 2.0)
+        flops = _with_backward(block.flops, place)
         moved = least_bytes(block) - (0.0 if place else block.entering)
         roof = peaks.attainable(flops, moved)
         found.append(Pass(block.name, flops, moved, block.forward, block.backward, roof))
@@ -140,4 +140,9 @@ def step_flops(costs: Sequence[float]) -> float:
     >>> step_flops([1.0, 10.0])
     32.0
     """
-    return 3.0 * sum(costs) - costs[0]
+    return sum(_with_backward(cost, place) for place, cost in enumerate(costs))
+
+
+def _with_backward(forward: float, place: int) -> float:
+    """Operations of both passes: the first block's input has no gradient."""
+    return forward * (3.0 if place else 2.0)

@@ -19,7 +19,7 @@ from parallel_ser.bench.record import Job, RankShare
 from parallel_ser.bench.roofline import step_flops
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
-from parallel_ser.models.cnn import build
+from parallel_ser.models.cnn import outline
 from parallel_ser.parallel.partition import block_costs
 from parallel_ser.parallel.processes import Mesh, mesh
 from parallel_ser.resident import busy, energy, reset_peak, settled, status, thread_seconds
@@ -131,7 +131,7 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
 def _flops(trainer: Trainer, timed: Sequence[tuple[int, list[int]]]) -> float:
     """Operations of a timed step, mean over them; each shape is counted once."""
     config, data = trainer.config, trainer.data
-    chain = build(config.model, len(data.rows), len(data.classes), 0)
+    chain = outline(config.model, len(data.rows), len(data.classes))
 
     @cache
     def count(shape: tuple[int, ...]) -> float:

@@ -48,17 +48,15 @@ def plan(
 
     from rich.console import Console
 
-    from parallel_ser.audio.extract import Extractor
     from parallel_ser.config import load
     from parallel_ser.report.plan import print_plan
     from parallel_ser.training.choose import facts_of, ranked
-    from parallel_ser.training.data import typical_frames
+    from parallel_ser.training.data import input_shape
 
     limit = memory_of(memory, "--memory-per-rank") if memory else float("inf")
     settings = load(config, overrides or [])
     machine = _machine(nproc, link, flops)
-    features = len(Extractor(settings.audio, settings.features).names)
-    frames = typical_frames([max(1, round(seconds / settings.features.hop))])
+    features, frames = input_shape(settings, seconds)
     facts = facts_of(settings, features, classes, frames, flops)
     found = ranked(settings, facts, nproc, limit, machine)
     records = [{**asdict(one), "settings": one.settings.model_dump(mode="json"), "name": one.name} for one in found]

@@ -32,7 +32,6 @@ def profile(
     import torch
     from rich.console import Console
 
-    from parallel_ser.audio.extract import Extractor
     from parallel_ser.bench.roofline import measure_peaks, passes
     from parallel_ser.config import load
     from parallel_ser.files import write_text
@@ -40,15 +39,14 @@ def profile(
     from parallel_ser.parallel.processes import choose_device
     from parallel_ser.parallel.profile import measure
     from parallel_ser.report.roofline import print_roofline
-    from parallel_ser.training.data import typical_frames
+    from parallel_ser.training.data import input_shape
     from parallel_ser.training.run_folder import environment
 
     settings = load(config, overrides or [])
     used = threads or settings.train.threads or len(os.sched_getaffinity(0))
     torch.set_num_threads(used)
     device = choose_device(settings.train.device, 0)
-    rows = len(Extractor(settings.audio, settings.features).names)
-    frames = typical_frames([max(1, round(seconds / settings.features.hop))])
+    rows, frames = input_shape(settings, seconds)
     shape = (-(-settings.train.batch // settings.strategy.microbatches), 1, rows, frames)
     bf16 = settings.train.precision == "bf16"
     chain = build(settings.model, rows, classes, settings.train.seed).to(device)

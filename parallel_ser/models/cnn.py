@@ -18,6 +18,12 @@ STRIDES = ((1, 1), (2, 2), (2, 2), (2, 1))  # of the first block of each level, 
 TIME_STRIDE = 8  # frames of input that become one frame before the pooling
 
 
+def outline(settings: ModelSettings, rows: int, classes: int) -> Chain:
+    """The chain on the meta device: names and shapes without numbers, for what only counts."""
+    with torch.device("meta"):
+        return build(settings, rows, classes, 0)
+
+
 def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
     """The chain for inputs ``(batch, 1, rows, frames)`` whose ``frames`` is a multiple of ``TIME_STRIDE``.
 

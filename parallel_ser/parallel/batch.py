@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -61,3 +61,11 @@ def fill(tensor: Tensor, missing: int, copy: bool) -> Tensor:
         return tensor
     rows = tensor[:1].expand(missing, *tensor.shape[1:])
     return torch.cat([tensor, rows if copy else torch.zeros_like(rows)])
+
+
+def random_batch(shape: Sequence[int], classes: int, seed: int = 0) -> tuple[Inputs, Tensor]:
+    """Random utterances ``(batch, 1, rows, frames)`` without padding, the same on every rank, and one-hot targets."""
+    generator = torch.Generator().manual_seed(seed)
+    x = torch.randn(tuple(shape), generator=generator)
+    targets = torch.eye(classes)[torch.randint(classes, (len(x),), generator=generator)]
+    return Inputs(x, torch.ones(len(x)), torch.arange(len(x))), targets

@@ -5,7 +5,6 @@ Measured once for a number of processes, in a few seconds, and kept in the cache
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import subprocess
@@ -15,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import cache_folder, write_text
+from parallel_ser.files import cache_folder, cache_key, write_text
 
 VERSION = 2
 
@@ -79,8 +78,7 @@ def probe(ranks: int, threads: int, folder: Path | None = None) -> Machine:
     from parallel_ser.parallel.profile import processor
 
     facts = [VERSION, ranks, threads, processor(), len(os.sched_getaffinity(0)), torch.__version__]
-    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
-    path = (folder or cache_folder()) / "machines" / f"{name}.json"
+    path = (folder or cache_folder()) / "machines" / f"{cache_key(facts)}.json"
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return Machine(**{**kept, "slowdown": tuple(kept["slowdown"])})

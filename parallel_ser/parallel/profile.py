@@ -6,7 +6,6 @@ input (I) and of the parameters (W). Times are medians; each grows with the micr
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import statistics
@@ -19,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parallel_ser.files import cache_folder, write_text
+from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.chain import Chain, example
 
 VERSION = 3
@@ -103,7 +102,7 @@ def _key(chain: Chain, shape: Sequence[int], bf16: bool, threads: int, note: str
     place = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     kinds = [type(block).__name__ for block in chain]
     facts = [VERSION, chain.signature(), kinds, list(shape), bf16, threads, note, place, torch.__version__]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return cache_key(facts)
 
 
 def processor() -> str:

@@ -35,6 +35,12 @@ def typical_frames(lengths: Sequence[int]) -> int:
     return -(-int(np.median(lengths)) // FRAMES_STEP) * FRAMES_STEP
 
 
+def input_shape(config: Config, seconds: float) -> tuple[int, int]:
+    """Rows and frames of a typical batch whose typical utterance lasts so many seconds."""
+    rows = len(Extractor(config.audio, config.features).names)
+    return rows, typical_frames([max(1, round(seconds / config.features.hop))])
+
+
 def count_bands(rows: Sequence[str]) -> int:
     """How many of the first rows are log-mel bands, which can be shifted along the frequency axis."""
     return next((place for place, name in enumerate(rows) if not name.startswith("logmel")), len(rows))
@@ -66,6 +72,11 @@ class Dataset:
     def bands(self) -> int:
         """How many of the first rows are log-mel bands."""
         return count_bands(self.rows)
+
+    @property
+    def typical_frames(self) -> int:
+        """Of a batch; see the function."""
+        return typical_frames([one.shape[1] for one in self.frames])
 
     def label(self, index: int) -> int:
         """Place of an utterance's emotion among ``classes``."""

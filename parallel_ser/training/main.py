@@ -146,20 +146,18 @@ def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[F
 def _chosen(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Config:
     """The settings with the strategy that the planner expects to be the fastest."""
     from parallel_ser.training.choose import facts_of, ranked
-    from parallel_ser.training.data import typical_frames
 
-    frames = typical_frames([one.shape[1] for one in data.frames])
-    best = ranked(config, facts_of(config, len(data.rows), len(data.classes), frames), ranks.size)[0]
+    facts = facts_of(config, len(data.rows), len(data.classes), data.typical_frames)
+    best = ranked(config, facts, ranks.size)[0]
     console.print(f"strategy.name=auto is {best.name}: {1e3 * best.step:.0f} ms a step expected", highlight=False)
     return config.model_copy(update={"strategy": best.settings})
 
 
 def _tuned(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Config:
     """The settings with the number of micro-batches that is fastest here."""
-    from parallel_ser.training.data import typical_frames
     from parallel_ser.training.tune import tuned
 
-    shape = (config.train.batch, 1, len(data.rows), typical_frames([one.shape[1] for one in data.frames]))
+    shape = (config.train.batch, 1, len(data.rows), data.typical_frames)
     found = tuned(config, shape, len(data.classes), ranks)
     if ranks.first:
         console.print(f"train.tune=auto is strategy.microbatches={found.strategy.microbatches}", highlight=False)

@@ -15,17 +15,15 @@ from torch import Tensor
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
-from parallel_ser.models.cnn import build
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.processes import Mesh
-from parallel_ser.parallel.registry import strategy_class
-from parallel_ser.parallel.settings import microbatch
 from parallel_ser.training import checkpoint, metrics, model_file, standing
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
-from parallel_ser.training.optim import adamw, cross_entropy, freeze, learning_rate
+from parallel_ser.training.optim import learning_rate
 from parallel_ser.training.predictions import Predictions
+from parallel_ser.training.start import started
 from parallel_ser.training.tracing import Tracer
 from parallel_ser.training.watch import Epoch, Watch
 
@@ -66,8 +64,6 @@ class Trainer:
         settings = config.train
         frames = data.frames
         self.normaliser = Normaliser.fit(settings.normalise, [frames[index] for index in fold.train])
-        chain = build(config.model, len(data.rows), len(data.classes), settings.seed)
-        freeze(chain, settings.freeze)
         self.training = Training(
             self.standardised(fold.train),
             [data.label(index) for index in fold.train],
@@ -77,16 +73,8 @@ class Trainer:
             config.features.hop,
             self.normaliser.mean if settings.normalise == "none" else None,
         )
-        self.strategy = strategy_class(config.strategy.name)(
-            config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16"
-        )
-        typical = (
-            microbatch(config.strategy, mesh.size, settings.batch),
-            1,
-            len(data.rows),
-            typical_frames([one.shape[1] for one in self.training.frames]),
-        )
-        self.strategy.setup(chain, cross_entropy, lambda part: adamw(part, settings), mesh, typical)
+        typical = typical_frames([one.shape[1] for one in self.training.frames])
+        self.strategy = started(config, len(data.rows), len(data.classes), typical, mesh)
         self.signature = self.strategy.signature
         self.progress = Progress()
 

@@ -7,7 +7,6 @@ shape on the run's own ranks, its loss beside that of the count that was asked f
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from dataclasses import dataclass
@@ -17,16 +16,13 @@ from statistics import median
 import torch
 
 from parallel_ser.config import Config
-from parallel_ser.files import cache_folder, write_text
-from parallel_ser.models.cnn import build
+from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.plans import GROUPS, count_blocks
-from parallel_ser.parallel.batch import Inputs
+from parallel_ser.parallel.batch import random_batch
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.profile import processor
-from parallel_ser.parallel.registry import strategy_class
 from parallel_ser.parallel.requirements import obstacle
-from parallel_ser.parallel.settings import microbatch
-from parallel_ser.training.optim import adamw, cross_entropy
+from parallel_ser.training.start import started
 
 VERSION = 1
 COUNTS = (1, 2, 4, 8, 16, 32)
@@ -87,7 +83,7 @@ def _kept(path: Path) -> int | None:
 def _key(config: Config, shape: tuple[int, ...], ranks: int) -> str:
     facts = [VERSION, config.model.model_dump(), config.strategy.model_dump(mode="json"), config.train.precision]
     facts += [shape, ranks, torch.get_num_threads(), processor(), torch.__version__]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]
+    return cache_key(facts)
 
 
 def _trials(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) -> list[Trial]:
@@ -108,14 +104,8 @@ def _trials(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) -
 
 
 def _trial(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) -> Trial:
-    settings, train = config.strategy, config.train
-    strategy = strategy_class(settings.name)(settings, train.clip_norm, bf16=train.precision == "bf16")
-    chain = build(config.model, shape[2], classes, train.seed)
-    part = (microbatch(settings, ranks.size, shape[0]), *shape[1:])
-    strategy.setup(chain, cross_entropy, lambda own: adamw(own, train), ranks, part)
-    generator = torch.Generator().manual_seed(0)
-    inputs = Inputs(torch.randn(shape, generator=generator), torch.ones(shape[0]), torch.arange(shape[0]))
-    targets = torch.eye(classes)[torch.arange(shape[0]) % classes]
+    strategy = started(config, shape[2], classes, shape[3], ranks)
+    inputs, targets = random_batch(shape, classes)
     loss = strategy.train_step(inputs, targets)
     seconds = []
     for _ in range(STEPS):
@@ -123,4 +113,4 @@ def _trial(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) ->
         start = time.perf_counter()
         strategy.train_step(inputs, targets)
         seconds.append(time.perf_counter() - start)
-    return Trial(settings.microbatches, median(seconds), loss)
+    return Trial(config.strategy.microbatches, median(seconds), loss)
