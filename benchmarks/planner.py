@@ -45,7 +45,7 @@ def rank(given: dict[str, Any]) -> None:
     kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
     if given["strategy"]["name"] == "deepspeed":
         import deepspeed  # noqa: F401 its import belongs to the baseline
-    with mesh("cpu", threads=given["threads"], timeout=120) as ranks:
+    with mesh("cpu", given["threads"], timeout=120, share=given["share"]) as ranks:
         baseline = status()["VmRSS"]
         settings = StrategySettings.model_validate(given["strategy"])
         chain = build(ModelSettings(size=given["size"]), ROWS, CLASSES, 0)
@@ -69,9 +69,11 @@ def rank(given: dict[str, Any]) -> None:
     leave(0)
 
 
-def measure(settings: StrategySettings, ranks: int, threads: int, given: argparse.Namespace) -> dict[str, Any] | None:
-    """A fresh start of the processes; None where it failed."""
-    what = {"strategy": settings.model_dump(mode="json"), "threads": threads, "size": given.size}
+def measure(
+    settings: StrategySettings, ranks: int, threads: int, given: argparse.Namespace, share: bool = True
+) -> dict[str, Any] | None:
+    """A fresh start of the processes, which share memory or not; None where it failed."""
+    what = {"strategy": settings.model_dump(mode="json"), "threads": threads, "size": given.size, "share": share}
     what |= {"batch": given.batch, "frames": given.frames}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", __file__]
     surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads), "DS_ACCELERATOR": "cpu"}

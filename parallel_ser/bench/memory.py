@@ -94,7 +94,7 @@ class Attempt:
         map_from(MAPPED)
         train = self.config.train.model_copy(update={"batch": self.shape[0]})
         config = self.config.model_copy(update={"strategy": self.strategy, "train": train})
-        with mesh(train.device, threads=self.threads, timeout=120) as ranks:
+        with mesh(train.device, self.threads, timeout=120, share=train.shared_memory) as ranks:
             reset_peak()
             _hold(self.limit, ranks.device)
             strategy = started(config, self.shape[2], self.classes, self.shape[3], ranks)

@@ -62,7 +62,8 @@ class Task:
 
     def measure(self) -> dict[str, Any] | None:
         """Measure on this rank of the group that the environment describes; on the first rank a ``Sample``'s fields."""
-        with mesh(self.config.train.device, threads=self.job.threads, timeout=120) as ranks:
+        train = self.config.train
+        with mesh(train.device, self.job.threads, timeout=120, share=train.shared_memory) as ranks:
             every: list[dict[str, Any]] = ranks.gather(_measured(self, ranks))
         return _together(every) if every else None
 

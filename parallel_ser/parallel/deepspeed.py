@@ -63,7 +63,7 @@ class DeepSpeed(Staged):
 
             # its all-reduce in shared memory would be compiled first, for half a minute
             deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-            deepspeed.init_distributed("gloo" if self.mesh.device.type == "cpu" else "nccl", verbose=False)
+            deepspeed.init_distributed(dist.get_backend(), verbose=False)
             data, pipeline = self.grid.data.size, self.grid.pipeline.size
             places: list[nn.Module] = [nn.Identity() for _ in self.ranks]
             for number, layer in zip(self.own, self.layers):

@@ -17,6 +17,7 @@ import torch
 import torch.distributed as dist
 
 from parallel_ser.errors import UserError
+from parallel_ser.parallel import shared
 
 T = TypeVar("T")
 
@@ -117,13 +118,14 @@ def choose_device(wanted: str, local_rank: int) -> torch.device:
 
 
 @contextmanager
-def mesh(device: str = "auto", threads: int = 0, timeout: float = 3600.0) -> Iterator[Mesh]:
+def mesh(device: str = "auto", threads: int = 0, timeout: float = 3600.0, share: bool = True) -> Iterator[Mesh]:
     """Join the group that torchrun describes in the environment, or a group of one.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: of this rank; 0 shares the cores among this machine's ranks.
         timeout: seconds after which a silent peer counts as lost; long, for the first rank may extract features.
+        share: send through memory where the ranks can share it, see ``shared``; else all by sockets.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -138,7 +140,7 @@ def mesh(device: str = "auto", threads: int = 0, timeout: float = 3600.0) -> Ite
         torch.cuda.set_device(place)
     store = dist.HashStore() if "RANK" not in os.environ else None
     dist.init_process_group(
-        "nccl" if place.type == "cuda" else "gloo",
+        "nccl" if place.type == "cuda" else shared.register() if size > 1 and share else "gloo",
         store=store,
         rank=rank,
         world_size=size,

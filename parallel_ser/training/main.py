@@ -87,7 +87,7 @@ def run(config: Config) -> int:
     from parallel_ser.training.interrupts import Stopped, heed
 
     console = Console()
-    with mesh(config.train.device, config.train.threads) as ranks:
+    with mesh(config.train.device, config.train.threads, share=config.train.shared_memory) as ranks:
         folder = Path(ranks.together(lambda: str(run_folder.choose(config)), share=True))
         data, folds, audits = ranks.together(lambda: _prepare(config, folder, ranks))
         if config.strategy.name == "auto":

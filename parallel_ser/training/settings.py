@@ -26,7 +26,8 @@ class TrainSettings(Settings):
     ``normalise``: what standardises the features: nothing, each utterance's, the training set's or (transductive)
     each speaker's own statistics.
     ``checkpoint_every``: in steps. ``threads``: of one rank, 0 shares the cores among the ranks. ``bind``: keep each
-    rank to cores of its own. ``tune``: ``auto`` measures which number of micro-batches is fastest, and keeps it.
+    rank to cores of its own. ``shared_memory``: pass messages on one machine's processors through memory, and not
+    through sockets. ``tune``: ``auto`` measures which number of micro-batches is fastest, and keeps it.
     """
 
     epochs: int = Field(40, ge=1, le=100_000)
@@ -51,6 +52,7 @@ class TrainSettings(Settings):
     checkpoint_every: int = Field(50, ge=1)
     threads: int = Field(0, ge=0, le=1024)
     bind: bool = False
+    shared_memory: bool = True
     tune: Literal["none", "auto"] = "none"
     seed: int = Field(0, ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -1,0 +1,142 @@
+"""Messages through shared memory against gloo's sockets: by themselves, and under each strategy.
+
+    python benchmarks/messages.py --ranks 2 --size s --batch 32 --frames 128 --rounds 5
+
+By themselves: groups of both kinds in the same processes, whose calls take turns. Under a strategy: each measurement is
+a fresh start of the processes (2 steps to warm up, then the median of 6); rounds go through both kinds of each
+strategy, and one process with one thread, in turn. The figure is the median over the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from planner import measure
+from torch import Tensor
+
+from parallel_ser.files import write_text
+from parallel_ser.parallel.processes import leave, mesh
+from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.training.run_folder import environment
+
+SIZES = [4 << 10, 64 << 10, 512 << 10, 4 << 20, 16 << 20]
+TURNS = 21
+CASES = {
+    "tensor_split time": {"name": "tensor_split", "axis": "time", "microbatches": 1},
+    "tensor_split channel": {"name": "tensor_split", "axis": "channel", "microbatches": 1},
+    "pipeline 1f1b": {"name": "pipeline", "microbatches": 8},
+    "deepspeed 1f1b": {"name": "deepspeed", "microbatches": 8},
+    "layer_split": {"name": "layer_split", "microbatches": 1},
+    "ddp": {"name": "ddp", "microbatches": 2},
+    "fsdp": {"name": "fsdp", "microbatches": 1},
+}
+
+
+def seconds(call: Callable[[], object]) -> float:
+    """Of one call, begun by all ranks at once; of the slowest."""
+    dist.barrier()
+    began = time.perf_counter()
+    call()
+    took = torch.tensor([time.perf_counter() - began])
+    dist.all_reduce(took, dist.ReduceOp.MAX)
+    return float(took)
+
+
+def total(x: Tensor, group: dist.ProcessGroup | None) -> None:
+    """The sum over all ranks."""
+    dist.all_reduce(x.zero_(), group=group)
+
+
+def there_and_back(x: Tensor, group: dist.ProcessGroup | None) -> None:
+    """From the first rank to the second and back."""
+    rank = dist.get_rank()
+    if rank < 2:
+        for receives in (rank == 1, rank == 0):
+            (dist.recv if receives else dist.send)(x, 1 - rank, group=group)
+
+
+def rank() -> None:
+    """One process of the first part; the first prints the medians."""
+    with mesh("cpu", threads=1, timeout=300) as ranks:
+        groups = {"memory": dist.group.WORLD, "sockets": dist.new_group(backend="gloo")}
+        found = {}
+        for size in SIZES:
+            x = torch.ones(size // 4)
+            calls: dict[str, Callable[[], object]] = {}
+            for name, group in groups.items():
+                calls[f"sum, {name}"] = partial(total, x, group)
+                calls[f"there and back, {name}"] = partial(there_and_back, x, group)
+            taken: dict[str, list[float]] = {name: [] for name in calls}
+            for turn in range(TURNS + 2):
+                for name, call in calls.items():
+                    took = seconds(call)
+                    if turn > 1:
+                        taken[name].append(took)
+            found[size] = {name: statistics.median(all_) for name, all_ in taken.items()}
+        if ranks.first:
+            print("RESULT " + json.dumps(found), flush=True)
+    leave(0)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--ranks", type=int, default=2)
+    parser.add_argument("--size", default="s")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--frames", type=int, default=128)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--cases", nargs="*", default=list(CASES))
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/messages.json")
+    given = parser.parse_args()
+    if given.rank:
+        rank()
+    starts = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={given.ranks}"]
+    done = subprocess.run([*starts, __file__, "--rank"], capture_output=True, text=True, check=True)
+    messages = json.loads(done.stdout.partition("RESULT ")[2])
+    print("| KiB | " + " | ".join(f"{name}, µs" for name in messages[str(SIZES[0])]) + " |")
+    for size, row in messages.items():
+        print(f"| {int(size) >> 10} | " + " | ".join(f"{1e6 * one:.0f}" for one in row.values()) + " |")
+    alone = StrategySettings(name="single", microbatches=4)
+    jobs = {"one process, one thread": (alone, 1, True)}
+    jobs |= {
+        f"{name}, {kind}": (StrategySettings.model_validate(CASES[name]), given.ranks, kind == "memory")
+        for name in given.cases
+        for kind in ("memory", "sockets")
+    }
+    steps: dict[str, list[float]] = {name: [] for name in jobs}
+    for turn in range(given.rounds):
+        for name, (settings, ranks, share) in jobs.items():
+            measured = measure(settings, ranks, 1, given, share)
+            if measured is None:
+                raise SystemExit(f"{name} failed")
+            steps[name].append(statistics.median(measured["steps"]))
+        print(f"round {turn + 1} of {given.rounds} done", file=sys.stderr)
+    one = steps["one process, one thread"]
+    print("\n| strategy | ms a step, memory | sockets | memory is times as fast | efficiency, memory | sockets |")
+    print(f"| one process, one thread | {1e3 * statistics.median(one):.0f} | | | 1 | |")
+    for name in given.cases:
+        fast, slow = steps[f"{name}, memory"], steps[f"{name}, sockets"]
+        times = sorted(b / a for a, b in zip(fast, slow))
+        shares = [statistics.median(a / b / given.ranks for a, b in zip(one, kind)) for kind in (fast, slow)]
+        print(
+            f"| {name} | {1e3 * statistics.median(fast):.0f} | {1e3 * statistics.median(slow):.0f} | "
+            f"{statistics.median(times):.2f} ({times[0]:.2f} to {times[-1]:.2f}) | {shares[0]:.2f} | {shares[1]:.2f} |"
+        )
+    what = {key: value for key, value in vars(given).items() if key not in ("rank", "out")}
+    record = {"environment": environment(given.ranks, 1), "what": what, "messages": messages, "steps": steps}
+    write_text(given.out, json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
