@@ -75,7 +75,7 @@ class Ddp(Averaged):
         """Send off a bucket of gradients, when all of them are there; the last is sent when backward has computed."""
         size = self.grid.data.size
         mean = bucket.buffer().div_(size)
-        with self.meter.span("all-reduce", mean, 2 * (size - 1) / size):
+        with self.meter.span("all-reduce", mean, 2 * (size - 1) / size, messages=self.grid.data.message()):
             work: Any = dist.all_reduce(mean, group=self.grid.data.group, async_op=True)
         self._begun = time.perf_counter()
 

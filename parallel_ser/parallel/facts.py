@@ -16,6 +16,7 @@ from torch import Tensor
 from parallel_ser.models.chain import Chain, example
 from parallel_ser.parallel import split_channel, split_time
 from parallel_ser.parallel.grid import Axis
+from parallel_ser.parallel.messages import Posted
 from parallel_ser.parallel.meter import Meter
 from parallel_ser.parallel.profile import BlockProfile, measure, profile, time_of
 from parallel_ser.parallel.split import split
@@ -43,10 +44,10 @@ class CountingAxis(Axis):
         self.count("collective", (self.size - 1) * x.numel() * x.element_size())
         return torch.cat([x] * self.size, dim)
 
-    def neighbours(self, to_left: Tensor | None, to_right: Tensor | None, left: Tensor, right: Tensor) -> None:
+    def neighbours(self, to_left: Tensor, to_right: Tensor, left: Tensor, right: Tensor) -> Posted:
         """Nothing; a rank in the middle sends both ways."""
-        sent = sum(one.numel() * one.element_size() for one in (to_left, to_right) if one is not None)
-        self.count("halo", sent)
+        self.count("halo", sum(one.numel() * one.element_size() for one in (to_left, to_right)))
+        return Posted([], self.meter, "halo", 0.0, ())
 
 
 @dataclass(frozen=True)

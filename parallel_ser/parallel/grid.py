@@ -84,7 +84,7 @@ class Axis:
         messages, posted = self.message(self.rank, peer), time.perf_counter()
         with self.meter.span("send", x):
             work = dist.isend(x, group=self.group, group_dst=peer)
-        return Posted(work, self.meter, "send", posted, messages)
+        return Posted([work], self.meter, "send", posted, messages)
 
     def receive(self, x: Tensor, peer: int) -> Tensor:
         """Fill ``x`` from the rank at ``peer``."""
@@ -92,27 +92,29 @@ class Axis:
             dist.recv(x, group=self.group, group_src=peer)
         return x
 
-    def neighbours(self, to_left: Tensor | None, to_right: Tensor | None, left: Tensor, right: Tensor) -> None:
-        """Swap edges with both neighbours: send those given, and fill ``left`` and ``right``.
+    def neighbours(self, to_left: Tensor, to_right: Tensor, left: Tensor, right: Tensor) -> Posted:
+        """Begin to swap edges with both neighbours: send those given, and fill ``left`` and ``right``.
 
-        At the ends of the axis, and where a tensor is empty, nothing passes on that side.
+        At the ends of the axis, and where a tensor is empty, nothing passes on that side. Until what is returned is
+        waited for, what is sent must stay as it is.
         """
         moves = []
         messages: tuple[str, ...] = ()
         for place, outgoing, incoming in ((self.rank - 1, to_left, left), (self.rank + 1, to_right, right)):
             if 0 <= place < self.size:
-                if outgoing is not None and outgoing.numel():
+                if outgoing.numel():
                     moves.append(dist.P2POp(dist.isend, outgoing, group=self.group, group_peer=place))
                     messages += self.message(self.rank, place)
                 if incoming.numel():
                     moves.append(dist.P2POp(dist.irecv, incoming, group=self.group, group_peer=place))
                     messages += self.message(place, self.rank)
+        posted = time.perf_counter()
         if not moves:
-            return
+            return Posted([], self.meter, "halo", posted, ())
         sent = [move.tensor for move in moves if move.op is dist.isend]
-        with self.meter.span("halo", sent, messages=messages):
-            for work in dist.batch_isend_irecv(moves):
-                work.wait()
+        with self.meter.span("halo", sent):
+            works = dist.batch_isend_irecv(moves)
+        return Posted(works, self.meter, "halo", posted, messages)
 
     def message(self, *pair: int) -> tuple[str, ...]:
         """The name of the next message from one place to another, or without a pair among all."""

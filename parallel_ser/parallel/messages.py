@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import torch.distributed as dist
@@ -13,16 +14,19 @@ from parallel_ser.parallel.meter import Meter
 
 
 class Posted:
-    """A message that was begun; the time that is waited for its end is kept."""
+    """Messages that were begun; the time that is waited for their end is kept."""
 
-    def __init__(self, work: Any, meter: Meter, kind: str, posted: float, messages: tuple[str, ...]) -> None:
-        self.work, self.meter, self.kind = work, meter, kind
+    def __init__(self, works: Sequence[Any], meter: Meter, kind: str, posted: float, messages: tuple[str, ...]) -> None:
+        self.works, self.meter, self.kind = works, meter, kind
         self.posted, self.messages = posted, messages
 
     def wait(self) -> None:
-        """Wait until the tensor is sent, or has arrived."""
+        """Wait until the tensors are sent, or have arrived."""
+        if not self.works:
+            return
         start = time.perf_counter()
-        self.work.wait()
+        for work in self.works:
+            work.wait()
         self.meter.keep(self.kind, start, posted=self.posted, messages=self.messages)
 
 
@@ -42,7 +46,7 @@ def timed(op: dist.P2POp, meter: Meter) -> dist.P2POp:
         posted = time.perf_counter()
         with meter.span(kind, tensor):
             work = plain(tensor, group=group, tag=tag, **place)
-        return Posted(work, meter, kind, posted, messages) if work else None
+        return Posted([work], meter, kind, posted, messages) if work else None
 
     op.op = begin
     return op

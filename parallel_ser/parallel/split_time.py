@@ -37,40 +37,100 @@ def local_shares(valid: Tensor, axis: Axis) -> Tensor:
     return (valid * axis.size - axis.rank).clamp(0.0, 1.0)
 
 
-def _laid(x: Tensor) -> torch.memory_format:
-    """How ``x`` is laid out in memory."""
-    last = x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
-    return torch.channels_last if last else torch.contiguous_format
+class _HaloConvolution(torch.autograd.Function):
+    """A convolution over a rank's frames and its neighbours' edges, which pass while it computes.
 
-
-class _Halo(torch.autograd.Function):
-    """Frames of both neighbours beside a rank's own; zeros at the ends. Backward returns their gradients."""
+    By its linearity: it computes as if its own frames were all, with zeros around them, and then adds to the outermost
+    output what the edge that has come adds. So nothing is copied to make room for the edges, and nothing is waited for
+    before there is something to do; backward likewise.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, axis: Axis, left: int, right: int) -> Tensor:
-        ctx.axis, ctx.left, ctx.right = axis, left, right
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        axis: Axis,
+        stride: tuple[int, int],
+        padding: tuple[int, int],
+        left: int,
+        right: int,
+    ) -> Tensor:
         frames = x.shape[-1]
         before, after = x.new_zeros(*x.shape[:-1], left), x.new_zeros(*x.shape[:-1], right)
         # my first frames are what the left neighbour has on its right
-        axis.neighbours(x[..., :right].contiguous(), x[..., frames - left :].contiguous(), before, after)
-        # cat would lay it out as its least part is, and the convolution then reorder it
-        wide = torch.empty(*x.shape[:-1], left + frames + right, dtype=x.dtype, device=x.device, memory_format=_laid(x))
-        wide[..., :left], wide[..., left : left + frames], wide[..., left + frames :] = before, x, after
-        return wide
+        swap = axis.neighbours(x[..., :right].contiguous(), x[..., frames - left :].contiguous(), before, after)
+        y = F.conv2d(x, weight, bias, stride, padding)
+        swap.wait()
+        ctx.edges = _edges(axis, left, right, y.shape[-1])
+        for place, (output, columns) in ctx.edges.items():
+            y[..., output] += F.conv2d((before, after)[place], weight[..., columns], None, stride, (padding[0], 0))
+        ctx.save_for_backward(x, weight, before, after)
+        ctx.axis, ctx.stride, ctx.padding, ctx.biased = axis, stride, padding, bias is not None
+        return y
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, None]:
-        left, right = ctx.left, ctx.right
-        frames = gradient.shape[-1] - left - right
-        own = gradient[..., left : left + frames].clone()
-        first, last = torch.zeros_like(own[..., :right]), torch.zeros_like(own[..., frames - left :])
-        first, last = first.contiguous(), last.contiguous()
-        before, after = gradient[..., :left].contiguous(), gradient[..., left + frames :].contiguous()
-        ctx.axis.neighbours(before, after, first, last)
-        own[..., :right] += first
-        own[..., frames - left :] += last
-        return own, None, None, None
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, weight, *edges = ctx.saved_tensors
+        wanted = ctx.needs_input_grad[:3]
+        frames, (left, right) = x.shape[-1], (edge.shape[-1] for edge in edges)
+        sums: list[tuple[slice, Tensor]] = []
+        sent = [torch.zeros_like(edge) for edge in edges]
+        for place, (output, columns) in ctx.edges.items():
+            part, padding = gradient[..., output], (ctx.padding[0], 0)
+            given, added, _ = _backward(
+                part, edges[place], weight[..., columns], ctx.stride, padding, (wanted[0], wanted[1], False)
+            )
+            sums.append((columns, added))
+            if wanted[0]:
+                sent[place] = given.contiguous()
+        came = x.new_zeros(*x.shape[:-1], right), x.new_zeros(*x.shape[:-1], left)
+        swap = ctx.axis.neighbours(*sent, *came) if wanted[0] else None
+        dx, d_weight, d_bias = _backward(
+            gradient, x, weight, ctx.stride, ctx.padding, (wanted[0], wanted[1], wanted[2] and ctx.biased)
+        )
+        if swap:
+            swap.wait()
+            if ctx.axis.rank:
+                dx[..., :right] += came[0]
+            if ctx.axis.rank < ctx.axis.size - 1:
+                dx[..., frames - left :] += came[1]
+        if wanted[1]:
+            for columns, added in sums:
+                d_weight[..., columns] += added
+        return dx, d_weight, d_bias, None, None, None, None, None
+
+
+def _edges(axis: Axis, left: int, right: int, frames: int) -> dict[int, tuple[slice, slice]]:
+    """Of each edge that there is (0 left, 1 right) the frame of the output and the kernel's columns that see it."""
+    found = {}
+    if left and axis.rank:
+        found[0] = slice(0, 1), slice(0, left)
+    if right and axis.rank < axis.size - 1:
+        found[1] = slice(frames - 1, frames), slice(-right, None)
+    return found
+
+
+def _backward(
+    gradient: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    stride: tuple[int, int],
+    padding: tuple[int, int],
+    wanted: tuple[bool, bool, bool],
+) -> Any:
+    """The gradients of a convolution's input, weight and bias, those that are wanted."""
+    return torch.ops.aten.convolution_backward(
+        gradient, x, weight, [len(weight)], stride, padding, (1, 1), False, (0, 0), 1, wanted
+    )
+
+
+def _cast(x: Tensor) -> Tensor:
+    """As autocast gives it to torch's own convolution."""
+    kind = x.device.type
+    return x.to(torch.get_autocast_dtype(kind)) if kind != "meta" and torch.is_autocast_enabled(kind) else x
 
 
 class TimeConv(SplitLayer):
@@ -78,16 +138,18 @@ class TimeConv(SplitLayer):
 
     def __init__(self, conv: nn.Conv2d, axis: Axis) -> None:
         super().__init__(conv, axis, weight=PARTIAL, bias=PARTIAL)
-        self.stride, (rows, frames) = pair(conv.stride), pair(conv.padding)
-        self.padding = (rows, 0)
+        self.stride, self.padding = pair(conv.stride), pair(conv.padding)
         # output o reads the frames from o·stride − padding up to o·stride − padding + kernel
-        self.left, self.right = frames, max(0, conv.kernel_size[1] - frames - self.stride[1])
+        self.left, self.right = self.padding[1], max(0, conv.kernel_size[1] - self.padding[1] - self.stride[1])
+        assert max(self.left, self.right) <= self.stride[1], "an edge is seen by one output"
 
     def forward(self, x: Tensor) -> Tensor:
         """``(batch, channels, rows, frames of this rank)``."""
-        if self.left or self.right:
-            x = _Halo.apply(x, self.axis, self.left, self.right)
-        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        if not (self.left or self.right):
+            return F.conv2d(x, self.weight, self.bias, self.stride, self.padding)
+        inputs = (None if one is None else _cast(one) for one in (x, self.weight, self.bias))
+        y: Tensor = _HaloConvolution.apply(*inputs, self.axis, self.stride, self.padding, self.left, self.right)
+        return y
 
 
 class TimeNorm(SplitLayer):
