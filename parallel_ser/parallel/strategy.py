@@ -175,7 +175,7 @@ class Strategy(Kept, ABC):
         """Logits ``(batch, classes)`` on every rank, in evaluation mode; a batch of any size."""
         for module in self.modules:
             module.eval()
-        with torch.no_grad():
+        with torch.inference_mode():
             return self.logits(self.local(inputs)).float().cpu()
 
     def local(self, inputs: Inputs) -> Inputs:

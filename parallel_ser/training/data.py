@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -211,6 +212,16 @@ class Training:
         size = self.settings.batch
         shuffled = rng.permutation(len(self.frames)).tolist()
         return [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+
+    def batches(self, epoch: int, first: int = 0, with_inputs: bool = True) -> Iterator[Batch]:
+        """What the steps of an epoch see, from step ``first`` on; each is made while the step before it is done."""
+        with ThreadPoolExecutor(1, "batches") as pool:
+            made: list[Future[Batch]] = []
+            for indices in self.order(epoch)[first:]:
+                made.append(pool.submit(self.batch, epoch, indices, with_inputs))
+                if len(made) > 1:
+                    yield made.pop(0).result()
+            yield from (one.result() for one in made)
 
     def batch(self, epoch: int, indices: Sequence[int], with_inputs: bool = True) -> Batch:
         """What a step sees of the utterances; without inputs ``x`` is a meta tensor of the right shape."""

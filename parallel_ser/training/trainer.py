@@ -124,13 +124,13 @@ class Trainer:
         watch.start(steps, settings.epochs, progress.epoch, progress.step, progress.history)
         tracer = self._tracer(settings.epochs * steps - self.first_step) if trace else None
         while progress.epoch < settings.epochs and not self._patience_is_out():
-            order = self.training.order(progress.epoch)
+            batches = self.training.batches(progress.epoch, progress.step, self.strategy.reads_inputs)
             for step in range(progress.step, steps):
                 began = time.perf_counter()
                 done = progress.epoch * steps + step
                 self.strategy.set_learning_rate(learning_rate(done, settings.epochs * steps, settings))
                 with tracer.batch() if tracer else nullcontext():
-                    batch = self.training.batch(progress.epoch, order[step], self.strategy.reads_inputs)
+                    batch = next(batches)
                 loss = self.strategy.train_step(batch.inputs, batch.targets)
                 if tracer:
                     tracer.done()

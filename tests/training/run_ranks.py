@@ -18,31 +18,31 @@ from typing import Any
 
 from parallel_ser.parallel import clock, processes
 from parallel_ser.parallel.processes import leave
-from parallel_ser.training import data
+from parallel_ser.parallel.strategy import Strategy
 from parallel_ser.training.main import main
 
 
 def stopping(arguments: list[str], last: bool = True) -> int:
-    """Run ``main``; with ``--stop N`` the process sends itself SIGTERM when it makes its N-th batch."""
+    """Run ``main``; with ``--stop N`` the process sends itself SIGTERM when it begins its N-th step."""
     arguments = list(arguments)
     stop = 0
     if "--stop" in arguments:
         place = arguments.index("--stop")
         stop = int(arguments[place + 1])
         del arguments[place : place + 2]
-    made = count(1)
-    plain = data.Training.batch
+    begun = count(1)
+    plain = Strategy.train_step
 
-    def batch(self: data.Training, *given: Any) -> data.Batch:
-        if next(made) == stop and last:
+    def step(self: Strategy, *given: Any) -> float:
+        if next(begun) == stop and last:
             os.kill(os.getpid(), signal.SIGTERM)
         return plain(self, *given)
 
-    data.Training.batch = batch  # type: ignore[method-assign]
+    Strategy.train_step = step  # type: ignore[method-assign]
     try:
         return main(arguments)
     finally:
-        data.Training.batch = plain  # type: ignore[method-assign]
+        Strategy.train_step = plain  # type: ignore[method-assign]
 
 
 if __name__ == "__main__":
@@ -51,7 +51,7 @@ if __name__ == "__main__":
     statuses = []
     with processes.mesh("cpu", threads=1, timeout=60) as ranks:
         # one group for all runs: to make several in one process, one after the other, is a race in torch
-        processes.mesh = lambda *_: nullcontext(ranks)  # type: ignore[assignment]
+        processes.mesh = lambda *_, **__: nullcontext(ranks)  # type: ignore[assignment]
         own = clock.machine
         for run in runs:
             arguments = json.loads(run)
