@@ -6,6 +6,7 @@ other ranks, so that the rank's own work is done and timed, and its messages are
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -60,6 +61,7 @@ class Part:
         collective_bytes: that it sends in them, by block.
         halos: exchanges with neighbours, by block.
         halo_bytes: sent in them, by block.
+        passing: of an activation's bytes the share that passes between stages: half where they compute in bfloat16.
     """
 
     blocks: tuple[BlockProfile, ...]
@@ -67,6 +69,7 @@ class Part:
     collective_bytes: tuple[int, ...]
     halos: tuple[int, ...]
     halo_bytes: tuple[int, ...]
+    passing: float = 1.0
 
 
 @dataclass
@@ -113,9 +116,10 @@ class Facts:
             found = measure(chain, shape, self.bf16, lambda work, device: 0.0)
         else:
             found = profile(chain, shape, self.bf16, note=f"{axis}{size}" if size > 1 else "")
-        counts = _messages(chain, shape, meter)
+        collectives, collective_bytes, halos, halo_bytes = _messages(chain, shape, meter, self.bf16)
         blocks = found.blocks if not self.flops else tuple(_modelled(block, self.flops) for block in found.blocks)
-        return Part(blocks, *counts)
+        passing = 0.5 if self.bf16 else 1.0
+        return Part(blocks, collectives, collective_bytes, halos, halo_bytes, passing)
 
     @cached_property
     def update_rate(self) -> float:
@@ -139,21 +143,24 @@ def _modelled(block: BlockProfile, flops: float) -> BlockProfile:
     return replace(block, forward=once, backward=2 * once, input=once, weight=once)
 
 
-def _messages(chain: Chain, shape: tuple[int, ...], meter: Meter) -> tuple[tuple[int, ...], ...]:
+def _messages(chain: Chain, shape: tuple[int, ...], meter: Meter, bf16: bool) -> tuple[tuple[int, ...], ...]:
     """Collectives and halos of each block's forward and backward pass: numbers and bytes."""
     parameter = next(chain.parameters())
     x, valid, seed = example(shape, parameter.dtype, parameter.device)
+    skeleton = x.is_meta  # for which there is no autocast: nearly all that it sends is activations
     rows: list[tuple[int, int, int, int]] = []
     for number, block in enumerate(chain):
         meter.sent.clear()
         meter.calls.clear()
         leaf = x.detach().requires_grad_(number > 0)
-        y = block(leaf, valid, seed)
+        with nullcontext() if skeleton else torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            y = block(leaf, valid, seed)
         targets = [p for p in block.parameters() if p.requires_grad] + ([leaf] if number else [])
         if targets:
             torch.autograd.grad(y.sum(), targets, allow_unused=True)
-        calls, sent = meter.calls, meter.sent
-        rows.append((calls["collective"], sent["collective"], calls["halo"], sent["halo"]))
+        calls, share = meter.calls, 2 if skeleton and bf16 else 1
+        collective, halo = (meter.sent[kind] // share for kind in ("collective", "halo"))
+        rows.append((calls["collective"], collective, calls["halo"], halo))
         x = y.detach()
     return tuple(zip(*rows))
 
@@ -176,4 +183,5 @@ def _between(first: Part, second: Part, share: float) -> Part:
         mixed(first.collective_bytes, second.collective_bytes),
         first.halos,
         mixed(first.halo_bytes, second.halo_bytes),
+        first.passing,
     )

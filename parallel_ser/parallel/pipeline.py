@@ -148,7 +148,7 @@ class Pipeline(Staged):
             stages = []
             for module, number in zip(self.modules, self.own):
                 enters, leaves = (
-                    torch.empty(edge, dtype=self.dtype, device="meta") for edge in (shapes[number], shapes[number + 1])
+                    torch.empty(shapes[edge], dtype=self.passes(edge), device="meta") for edge in (number, number + 1)
                 )
                 stage = Stage(
                     module,

@@ -15,28 +15,43 @@ class Placed(nn.Module):
     """The part of a chain that one rank computes, in one precision, memory format and way of keeping activations.
 
     Inside, images are channels-last, which made a step of the small CNN half as fast again on a CPU with AVX-512; what
-    passes between ranks is float32 (float64 in a model of that) and contiguous, as torch's pipeline wants it.
+    passes between ranks is contiguous, as torch's pipeline wants it, and of the type ``leaves`` (by default as it was
+    computed), as its gradient then is.
     """
 
-    def __init__(self, part: Chain, device: torch.device, bf16: bool, checkpointing: str = "none") -> None:
+    def __init__(
+        self,
+        part: Chain,
+        device: torch.device,
+        bf16: bool,
+        checkpointing: str = "none",
+        leaves: torch.dtype | None = None,
+    ) -> None:
         super().__init__()
         self.part = part.to(device)
         self.device = device
         self.bf16 = bf16
         self.checkpointing = checkpointing
+        self.leaves = leaves
+        self.dtype = next(part.parameters()).dtype
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """As the chain's."""
+        y = self._computed(x.to(self.dtype), valid, seed)
+        return y.to(self.leaves or y.dtype).contiguous()
+
+    def _computed(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
             if x.ndim == 4:
                 x = _ChannelsLast.apply(x)
             again = self.checkpointing if self.training and torch.is_grad_enabled() else "none"
             if again == "none":
-                return self.part(x, valid, seed).contiguous()
+                y: Tensor = self.part(x, valid, seed)
+                return y
             for piece in self.part if again == "block" else (self.part,):
                 # blocks draw their random numbers from the seeds, so no generator's state must be kept
                 x = checkpoint(piece, x, valid, seed, use_reentrant=False, preserve_rng_state=False)
-            return x.contiguous()
+            return x
 
 
 class _ChannelsLast(torch.autograd.Function):

@@ -174,7 +174,7 @@ def _staged(
     of_weight = stages([block.weight for block in part.blocks])
     of_input[0], of_weight[0] = 0.0, backward[0]  # so torch does it where nobody asks for the gradient of the features
     messages = [once / 2 for once in stages(wire)]  # as many forward as backward
-    leaving = [part.blocks[stop - 1].leaving for _, stop in edges]
+    leaving = [part.passing * part.blocks[stop - 1].leaving for _, stop in edges]
 
     overhead = machine.overheads.get(settings.name, 0.0) if pipeline > 1 else 0.0
 

@@ -49,10 +49,19 @@ class Staged(Strategy):
             self._shapes[shape] = [every[start] for start, _ in self.bounds] + [every[-1]]
         return self._shapes[shape]
 
+    def passes(self, boundary: int) -> torch.dtype:
+        """What passes before a stage, or behind the last: between stages bfloat16 where they compute in it."""
+        return torch.bfloat16 if self.bf16 and 0 < boundary < len(self.ranks) else self.dtype
+
+    def leaves(self, place: int) -> torch.dtype:
+        """See ``Strategy``."""
+        return self.passes(self.own[place] + 1)
+
     def entering(self, inputs: Inputs, number: int | None = None) -> Tensor:
         """Room for what enters a stage, by default this rank's only one."""
-        shape = self.shapes(tuple(inputs.x.shape))[self.own[0] if number is None else number]
-        return torch.empty(shape, dtype=self.dtype, device=self.mesh.device)
+        number = self.own[0] if number is None else number
+        shape = self.shapes(tuple(inputs.x.shape))[number]
+        return torch.empty(shape, dtype=self.passes(number), device=self.mesh.device)
 
     def logits(self, inputs: Inputs) -> Tensor:
         """See the contract. A forward pass of our own: torch's ``eval`` disturbs training and wants even batches."""

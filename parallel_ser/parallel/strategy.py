@@ -83,8 +83,8 @@ class Strategy(Kept, ABC):
             self.meter.settle = lambda: torch.cuda.current_stream().synchronize()
         self.grid = Grid.make(mesh.device, layout(self.settings, mesh.size), self.meter)
         self.modules = [
-            Placed(self.split(part), mesh.device, self.bf16, self.settings.checkpointing)
-            for part in self.place(chain, shape)
+            Placed(self.split(part), mesh.device, self.bf16, self.settings.checkpointing, self.leaves(place))
+            for place, part in enumerate(self.place(chain, shape))
         ]
         self.parameters = {name: p for module in self.modules for name, p in module.part.named_parameters()}
         self.lays = {name: lay for module in self.modules for name, lay in lays(module.part).items()}
@@ -98,6 +98,10 @@ class Strategy(Kept, ABC):
     @abstractmethod
     def place(self, chain: Chain, shape: tuple[int, ...]) -> list[Chain]:
         """The stages that this rank of the pipeline axis holds; sets ``reads_inputs``."""
+
+    def leaves(self, place: int) -> torch.dtype | None:
+        """What this rank's stage at ``place`` sends its output as; None as it was computed."""
+        return None
 
     def wrap(self) -> None:
         """Make the modules ready; may put other ``parameters`` in place of the same."""

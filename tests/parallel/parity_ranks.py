@@ -41,12 +41,13 @@ def batch(step: int, dtype: torch.dtype) -> tuple[Inputs, torch.Tensor]:
 
 def make(case: dict[str, Any], ranks: Mesh) -> tuple[Any, torch.dtype]:
     case = dict(case)
-    dtype = {"fp32": torch.float32, "fp64": torch.float64}[case.pop("precision", "fp32")]
+    precision = case.pop("precision", "fp32")
+    dtype = torch.float64 if precision == "fp64" else torch.float32
     attention, frozen = case.pop("attention", 0), case.pop("freeze", "")
     settings = StrategySettings.model_validate({"microbatches": 8, "cut": "arithmetic", **case})
     chain = build(ModelSettings(size="s", dropout=0.4, attention=attention), rows=16, classes=4, seed=3).to(dtype)
     freeze(chain, [frozen] if frozen else [])
-    strategy = strategy_class(settings.name)(settings, clip_norm=1.0, ema=0.9)
+    strategy = strategy_class(settings.name)(settings, clip_norm=1.0, ema=0.9, bf16=precision == "bf16")
     rates = TrainSettings(learning_rate=RATE, rates={"embed": 0.5, "level4": 2.0})
     strategy.setup(chain, loss, lambda p: adamw(p, rates), ranks, (2, 1, 16, 32))
     strategy.set_learning_rate(RATE)

@@ -66,6 +66,18 @@ def test_a_batch_is_a_function_of_seed_and_epoch() -> None:
         assert one.inputs.x.shape != other.inputs.x.shape or not torch.equal(one.inputs.x, other.inputs.x)
 
 
+def test_the_batches_of_an_epoch_are_those_of_its_steps_in_their_order() -> None:
+    side = training(noise(12), **ALL)
+    order = side.order(1)
+    for first in (0, 2):
+        made = list(side.batches(1, first))
+        assert len(made) == len(order) - first
+        for batch, indices in zip(made, order[first:]):
+            alone = side.batch(1, indices)
+            assert torch.equal(batch.inputs.x, alone.inputs.x)
+            assert torch.equal(batch.targets, alone.targets)
+
+
 def test_every_utterance_of_a_step_has_a_seed_of_its_own_that_blocks_can_use() -> None:
     seed = training(noise(12)).batch(0, list(range(12))).inputs.seed
     assert seed.dtype == torch.int64
