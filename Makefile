@@ -30,7 +30,7 @@ demo: $(READY)
 	$(BIN)/parallel-ser train --nproc 2 --config configs/quick.yaml
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .
