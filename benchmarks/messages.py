@@ -4,7 +4,9 @@
 
 By themselves: groups of both kinds in the same processes, whose calls take turns. Under a strategy: each measurement is
 a fresh start of the processes (2 steps to warm up, then the median of 6); rounds go through both kinds of each
-strategy, and one process with one thread, in turn. The figure is the median over the rounds.
+strategy, and one process with one thread and several numbers of micro-batches, in turn. The figure is the median over
+the rounds. Efficiency is the speed over that of so many times one process with the number of micro-batches that is its
+fastest; the schedule's bound is m / (m + p - 1) of so many times one process with as many micro-batches.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -31,11 +34,14 @@ from parallel_ser.training.run_folder import environment
 
 SIZES = [4 << 10, 64 << 10, 512 << 10, 4 << 20, 16 << 20]
 TURNS = 21
-CASES = {
+ALONE = {parts: f"one process, one thread ×{parts}" for parts in (1, 4, 8)}
+TOGETHER = {parts: f"one process, all threads ×{parts}" for parts in (1, 4)}
+CASES: dict[str, dict[str, Any]] = {
     "tensor_split time": {"name": "tensor_split", "axis": "time", "microbatches": 1},
     "tensor_split channel": {"name": "tensor_split", "axis": "channel", "microbatches": 1},
-    "pipeline 1f1b": {"name": "pipeline", "microbatches": 8},
-    "deepspeed 1f1b": {"name": "deepspeed", "microbatches": 8},
+    "pipeline 1f1b ×4": {"name": "pipeline", "microbatches": 4},
+    "pipeline 1f1b ×8": {"name": "pipeline", "microbatches": 8},
+    "deepspeed 1f1b ×8": {"name": "deepspeed", "microbatches": 8},
     "layer_split": {"name": "layer_split", "microbatches": 1},
     "ddp": {"name": "ddp", "microbatches": 2},
     "fsdp": {"name": "fsdp", "microbatches": 1},
@@ -88,6 +94,29 @@ def rank() -> None:
     leave(0)
 
 
+def report(steps: dict[str, list[float]], cases: list[str], ranks: int) -> None:
+    """Print the table of the strategies."""
+    middle = {name: statistics.median(each) for name, each in steps.items()}
+    one = steps[min(ALONE.values(), key=middle.__getitem__)]
+    print("\n| strategy | ms a step, memory | sockets | × as fast | efficiency, memory | sockets | of the bound |")
+    for name in (*ALONE.values(), *TOGETHER.values()):
+        print(f"| {name} | {1e3 * middle[name]:.0f} |")
+    for name in cases:
+        fast, slow = steps[f"{name}, memory"], steps[f"{name}, sockets"]
+        times = sorted(b / a for a, b in zip(fast, slow))
+        shares = [statistics.median(a / b / ranks for a, b in zip(one, kind)) for kind in (fast, slow)]
+        bound = ""
+        if "1f1b" in name:
+            parts = CASES[name]["microbatches"]
+            best = [whole / ranks * (parts + ranks - 1) / parts for whole in steps[ALONE[parts]]]
+            bound = f"{statistics.median(a / b for a, b in zip(best, fast)):.2f}"
+        print(
+            f"| {name} | {1e3 * middle[f'{name}, memory']:.0f} | {1e3 * middle[f'{name}, sockets']:.0f} | "
+            f"{statistics.median(times):.2f} ({times[0]:.2f} to {times[-1]:.2f}) | {shares[0]:.2f} | {shares[1]:.2f} | "
+            f"{bound} |"
+        )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rank", action="store_true", help=argparse.SUPPRESS)
@@ -107,32 +136,25 @@ def main() -> None:
     print("| KiB | " + " | ".join(f"{name}, µs" for name in messages[str(SIZES[0])]) + " |")
     for size, row in messages.items():
         print(f"| {int(size) >> 10} | " + " | ".join(f"{1e6 * one:.0f}" for one in row.values()) + " |")
-    alone = StrategySettings(name="single", microbatches=4)
-    jobs = {"one process, one thread": (alone, 1, True)}
+    jobs = {
+        name: (StrategySettings(name="single", microbatches=parts), 1, threads, True)
+        for names, threads in ((ALONE, 1), (TOGETHER, given.ranks))
+        for parts, name in names.items()
+    }
     jobs |= {
-        f"{name}, {kind}": (StrategySettings.model_validate(CASES[name]), given.ranks, kind == "memory")
+        f"{name}, {kind}": (StrategySettings.model_validate(CASES[name]), given.ranks, 1, kind == "memory")
         for name in given.cases
         for kind in ("memory", "sockets")
     }
     steps: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(given.rounds):
-        for name, (settings, ranks, share) in jobs.items():
-            measured = measure(settings, ranks, 1, given, share)
+        for name, (settings, ranks, threads, share) in jobs.items():
+            measured = measure(settings, ranks, threads, given, share)
             if measured is None:
                 raise SystemExit(f"{name} failed")
             steps[name].append(statistics.median(measured["steps"]))
         print(f"round {turn + 1} of {given.rounds} done", file=sys.stderr)
-    one = steps["one process, one thread"]
-    print("\n| strategy | ms a step, memory | sockets | memory is times as fast | efficiency, memory | sockets |")
-    print(f"| one process, one thread | {1e3 * statistics.median(one):.0f} | | | 1 | |")
-    for name in given.cases:
-        fast, slow = steps[f"{name}, memory"], steps[f"{name}, sockets"]
-        times = sorted(b / a for a, b in zip(fast, slow))
-        shares = [statistics.median(a / b / given.ranks for a, b in zip(one, kind)) for kind in (fast, slow)]
-        print(
-            f"| {name} | {1e3 * statistics.median(fast):.0f} | {1e3 * statistics.median(slow):.0f} | "
-            f"{statistics.median(times):.2f} ({times[0]:.2f} to {times[-1]:.2f}) | {shares[0]:.2f} | {shares[1]:.2f} |"
-        )
+    report(steps, given.cases, given.ranks)
     what = {key: value for key, value in vars(given).items() if key not in ("rank", "out")}
     record = {"environment": environment(given.ranks, 1), "what": what, "messages": messages, "steps": steps}
     write_text(given.out, json.dumps(record, indent=1) + "\n")
