@@ -16,7 +16,7 @@ from pathlib import Path
 from parallel_ser.errors import UserError
 from parallel_ser.files import cache_folder, cache_key, write_text
 
-VERSION = 2
+VERSION = 3
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,14 @@ def described(ranks: int, latency: float, bandwidth: float, flops: float) -> Mac
     return Machine((1.0,) * ranks, latency, bandwidth, steps * latency, bandwidth, flops)
 
 
-def probe(ranks: int, threads: int, folder: Path | None = None) -> Machine:
+def probe(ranks: int, threads: int, folder: Path | None = None, share: bool = True) -> Machine:
     """This machine with so many processes of so many threads, from the cache where it was measured before.
+
+    Args:
+        ranks: the processes.
+        threads: of each.
+        folder: of what is kept; the user's cache by default.
+        share: whether messages pass through memory.
 
     Raises:
         UserError: the processes that measure it did not come to an end.
@@ -77,7 +83,7 @@ def probe(ranks: int, threads: int, folder: Path | None = None) -> Machine:
 
     from parallel_ser.parallel.profile import processor
 
-    facts = [VERSION, ranks, threads, processor(), len(os.sched_getaffinity(0)), torch.__version__]
+    facts = [VERSION, ranks, threads, share, processor(), len(os.sched_getaffinity(0)), torch.__version__]
     path = (folder or cache_folder()) / "machines" / f"{cache_key(facts)}.json"
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
@@ -85,7 +91,7 @@ def probe(ranks: int, threads: int, folder: Path | None = None) -> Machine:
     except (OSError, ValueError, KeyError, TypeError):
         pass
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-    command += ["-m", "parallel_ser.parallel.probe"]
+    command += ["-m", "parallel_ser.parallel.probe", *([] if share else ["sockets"])]
     surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=surroundings, check=True)

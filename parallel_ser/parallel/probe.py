@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -171,7 +172,7 @@ def overheads(ranks: Mesh, machine: Machine, names: Sequence[str]) -> dict[str, 
 if __name__ == "__main__":
     for every in STRATEGIES:
         strategy_class(every)
-    with mesh("cpu", timeout=100) as group:
+    with mesh("cpu", timeout=100, share="sockets" not in sys.argv) as group:
         machine = measure(group)
         before = status()["VmRSS"]
         names = ("layer_split", "pipeline", "fsdp", "deepspeed") if group.size > 1 else ("single",)

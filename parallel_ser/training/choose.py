@@ -32,6 +32,7 @@ def ranked(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return plan(ranks, facts, machine or probe(ranks, threads), GROUPS, config.strategy, limit)
+        machine = machine or probe(ranks, threads, share=config.train.shared_memory)
+        return plan(ranks, facts, machine, GROUPS, config.strategy, limit)
     finally:
         torch.set_num_threads(before)

@@ -24,7 +24,7 @@ from parallel_ser.parallel.profile import processor
 from parallel_ser.parallel.requirements import obstacle
 from parallel_ser.training.start import started
 
-VERSION = 1
+VERSION = 2
 COUNTS = (1, 2, 4, 8, 16, 32)
 STEPS = 3
 BUDGET = 25.0
@@ -82,7 +82,7 @@ def _kept(path: Path) -> int | None:
 
 def _key(config: Config, shape: tuple[int, ...], ranks: int) -> str:
     facts = [VERSION, config.model.model_dump(), config.strategy.model_dump(mode="json"), config.train.precision]
-    facts += [shape, ranks, torch.get_num_threads(), processor(), torch.__version__]
+    facts += [shape, ranks, config.train.shared_memory, torch.get_num_threads(), processor(), torch.__version__]
     return cache_key(facts)
 
 

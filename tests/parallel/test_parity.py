@@ -47,6 +47,7 @@ MESHES = [
     CHANNEL,
     {**CHANNEL, "axis": "time"},
     {**CHANNEL, "schedule": "zbv", "precision": "fp64"},
+    {**CHANNEL, "axis": "time", "schedule": "zbv", "precision": "fp64"},
 ]
 ALONE = [{"name": "pipeline", "schedule": "gpipe"}, *SPLITS[1:5]]
 PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + ATTENTION + FROZEN, 4: BOTH + MESHES}
