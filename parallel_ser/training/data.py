@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -216,12 +216,13 @@ class Training:
     def batches(self, epoch: int, first: int = 0, with_inputs: bool = True) -> Iterator[Batch]:
         """What the steps of an epoch see, from step ``first`` on; each is made while the step before it is done."""
         with ThreadPoolExecutor(1, "batches") as pool:
-            made: list[Future[Batch]] = []
-            for indices in self.order(epoch)[first:]:
-                made.append(pool.submit(self.batch, epoch, indices, with_inputs))
-                if len(made) > 1:
-                    yield made.pop(0).result()
-            yield from (one.result() for one in made)
+            steps = self.order(epoch)[first:]
+            later = [pool.submit(self.batch, epoch, indices, with_inputs) for indices in steps[:1]]
+            for indices in steps[1:]:
+                batch = later.pop().result()
+                later.append(pool.submit(self.batch, epoch, indices, with_inputs))
+                yield batch
+            yield from (one.result() for one in later)
 
     def batch(self, epoch: int, indices: Sequence[int], with_inputs: bool = True) -> Batch:
         """What a step sees of the utterances; without inputs ``x`` is a meta tensor of the right shape."""
