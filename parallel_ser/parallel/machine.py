@@ -16,7 +16,7 @@ from pathlib import Path
 from parallel_ser.errors import UserError
 from parallel_ser.files import cache_folder, cache_key, write_text
 
-VERSION = 3
+VERSION = 4
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Machine:
         flops: of a device, where it is not this machine that is planned for; 0 means measured times.
         overheads: seconds that a strategy takes, by its name, beside computing and messages: for each action of its
             schedule; ``fsdp`` for each block and micro-batch.
+        jitter: share by which work takes longer where all ranks meet every few milliseconds, for the slowest of them.
         resident: bytes that torch takes once in each process that trains, beside the model's.
     """
 
@@ -42,6 +43,7 @@ class Machine:
     reduce_bandwidth: float
     flops: float = 0.0
     overheads: Mapping[str, float] = field(default_factory=dict)
+    jitter: float = 0.0
     resident: float = 0.0
 
     def slower(self, active: float) -> float:

@@ -177,8 +177,11 @@ def _staged(
     leaving = [part.passing * part.blocks[stop - 1].leaving for _, stop in edges]
 
     overhead = machine.overheads.get(settings.name, 0.0) if pipeline > 1 else 0.0
+    waiting = 1.0 + machine.jitter if tensor > 1 else 1.0
 
     def played(slower: float) -> Simulation:
+        slower *= waiting
+
         def with_messages(work: list[float]) -> list[float]:
             return [slower * one + sent + overhead for one, sent in zip(work, messages)]
 

@@ -71,6 +71,13 @@ def measure(ranks: Mesh) -> Machine:
         _cost(ranks, work, lambda one=one: dist.all_reduce(one), turns)  # type: ignore[misc]
         for one, turns in ((small, 50), (large, 8))
     )
+    wide = torch.randn(8, 32, 32, 64)  # some milliseconds, as between two sums of a split network
+
+    def longer() -> None:
+        torch.nn.functional.conv2d(wide, weight, padding=1).relu().add_(wide)
+
+    undisturbed = _slowest(ranks, _turn(longer, 20))
+    meeting = _cost(ranks, longer, lambda: dist.all_reduce(small), 20)
     sent = large.nbytes * 2 * (ranks.size - 1) / ranks.size
     return replace(
         alone,
@@ -78,6 +85,7 @@ def measure(ranks: Mesh) -> Machine:
         bandwidth=large.nbytes / max(1e-9, transfer - latency),
         reduce_latency=reduce_latency,
         reduce_bandwidth=sent / max(1e-9, reduce - reduce_latency),
+        jitter=max(0.0, meeting - reduce_latency) / undisturbed,
     )
 
 
