@@ -85,6 +85,22 @@ def test_memory_counts_state_and_what_is_in_flight() -> None:
     assert predicted(4, name="fsdp").memory < predicted(4, name="ddp").memory
 
 
+def test_ranks_that_meet_wait_for_the_slowest() -> None:
+    restless = replace(FREE, jitter=0.1)
+    for axis in ("time", "channel"):
+        assert predicted(4, restless, name="tensor_split", axis=axis).step == pytest.approx(1.1 * WHOLE / 4)
+    assert predicted(4, restless, name="layer_split").step == pytest.approx(WHOLE)
+
+
+def test_between_stages_that_compute_in_bfloat16_half_the_bytes_pass() -> None:
+    chain = build(ModelSettings(size="s"), 16, 4, 0)
+    settings = StrategySettings(name="layer_split", cut="arithmetic")
+    wide, narrow = (
+        predict(settings, 2, Facts(chain, (8, 1, 16, 32), bf16, flops=1e9), FREE, 8).sent for bf16 in (False, True)
+    )
+    assert narrow == pytest.approx(wide / 2)
+
+
 def test_links_and_neighbours_cost_what_they_cost() -> None:
     slow = described(4, latency=0.5, bandwidth=100.0, flops=1.0)
     one = EDGE * BATCH / 8 / 100 + 0.5

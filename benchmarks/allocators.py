@@ -1,0 +1,62 @@
+"""A step of one process under other memory allocators and with huge pages.
+
+    python benchmarks/allocators.py --library tcmalloc=FILE.so --library jemalloc=FILE.so --size m --rounds 5
+
+A library is preloaded (Debian has them as ``libtcmalloc-minimal4`` and ``libjemalloc2``). Each measurement is a fresh
+process (2 steps to warm up, then the median of 6); rounds go through all in turn; a ratio is the median over the rounds
+of two times of one round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+from pathlib import Path
+
+from planner import measure
+
+from parallel_ser.files import write_text
+from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.training.run_folder import environment
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--library", action="append", default=[], metavar="NAME=FILE")
+    parser.add_argument("--size", default="m")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--frames", type=int, default=128)
+    parser.add_argument("--microbatches", type=int, default=4)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/allocators.json")
+    given = parser.parse_args()
+    cases = {"glibc": {}, "glibc, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}}
+    cases |= {name: {"LD_PRELOAD": file} for name, _, file in (one.partition("=") for one in given.library)}
+    threads = len(os.sched_getaffinity(0))
+    settings = StrategySettings(name="single", microbatches=given.microbatches)
+    steps: dict[str, list[float]] = {name: [] for name in cases}
+    before = dict(os.environ)
+    for _ in range(given.rounds):
+        for name, changes in cases.items():
+            os.environ.update(changes)
+            measured = measure(settings, 1, threads, given)
+            os.environ.clear()
+            os.environ.update(before)
+            if measured is None:
+                raise SystemExit(f"{name} failed")
+            steps[name].append(statistics.median(measured["steps"]))
+    print("| allocator | ms a step | times as fast as glibc |")
+    for name, own in steps.items():
+        ratios = sorted(plain / one for plain, one in zip(steps["glibc"], own))
+        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
+        print(f"| {name} | {1e3 * statistics.median(own):.0f} | {spread} |")
+    what = {key: value for key, value in vars(given).items() if key not in ("out", "library")}
+    record = {"environment": environment(1, threads), "what": what, "steps": steps}
+    record["environment"]["command"] = Path(__file__).name
+    write_text(given.out, json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
