@@ -40,7 +40,6 @@ from resident import (
     fullest,
     launch,
     needs,
-    status,
     table,
 )
 from resident import write_record as write
@@ -54,6 +53,7 @@ from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.schedules import placement
 from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategy import local
+from parallel_ser.resident import status
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
 from parallel_ser.training.settings import TrainSettings

@@ -1,11 +1,12 @@
-"""Peak resident memory of a step, of the fullest rank, under each strategy.
+"""Peak memory of a step, of the fullest rank, under each strategy.
 
 ``python benchmarks/memory.py [--size xl] [--batch 64] [--frames 192] [--microbatches 16] [--cases NAME…]``
 
-Each case runs in fresh processes. The baseline is the resident set with all imported and the group joined, before the
-model. A first step of one short utterance a micro-batch makes the optimizer's moments, the second is of the whole
-batch. The peak is the operating system's (``VmHWM``, set back before each phase), so it is also known which phase of
-which rank it belongs to. Cases that ran before with the same model and batch are kept in the record.
+Each case runs in fresh processes. What counts is a process' own (``resident.own``: no pages of files), above what it is
+with all imported and the group joined, before the model. A first step of one short utterance a micro-batch makes the
+optimizer's moments, the second is of the whole batch. The peak is the operating system's (``VmHWM``, set back before
+each phase), so it is also known which phase of which rank it belongs to. Cases that ran before with the same model and
+batch are kept in the record.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from resident import CLASSES, GIB, ROWS, balanced, batch, clock, fullest, launch, needs, peak, status, table, trim
+from resident import CLASSES, GIB, ROWS, balanced, batch, clock, fullest, launch, needs, peak, table, trim
 from resident import write_record as write
 
 from parallel_ser.models.cnn import build
@@ -28,6 +29,7 @@ from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.schedules import placement
 from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategy import local
+from parallel_ser.resident import own
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
 from parallel_ser.training.settings import TrainSettings
@@ -70,7 +72,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
         import deepspeed  # noqa: F401 its import belongs to the baseline
     kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
     with mesh("cpu", threads=1, timeout=900) as ranks:
-        baseline = status()["VmRSS"]
+        baseline = own()
         peaks: dict[str, int] = {}
         with peak(peaks, "build"):
             chain = build(ModelSettings(size=case["size"]), ROWS, CLASSES, seed=0)
@@ -80,10 +82,10 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
             del chain
             gc.collect()
-        settled = status()["VmRSS"]
+        settled = own()
         if case.get("trim"):
             trim()
-        trimmed = status()["VmRSS"]
+        trimmed = own()
         stage = ["first"]
 
         def watch(name: str) -> None:
@@ -110,7 +112,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
             "peaks": {name: value - baseline for name, value in peaks.items()},
             "settled": settled - baseline,
             "trimmed": trimmed - baseline,
-            "after": status()["VmRSS"] - baseline,
+            "after": own() - baseline,
             "parameters": sum(local(p).numel() for p in strategy.parameters.values()),
             "whole": sum(p.numel() for p in strategy.parameters.values()),
             "losses": losses,

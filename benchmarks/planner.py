@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from resident import status
 
 from parallel_ser.files import write_text
 from parallel_ser.models.cnn import build
@@ -33,6 +32,7 @@ from parallel_ser.parallel.processes import leave, mesh
 from parallel_ser.parallel.profile import processor
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.settings import StrategySettings, microbatch
+from parallel_ser.resident import own, own_peak
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.settings import TrainSettings
 
@@ -46,7 +46,7 @@ def rank(given: dict[str, Any]) -> None:
     if given["strategy"]["name"] == "deepspeed":
         import deepspeed  # noqa: F401 its import belongs to the baseline
     with mesh("cpu", given["threads"], timeout=120, share=given["share"]) as ranks:
-        baseline = status()["VmRSS"]
+        baseline = own()
         settings = StrategySettings.model_validate(given["strategy"])
         chain = build(ModelSettings(size=given["size"]), ROWS, CLASSES, 0)
         strategy = kinds[settings.name](settings, clip_norm=1.0)
@@ -61,7 +61,7 @@ def rank(given: dict[str, Any]) -> None:
             strategy.train_step(inputs, targets)
             times.append(time.perf_counter() - began)
         peaks = torch.zeros(ranks.size)
-        peaks[ranks.rank] = float(status()["VmHWM"] - baseline)
+        peaks[ranks.rank] = float(own_peak() - baseline)
         if ranks.size > 1:
             torch.distributed.all_reduce(peaks)
         if ranks.first:

@@ -23,7 +23,7 @@ from torch import Tensor
 from parallel_ser.models.chain import Chain, example
 from parallel_ser.parallel.batch import Inputs, random_batch
 from parallel_ser.parallel.partition import bounds
-from parallel_ser.resident import reset_peak, status
+from parallel_ser.resident import own, own_peak, reset_peak
 
 MIB = 2**20
 GIB = 2**30
@@ -34,26 +34,26 @@ CLASSES, ROWS = 8, 64
 
 @contextmanager
 def peak(into: dict[str, int], name: str) -> Iterator[None]:
-    """Keep in ``into[name]`` the largest resident set within, of all times that it was entered.
+    """Keep in ``into[name]`` the most memory of its own within, of all times that it was entered.
 
     By the system's own mark, else by a thread that looks every two milliseconds.
     """
     if reset_peak():
         yield
-        found = status()["VmHWM"]
+        found = own_peak()
     else:
-        seen, done = [status()["VmRSS"]], threading.Event()
+        seen, done = [own()], threading.Event()
 
         def look() -> None:
             while not done.wait(0.002):
-                seen.append(max(seen.pop(), status()["VmRSS"]))
+                seen.append(max(seen.pop(), own()))
 
         thread = threading.Thread(target=look)
         thread.start()
         yield
         done.set()
         thread.join()
-        found = max(*seen, status()["VmRSS"])
+        found = max(*seen, own())
     into[name] = max(into.get(name, 0), found)
 
 

@@ -22,7 +22,7 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.models.cnn import outline
 from parallel_ser.parallel.partition import block_costs
 from parallel_ser.parallel.processes import Mesh, mesh
-from parallel_ser.resident import busy, energy, reset_peak, settled, status, thread_seconds
+from parallel_ser.resident import busy, energy, own, own_peak, reset_peak, settled, thread_seconds
 from parallel_ser.training import metrics
 from parallel_ser.training.data import Dataset, probabilities
 from parallel_ser.training.interrupts import Request
@@ -69,7 +69,7 @@ class Task:
 
 
 def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
-    baseline = status()["VmRSS"]
+    baseline = own()
     reset_peak()
     with TemporaryDirectory() as folder:
         trainer = Trainer(_config(task), task.data, task.fold, ranks, Path(folder), Request())
@@ -98,7 +98,7 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
         computing = busy(threads, thread_seconds()) if ranks.device.type == "cpu" else task.job.threads
         resident = settled()
         sent = {kind: count / len(times) for kind, count in strategy.meter.sent.items()}
-        peak = status()["VmHWM"] - baseline
+        peak = own_peak() - baseline
         tracer = Tracer(strategy.meter, task.job.strategy, ranks, Path(folder) / "trace.json", TRACED)
         for epoch, indices in batches.traced:
             with tracer.batch():

@@ -27,7 +27,7 @@ from parallel_ser.parallel.machine import Machine
 from parallel_ser.parallel.processes import Mesh, leave, mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.settings import StrategySettings
-from parallel_ser.resident import status
+from parallel_ser.resident import own
 
 LARGE = 1 << 20  # floats of a large message
 ROUNDS = 7
@@ -182,10 +182,10 @@ if __name__ == "__main__":
         strategy_class(every)
     with mesh("cpu", timeout=100, share="sockets" not in sys.argv) as group:
         machine = measure(group)
-        before = status()["VmRSS"]
+        before = own()
         names = ("layer_split", "pipeline", "fsdp", "deepspeed") if group.size > 1 else ("single",)
         beside = overheads(group, machine, names[:3])
-        machine = replace(machine, resident=status()["VmRSS"] - before)  # DeepSpeed's own import is left out
+        machine = replace(machine, resident=own() - before)  # DeepSpeed's own import is left out
         machine = replace(machine, overheads=beside | overheads(group, machine, names[3:]))
         if group.first:
             print(json.dumps(asdict(machine)), flush=True)
