@@ -20,7 +20,7 @@ from parallel_ser.corpora.content import audio_id as identify
 from parallel_ser.corpora.content import decode
 from parallel_ser.errors import UserError
 
-EXTRACTOR_VERSION = 3
+EXTRACTOR_VERSION = 4
 """Counts changes to what the same settings compute, so that old cache entries are not taken for new ones."""
 
 
@@ -32,7 +32,7 @@ class Features:
         frames: (rows, frames), float32.
         measures: of the whole utterance, on the original signal: ``duration_s``, ``speech_s`` (not silent),
             ``snr_db``, ``denoised`` (0 or 1), ``intensity_db`` and ``loudness_db`` (energy means over what is not
-            silent), and ``rhythm``'s.
+            silent), and ``rhythm``'s (voiced is what is so without the noise, where that was removed).
         audio_id: identity of the decoded audio (``corpora.content.audio_id``); empty when unknown.
     """
 
@@ -80,22 +80,23 @@ class Extractor:
         processed = preprocess(signal, self.audio, hop, name)
         with _one_thread(), torch.inference_mode():
             original = torch.from_numpy(np.array(signal, dtype=np.float32))
-            tracks = {
+            levels = {
                 "intensity": intensity(original, rate, settings.window, settings.hop),
                 "loudness": loudness(original, rate, settings.window, settings.hop),
             }
+            f0, voicing = self._measure.pitch(torch.from_numpy(np.array(processed.clean, dtype=np.float32)))
             kept, speech = torch.from_numpy(processed.frames), torch.from_numpy(processed.speech)
             frames = self._measure(
                 torch.from_numpy(np.array(processed.signal, dtype=np.float32)),
-                {stream: track[kept] for stream, track in tracks.items()},
+                {name: track[kept] for name, track in {**levels, "f0": f0, "voicing": voicing}.items()},
             )
             measures = {
                 "duration_s": len(signal) / rate,
                 "speech_s": min(float(speech.sum()) * hop, len(signal)) / rate,
                 "snr_db": processed.snr_db,
                 "denoised": float(processed.denoised),
-                **{f"{stream}_db": _mean_level(track[speech]) for stream, track in tracks.items()},
-                **rhythm(original, rate, f_min=settings.pitch_min, f_max=settings.pitch_max),
+                **{f"{stream}_db": _mean_level(track[speech]) for stream, track in levels.items()},
+                **rhythm(original, rate, f0, hop=settings.hop),
             }
         return Features(frames.contiguous().numpy(), measures, audio_id)
 

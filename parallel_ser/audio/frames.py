@@ -201,9 +201,9 @@ class FrameFeatures(nn.Module):
             self.mfcc = Mfcc(features.n_mfcc, features.n_mels)
             self.delta = Delta()
             self.spectral = Spectral(audio.sample_rate, self.logmel.n_fft)
-        if wanted & {"pitch", "voicing", "quality"}:
-            hop = window_samples(features.hop, audio.sample_rate)
-            self.pitch = Pitch(audio.sample_rate, hop, features.pitch_min, features.pitch_max)
+        hop = window_samples(features.hop, audio.sample_rate)
+        self.pitch = Pitch(audio.sample_rate, hop, features.pitch_min, features.pitch_max)
+        if "quality" in wanted:
             self.quality = Quality(audio.sample_rate, hop)
 
     def forward(self, signal: Tensor, tracks: Mapping[str, Tensor] | None = None) -> Tensor:
@@ -211,8 +211,8 @@ class FrameFeatures(nn.Module):
 
         Args:
             signal: after preprocessing.
-            tracks: ``intensity`` and ``loudness`` (…, frames) as measured before silence and level were removed; what
-                is not given is measured on ``signal``.
+            tracks: ``intensity``, ``loudness``, ``f0`` (Hz, 0 unvoiced) and ``voicing`` (…, frames) as measured before
+                silence and level were removed; what is not given is measured on ``signal``.
 
         Returns:
             (…, rows, 1 + samples // hop), float32.

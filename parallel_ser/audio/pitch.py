@@ -32,6 +32,7 @@ _JUMP_COST = 0.25  # of nsdf, for each octave away from the median of the neighb
 _NEIGHBOURS = 7  # frames each side
 _SILENT = 1e-4  # of the loudest frame's energy: 40 dB below it
 _BLOCK = 1024  # frames transformed together, so that memory does not grow with the recording
+_STRETCH = 32  # samples that are filtered together
 
 
 class Pitch(nn.Module):
@@ -68,9 +69,11 @@ class Pitch(nn.Module):
         self.n_fft = 1 << (self.length + self.last_lag + 1).bit_length()  # no lag wraps round
         lags = torch.arange(self.first_lag, self.last_lag + 1, dtype=torch.float32)
         self.octaves: Tensor
-        self.taps: Tensor
+        self.filters: Tensor
         self.register_buffer("octaves", torch.log2(lags / self.first_lag), persistent=False)
-        self.register_buffer("taps", _low_pass(sample_rate, min(4.0 * f_max, self.rate / 4)), persistent=False)
+        taps = _low_pass(sample_rate, min(4.0 * f_max, self.rate / 4))
+        self.taps = len(taps)
+        self.register_buffer("filters", _shifted(taps, self.step), persistent=False)
 
     def forward(self, signal: Tensor) -> tuple[Tensor, Tensor]:
         """Measure ``signal`` (…, samples).
@@ -85,35 +88,42 @@ class Pitch(nn.Module):
         if signal.shape[-1] == 0:
             raise UserError("an audio signal with no samples has no pitch; give at least one sample.")
         frames = self._frames(signal.float().reshape(-1, signal.shape[-1]))
-        parts = [self._peaks(part) for part in frames.split(_BLOCK, dim=-2)]
-        height, shift, energy = (torch.cat(part, dim=-2) for part in zip(*parts))
-        audible = (energy[..., 0] > _SILENT * energy.amax(dim=-2)) & (energy[..., 0] > 1e-12)
+        energy = torch.cat([_centred(part).square().sum(dim=-1) for part in frames.split(_BLOCK, dim=-2)], dim=-1)
+        audible = (energy > _SILENT * energy.amax(dim=-1, keepdim=True)) & (energy > 1e-12)
 
+        shape = (*signal.shape[:-1], energy.shape[-1])
+        # From here on the audible frames alone, in one row: what silence would give is not asked.
+        places = audible.nonzero()
+        if not len(places):
+            return energy.new_zeros(shape), energy.new_zeros(shape)
+        parts = [self._peaks(_centred(frames[part[:, 0], part[:, 1]])) for part in places.split(_BLOCK)]
+        height, shift = (torch.cat(part) for part in zip(*parts))
         score = height - _OCTAVE_COST * self.octaves
         first = score.argmax(dim=-1, keepdim=True)
-        voiced = (height.gather(-1, first)[..., 0] >= self.voiced_at) & audible
-        around = _median_around(self.octaves[first[..., 0]], voiced)
-        best = (score - _JUMP_COST * (self.octaves - around[..., None]).abs()).argmax(dim=-1, keepdim=True)
+        voiced = height.gather(-1, first)[:, 0] >= self.voiced_at
+        octave = self.octaves[first[:, 0]]
+        around = _median_around(_spread(torch.where(voiced, octave, torch.nan), audible, torch.nan), audible)
+        around = torch.where(around.isnan(), octave, around)
+        best = (score - _JUMP_COST * (self.octaves - around[:, None]).abs()).argmax(dim=-1, keepdim=True)
 
-        voicing = height.gather(-1, best)[..., 0].clamp(0.0, 1.0) * audible
-        f0 = self.rate / (best + self.first_lag + shift.gather(-1, best))[..., 0]
-        f0 = torch.where(voicing >= self.voiced_at, f0.clamp(self.f_min, self.f_max), 0.0)
-        shape = (*signal.shape[:-1], f0.shape[-1])
-        return f0.reshape(shape), voicing.reshape(shape)
+        voicing = height.gather(-1, best)[:, 0].clamp(0.0, 1.0)
+        f0 = (self.rate / (best + self.first_lag + shift.gather(-1, best))[:, 0]).clamp(self.f_min, self.f_max)
+        f0 = torch.where(voicing >= self.voiced_at, f0, 0.0)
+        return _spread(f0, audible).reshape(shape), _spread(voicing, audible).reshape(shape)
 
     def _frames(self, signal: Tensor) -> Tensor:
         """Low-passed, decimated frames (batch, frames, length) of signal (batch, samples)."""
-        samples, half = signal.shape[-1], len(self.taps) // 2
-        count = 1 + samples // self.hop
-        needed = ((count - 1) * self.hop // self.step + self.length - 1) * self.step + len(self.taps)
-        left = self.length // 2 * self.step + half
-        padded = functional.pad(signal, (left, needed - left - samples))
-        decimated = padded.unfold(-1, len(self.taps), self.step) @ self.taps  # a sixth of conv1d's time
-        return decimated.unfold(-1, self.length, self.hop // self.step)
+        samples, left = signal.shape[-1], self.length // 2 * self.step + self.taps // 2
+        decimated = samples // self.hop * self.hop // self.step + self.length
+        stretches = -(-decimated // _STRETCH)
+        needed = (stretches - 1) * _STRETCH * self.step + len(self.filters)
+        padded = functional.pad(signal, (left, max(0, needed - left - samples)))
+        # A stretch of results is a product of matrices: a tenth of conv1d's time.
+        stretched = padded.unfold(-1, len(self.filters), _STRETCH * self.step)[..., :stretches, :] @ self.filters
+        return stretched.flatten(-2)[..., :decimated].unfold(-1, self.length, self.hop // self.step)
 
-    def _peaks(self, frames: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Height of the nsdf's peak at each lag (-1 where none is), its offset in lags, and the frames' energy."""
-        frames = frames - frames.mean(dim=-1, keepdim=True)
+    def _peaks(self, frames: Tensor) -> tuple[Tensor, Tensor]:
+        """Of frames (…, length) the height of the nsdf's peak at each lag, -1 where none is, and its offset in lags."""
         low, high, n = self.first_lag - 1, self.last_lag + 1, self.length
         spectrum = squared(torch.fft.rfft(frames, self.n_fft))
         product = torch.fft.irfft(spectrum, self.n_fft)[..., low : high + 1]
@@ -128,7 +138,7 @@ class Pitch(nn.Module):
         slope, bend = before - after, before - 2.0 * here + after
         shift = torch.where(peak, 0.5 * slope / torch.where(peak, bend, 1.0), 0.0)
         height = torch.where(peak, here - 0.25 * slope * shift, -1.0)
-        return height, shift, total
+        return height, shift
 
 
 def squared(spectrum: Tensor) -> Tensor:
@@ -157,11 +167,27 @@ def semitones(f0: Tensor) -> Tensor:
     return torch.lerp(contour.gather(-1, before), contour.gather(-1, after), share)
 
 
-def _median_around(values: Tensor, known: Tensor) -> Tensor:
-    """Running median of the known values (…, frames); a frame with none near keeps its own value."""
-    masked = functional.pad(torch.where(known, values, torch.nan), (_NEIGHBOURS, _NEIGHBOURS), value=torch.nan)
-    median = masked.unfold(-1, 2 * _NEIGHBOURS + 1, 1).nanmedian(dim=-1).values
-    return torch.where(median.isnan(), values, median)
+def _centred(frames: Tensor) -> Tensor:
+    return frames - frames.mean(dim=-1, keepdim=True)
+
+
+def _spread(values: Tensor, places: Tensor, elsewhere: float = 0.0) -> Tensor:
+    """``values``, one for each True of ``places``, where these are."""
+    return values.new_full(places.shape, elsewhere).masked_scatter_(places, values)
+
+
+def _median_around(values: Tensor, places: Tensor) -> Tensor:
+    """At each True of ``places`` the running median of the ``values`` (…, frames) that are numbers; NaN if none is."""
+    padded = functional.pad(values, (_NEIGHBOURS, _NEIGHBOURS), value=torch.nan)
+    return padded.unfold(-1, 2 * _NEIGHBOURS + 1, 1)[places].nanmedian(dim=-1).values
+
+
+def _shifted(taps: Tensor, step: int) -> Tensor:
+    """A filter (taps,) at ``_STRETCH`` places, ``step`` samples apart: (samples, places)."""
+    filters = taps.new_zeros((_STRETCH - 1) * step + len(taps), _STRETCH)
+    for place in range(_STRETCH):
+        filters[place * step : place * step + len(taps), place] = taps
+    return filters
 
 
 def _low_pass(sample_rate: int, cutoff: float) -> Tensor:

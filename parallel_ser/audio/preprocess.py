@@ -30,6 +30,7 @@ class Processed:
 
     Attributes:
         signal: (samples,), float32.
+        clean: (original samples,), the original without its noise, where that was removed.
         frames: (1 + samples // hop,), for each frame of ``signal`` the frame of the original at the same sound.
         speech: (1 + original samples // hop,), bool, the frames of the original that are not silent.
         snr_db: estimated on the original.
@@ -37,6 +38,7 @@ class Processed:
     """
 
     signal: np.ndarray
+    clean: np.ndarray
     frames: np.ndarray
     speech: np.ndarray
     snr_db: float
@@ -70,6 +72,7 @@ def preprocess(signal: np.ndarray, settings: AudioSettings, hop: int, name: str 
         kept, shorter = np.arange(len(speech)), clean
     return Processed(
         signal=normalise_level(shorter, settings.sample_rate, settings.level, settings.level_target),
+        clean=clean,
         frames=original_frames(kept, len(shorter), hop),
         speech=speech,
         snr_db=snr,

@@ -5,13 +5,12 @@ Measured on the recording as it is, before silence is removed and level normalis
 
 from __future__ import annotations
 
-from functools import lru_cache
-
+import numpy as np
 import torch
 from torch import Tensor
 
 from parallel_ser.audio.frames import intensity, window_samples
-from parallel_ser.audio.pitch import Pitch
+from parallel_ser.audio.pitch import squared
 
 RHYTHM = (
     "speech_rate",
@@ -35,9 +34,9 @@ _RESOLUTION = 0.05  # Hz between the points of the modulation spectrum
 def rhythm(
     signal: Tensor,
     sample_rate: int,
+    f0: Tensor,
     *,
-    f_min: float = 60.0,
-    f_max: float = 500.0,
+    hop: float = _HOP,
     silence_db: float = 25.0,
     floor_db: float = -90.0,
     min_pause: float = 0.2,
@@ -64,23 +63,25 @@ def rhythm(
     Args:
         signal: (samples,)
         sample_rate: in Hz.
-        f_min, f_max: range of the voice's pitch, in Hz.
+        f0: pitch of the signal in Hz (frames,), 0 where unvoiced.
+        hop: seconds between its frames; between these counts what is nearest.
         silence_db, floor_db, min_pause: see above; dB, dB re full scale, seconds.
 
     Raises:
-        UserError: the signal has no samples, or ``f_max`` does not fit the sample rate (see ``Pitch``).
+        UserError: the signal has no samples.
     """
-    hop = window_samples(_HOP, sample_rate)
-    frame = hop / sample_rate  # s
+    step = window_samples(_HOP, sample_rate)
+    frame = step / sample_rate  # s
     level = intensity(signal, sample_rate, _WINDOW, _HOP)
-    sounding = level > max(float(level.quantile(0.99)) - silence_db, floor_db)
+    sounding = level > max(float(np.quantile(level.numpy(), 0.99)) - silence_db, floor_db)
     if not sounding.any():
         return dict.fromkeys(RHYTHM, 0.0)
-    f0, _ = _pitch(sample_rate, hop, f_min, f_max)(signal)
+    nearest = (torch.arange(len(level)) * (step / window_samples(hop, sample_rate))).round().long()
+    voiced = (f0 > 0.0)[nearest.clamp(max=len(f0) - 1)]
 
     inside = sounding.nonzero()
     span = slice(int(inside[0]), int(inside[-1]) + 1)
-    level, sounding, voiced = level[span], sounding[span], (f0 > 0.0)[span] & sounding[span]
+    level, sounding, voiced = level[span], sounding[span], voiced[span] & sounding[span]
     seconds = len(level) * frame
     gaps = _runs(~sounding) * frame
     pauses = gaps[gaps >= min_pause]
@@ -99,12 +100,6 @@ def rhythm(
         peak,
     )
     return dict(zip(RHYTHM, values))
-
-
-@lru_cache(maxsize=8)
-def _pitch(sample_rate: int, hop: int, f_min: float, f_max: float) -> Pitch:
-    """The measure with its tables, which take longer to make than a recording to measure."""
-    return Pitch(sample_rate, hop, f_min, f_max)
 
 
 def _runs(mask: Tensor) -> Tensor:
@@ -136,7 +131,7 @@ def _modulation(envelope: Tensor, frame: float) -> tuple[float, float]:
     if swing.square().sum() < (_STILL * mean).square() * weights.square().sum():
         return 0.0, 0.0
     points = max(len(envelope), round(1.0 / (frame * _RESOLUTION)))
-    power = torch.fft.rfft(swing, points).abs().square()
+    power = squared(torch.fft.rfft(swing, points))
     hertz = torch.fft.rfftfreq(points, frame)
     share = power[(hertz >= 2.0) & (hertz <= 8.0)].sum() / power.sum()
     peak = hertz[torch.where((hertz >= 1.0) & (hertz <= 16.0), power, 0.0).argmax()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -33,6 +35,7 @@ _FLOOR = 1e-10  # power; as for the log-mel bands, -100 dB
 _ROLLOFFS = (0.25, 0.5, 0.75, 0.9)
 _LARGEST_JITTER = 0.25  # of a period; more is the tracker's jump, not the voice's
 _LARGEST_SHIMMER = 12.0  # dB
+_BLOCK = 1024  # frames transformed together
 
 
 class Spectral(nn.Module):
@@ -53,33 +56,38 @@ class Spectral(nn.Module):
         self.slopes: Tensor
         self.register_buffer("kilohertz", hertz / 1000.0, persistent=False)
         slopes = [_slope_weights(hertz / 1000.0, low, high) for low, high in ((0.0, 0.5), (0.5, 1.5))]
-        self.register_buffer("slopes", torch.stack(slopes), persistent=False)
+        self.sloping = _band(hertz, 0.0, 1500.0)
+        self.register_buffer("slopes", torch.stack(slopes)[:, self.sloping].contiguous(), persistent=False)
+        self.rolloffs: Tensor
+        self.register_buffer("rolloffs", torch.tensor(_ROLLOFFS), persistent=False)
         top = min(5000.0, sample_rate / 2)
         self.bands = [_band(hertz, *edges) for edges in ((50.0, 1000.0), (1000.0, top), (0.0, 2000.0), (2000.0, top))]
 
     def forward(self, power: Tensor) -> Tensor:
         """Power (…, bins, frames) to (…, rows, frames)."""
-        level = 10.0 * torch.log10(power.clamp(min=_FLOOR))
+        power = power.transpose(-1, -2)  # a frame's bins lie side by side, as the transform left them
         floored = power + _FLOOR
-        share = floored / floored.sum(dim=-2, keepdim=True)
-        kilohertz = self.kilohertz[:, None]
-        centroid = (kilohertz * share).sum(dim=-2)
-        away = kilohertz - centroid[..., None, :]
-        spread = (away.square() * share).sum(dim=-2).clamp(min=1e-6).sqrt()
-        skewness = (away**3 * share).sum(dim=-2) / spread**3
-        total = share.cumsum(dim=-2)
-        rolloffs = [self.kilohertz[(total < part).sum(dim=-2).clamp(max=len(self.kilohertz) - 1)] for part in _ROLLOFFS]
+        whole = floored.sum(dim=-1, keepdim=True)
+        share, logarithm, bins = floored / whole, floored.log(), power.shape[-1]
+        centroid = share @ self.kilohertz
+        away = self.kilohertz - centroid[..., None]
+        weighted = away.square() * share
+        spread = weighted.sum(dim=-1).clamp(min=1e-6).sqrt()
+        skewness = (weighted * away).sum(dim=-1) / spread**3
+        reached = torch.searchsorted(share.cumsum(dim=-1), self.rolloffs.expand(*share.shape[:-1], -1).contiguous())
+        rolloffs = self.kilohertz[reached.clamp(max=bins - 1)].unbind(dim=-1)
         magnitude = floored.sqrt()
-        magnitude = magnitude / magnitude.sum(dim=-2, keepdim=True)
-        flux = functional.pad((magnitude[..., 1:] - magnitude[..., :-1]).square().sum(dim=-2).sqrt(), (1, 0))
-        flatness = 10.0 * (torch.log10(floored).mean(dim=-2) - torch.log10(floored.mean(dim=-2)))
-        entropy = -(share * share.log()).sum(dim=-2) / torch.log(torch.tensor(float(len(self.kilohertz))))
-        slopes = self.slopes @ level
+        magnitude = magnitude / magnitude.sum(dim=-1, keepdim=True)
+        flux = functional.pad((magnitude[..., 1:, :] - magnitude[..., :-1, :]).square().sum(dim=-1).sqrt(), (1, 0))
+        all_of_it = whole[..., 0].log()
+        flatness = 10.0 / math.log(10.0) * (logarithm.mean(dim=-1) - all_of_it + math.log(bins))
+        entropy = (all_of_it - (share * logarithm).sum(dim=-1)) / math.log(bins)
+        slopes = (_level(power[..., self.sloping]) @ self.slopes.T).unbind(dim=-1)
         low, high, below, above = self.bands
-        alpha = 10.0 * torch.log10(floored[..., high, :].sum(dim=-2) / floored[..., low, :].sum(dim=-2))
-        hammarberg = level[..., below, :].amax(dim=-2) - level[..., above, :].amax(dim=-2)
-        rows = [centroid, spread, skewness, *rolloffs, flux, flatness, entropy, slopes[..., 0, :], slopes[..., 1, :]]
-        return torch.stack([*rows, alpha, hammarberg], dim=-2)
+        alpha = 10.0 * torch.log10(floored[..., high].sum(dim=-1) / floored[..., low].sum(dim=-1))
+        hammarberg = _level(power[..., below].amax(dim=-1)) - _level(power[..., above].amax(dim=-1))
+        rows = [centroid, spread, skewness, *rolloffs, flux, flatness, entropy, *slopes, alpha, hammarberg]
+        return torch.stack(rows, dim=-2)
 
 
 class Quality(nn.Module):
@@ -119,21 +127,36 @@ class Quality(nn.Module):
         shimmer = functional.pad((amplitude[..., 1:] - amplitude[..., :-1]).abs(), (1, 0)).clamp(max=_LARGEST_SHIMMER)
         ratio = voicing.clamp(0.01, 0.9999)
         hnr = 10.0 * torch.log10(ratio / (1.0 - ratio))
-        spectrum = torch.stft(
-            flat, self.n_fft, self.hop, self.length, self.window, center=True, pad_mode="constant", return_complex=True
-        )
-        power = squared(spectrum)
-        level = 10.0 * torch.log10(power.clamp(min=_FLOOR)).reshape(*f0.shape[:-1], -1, f0.shape[-1])
-        first, second = (self._harmonic(level, f0 * number) for number in (1, 2))
-        formant = level[..., self.formant, :].amax(dim=-2)
-        rows = [jitter * both, shimmer * both, hnr * voiced, (first - second) * voiced, (first - formant) * voiced]
+        balance = self._balance(flat, f0.reshape(len(flat), -1)).reshape(2, *f0.shape)
+        rows = [jitter * both, shimmer * both, hnr * voiced, *balance]
         return torch.stack(rows, dim=-2)
 
-    def _harmonic(self, level: Tensor, hertz: Tensor) -> Tensor:
-        """The highest level (…, frames) within a bin of ``hertz``, in (…, bins, frames)."""
+    def _balance(self, signal: Tensor, f0: Tensor) -> Tensor:
+        """``h1h2`` and ``h1a3`` (2, batch, frames) of signal (batch, samples), 0 where f0 (batch, frames) is."""
+        places = (f0 > 0.0).nonzero()
+        left = self.length // 2
+        right = max(0, (f0.shape[-1] - 1) * self.hop + self.length - left - signal.shape[-1])
+        frames = functional.pad(signal, (left, right)).unfold(-1, self.length, self.hop)
+        found = f0.new_zeros(2, *f0.shape)
+        for some in places.split(_BLOCK) if len(places) else ():
+            row, frame = some.unbind(dim=-1)
+            power = squared(torch.fft.rfft(frames[row, frame] * self.window, self.n_fft))
+            hertz = f0[row, frame]
+            first, second = (self._harmonic(power, hertz * number) for number in (1, 2))
+            formant = _level(power[:, self.formant].amax(dim=-1))
+            found[:, row, frame] = torch.stack([first - second, first - formant])
+        return found
+
+    def _harmonic(self, power: Tensor, hertz: Tensor) -> Tensor:
+        """The highest level (frames,) within a bin of ``hertz`` (frames,), of power (frames, bins)."""
         nearest = (hertz / self.spacing).round().long()
-        places = torch.stack([(nearest + step).clamp(0, level.shape[-2] - 1) for step in (-1, 0, 1)], dim=-2)
-        return level.gather(-2, places).amax(dim=-2)
+        places = torch.stack([(nearest + step).clamp(0, power.shape[-1] - 1) for step in (-1, 0, 1)], dim=-1)
+        return _level(power.gather(-1, places).amax(dim=-1))
+
+
+def _level(power: Tensor) -> Tensor:
+    """In dB, not below -100."""
+    return 10.0 * torch.log10(power.clamp(min=_FLOOR))
 
 
 def _fitted(rows: Tensor, frames: int) -> Tensor:

@@ -13,16 +13,20 @@ import numpy as np
 
 from parallel_ser.audio.extract import Extractor, read
 from parallel_ser.audio.frames import FrameFeatures
+from parallel_ser.audio.pitch import Pitch
 from parallel_ser.audio.rhythm import rhythm
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, Stream
 from parallel_ser.bench.plain import Kept, Plain, bars, spread
 from parallel_ser.report.terminal import Rounds
 
-STREAMS: tuple[Stream, ...] = (
-    *("logmel", "mfcc", "mfcc_delta", "mfcc_delta2", "pitch", "voicing", "loudness", "intensity"),
-    *("spectral", "quality"),
+PLAIN: tuple[Stream, ...] = (
+    *("logmel", "mfcc", "mfcc_delta", "mfcc_delta2"),
+    *("pitch", "voicing", "loudness", "intensity"),
 )
+STREAMS: tuple[Stream, ...] = (*PLAIN, "spectral", "quality")
 RATE, HOP, WINDOW, FFT = 16000, 160, 400, 512
+_PLAIN = "from files: log-mel, MFCC, pitch, loudness, rhythm"
+_WHOLE = "from files: these, spectral shape and voice quality"
 
 
 def measure(files: Sequence[Path], cores: int, rounds: int, kept: Kept, told: Rounds) -> Plain:
@@ -47,12 +51,17 @@ def measure(files: Sequence[Path], cores: int, rounds: int, kept: Kept, told: Ro
     ):
         part = FrameFeatures(audio, FeatureSettings(streams=streams, n_mels=40))
         rows[name] = partial(_each, _without_gradients(part), [torch.from_numpy(one) for one in signals])
-    rhythmic = _without_gradients(lambda one: rhythm(one, RATE))
-    rows["rhythm"] = lambda: _each(rhythmic, [torch.from_numpy(one) for one in signals])
-    whole = Extractor(audio, FeatureSettings(streams=STREAMS, n_mels=40))
-    rows["the whole front end, from files"] = lambda: _each(whole.file, files)
-    rows["librosa doing the same"] = lambda: _each(by_librosa, files)
-    rows[f"the whole front end, {cores} processes"] = lambda: _in_processes(whole, files, cores)
+    pitch = Pitch(RATE, HOP)
+    pitched = [(one, pitch(one)[0]) for one in map(torch.from_numpy, signals)]
+    given_pitch = _without_gradients(lambda one: rhythm(one[0], RATE, one[1]))
+    rows["rhythm, given the pitch"] = partial(_each, given_pitch, pitched)
+    plain, whole = (Extractor(audio, FeatureSettings(streams=streams, n_mels=40)) for streams in (PLAIN, STREAMS))
+    rows[_PLAIN] = lambda: _each(plain.file, files)
+    rows[f"librosa: {_PLAIN}"] = lambda: _each(by_librosa, files)
+    rows[_WHOLE] = lambda: _each(whole.file, files)
+    rows[f"librosa: {_WHOLE}"] = lambda: _each(partial(by_librosa, shape=True), files)
+    for name, extractor in ((_PLAIN, plain), (_WHOLE, whole)):
+        rows[f"{name}, {cores} processes"] = partial(_in_processes, extractor, files, cores)
     speeds: dict[str, list[float]] = {name: [] for name in rows}
     for row in rows.values():
         row()  # tables are made, workers start
@@ -61,13 +70,10 @@ def measure(files: Sequence[Path], cores: int, rounds: int, kept: Kept, told: Ro
             told(f"round {number + 1}", place, len(rows))
             speeds[name].append(kept.sample(name, number, partial(_speed, seconds, row)))
         told(f"round {number + 1}", len(rows), len(rows))
-    ours, theirs = speeds["the whole front end, from files"], speeds["librosa doing the same"]
-    ratios = [one / other for one, other in zip(ours, theirs)]
-    said = [
-        "librosa's pitch is librosa.yin: pyin takes 40 times as long.",
-        f"The whole front end is {median(ratios):.1f} times as fast as librosa on one core, the median over rounds; it "
-        "measures loudness, voice quality and the signal-to-noise ratio besides.",
-    ]
+    said = ["librosa's pitch is librosa.yin: pyin takes 40 times as long. It has no loudness, voice quality or noise."]
+    for name in (_PLAIN, _WHOLE):
+        ratio = median(one / other for one, other in zip(speeds[name], speeds[f"librosa: {name}"]))
+        said.append(f"{name}: {ratio:.1f} times as fast as librosa on one core, the median over rounds.")
     table = [(name, spread(own)) for name, own in speeds.items()]
     headings = ("what", "audio-seconds a second, median (least to most)")
     data = f"{len(files)} files, {seconds:.0f} s of speech"
@@ -111,8 +117,8 @@ def _all_of(extractor: Extractor, files: Sequence[Path]) -> int:
     return len(files)
 
 
-def by_librosa(path: Path) -> dict[str, np.ndarray]:
-    """What librosa has of the same: trimmed, log-mel, MFCC with Δ and ΔΔ, pitch, level, spectral shape, onsets."""
+def by_librosa(path: Path, shape: bool = False) -> dict[str, np.ndarray]:
+    """What librosa has of the same: trimmed, log-mel, MFCC with Δ and ΔΔ, pitch, level, onsets, perhaps the shape."""
     import librosa
 
     signal, _ = librosa.load(path, sr=RATE)
@@ -125,17 +131,20 @@ def by_librosa(path: Path) -> dict[str, np.ndarray]:
     def rolloff(part: float) -> np.ndarray:
         return np.asarray(librosa.feature.spectral_rolloff(S=spectrum, sr=RATE, roll_percent=part))
 
-    return {
+    found = {
         "bands": bands,
         "mfcc": mfcc,
         "delta": first,
         "delta2": librosa.feature.delta(first),
         "pitch": librosa.yin(signal, fmin=60, fmax=500, sr=RATE, hop_length=HOP),
         "rms": librosa.feature.rms(y=signal, frame_length=WINDOW, hop_length=HOP),
-        "centroid": librosa.feature.spectral_centroid(S=spectrum, sr=RATE),
-        "bandwidth": librosa.feature.spectral_bandwidth(S=spectrum, sr=RATE),
-        "flatness": librosa.feature.spectral_flatness(S=spectrum),
-        **{f"rolloff {part}": rolloff(part) for part in (0.25, 0.5, 0.75, 0.9)},
         "onsets": librosa.onset.onset_strength(S=bands, sr=RATE, hop_length=HOP),
         "pauses": librosa.effects.split(signal, top_db=25, frame_length=FFT, hop_length=HOP),
     }
+    if shape:
+        found |= {f"rolloff {part}": rolloff(part) for part in (0.25, 0.5, 0.75, 0.9)} | {
+            "centroid": librosa.feature.spectral_centroid(S=spectrum, sr=RATE),
+            "bandwidth": librosa.feature.spectral_bandwidth(S=spectrum, sr=RATE),
+            "flatness": librosa.feature.spectral_flatness(S=spectrum),
+        }
+    return found

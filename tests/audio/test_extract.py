@@ -9,6 +9,7 @@ import soundfile
 import torch
 
 from parallel_ser.audio.extract import Extractor
+from parallel_ser.audio.preprocess import preprocess
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings
 from parallel_ser.corpora.content import audio_id
 from parallel_ser.errors import UserError
@@ -75,6 +76,19 @@ def test_intensity_is_that_of_the_original_at_the_frames_that_stay(silence: str,
     first = 160 if silence == "edges" else 55
     np.testing.assert_array_equal(kept[:first], whole[start : start + first])
     np.testing.assert_array_equal(kept[-50:-10], whole[np.flatnonzero(whole == kept[-50])[-1] :][:40])
+
+
+def test_voicing_is_that_of_the_original_also_where_silence_was_cut() -> None:
+    time = np.arange(2 * RATE) / RATE
+    voice = sum(np.sin(2 * np.pi * 150 * k * time) / k for k in range(1, 12))
+    hum = 10.0 ** (-37.0 / 20.0)  # silent, which is 35 dB below the rest, but not unvoiced
+    signal = (0.2 * voice * np.where((time >= 0.503) & (time < 1.497), 1.0, hum)).astype(np.float32)
+    features, edges = FeatureSettings(streams=("voicing",)), OFF.model_copy(update={"silence": "edges"})
+    whole, kept = (Extractor(settings, features)(signal).frames[0] for settings in (OFF, edges))
+    places = preprocess(signal, edges, HOP).frames
+    assert 0 < places[0] < places[-1] < len(whole) - 1
+    assert kept[0] > 0.9
+    np.testing.assert_array_equal(kept, whole[places])
 
 
 def test_level_normalisation_takes_gain_from_the_features_and_leaves_it_in_the_intensity() -> None:
