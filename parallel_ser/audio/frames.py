@@ -133,11 +133,15 @@ class Delta(nn.Module):
 
     def __init__(self, width: int = 9):
         super().__init__()
-        self.width = width
+        steps = torch.arange(width, dtype=torch.float64) - width // 2
+        self.weights: Tensor
+        self.register_buffer("weights", steps / steps.square().sum(), persistent=False)
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (…, frames), any number of frames, to the same shape, per frame."""
-        return torchaudio.functional.compute_deltas(features, self.width, mode="replicate")
+        half, count = len(self.weights) // 2, features.shape[-1]
+        places = torch.arange(-half, count + half, device=features.device).clamp(0, count - 1)
+        return features[..., places].unfold(-1, len(self.weights), 1) @ self.weights.to(features.dtype)
 
 
 def intensity(signal: Tensor, sample_rate: int, window: float = 0.025, hop: float = 0.010) -> Tensor:

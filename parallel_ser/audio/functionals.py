@@ -19,7 +19,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
+import torch
 
+from parallel_ser.audio.frames import Delta
 from parallel_ser.audio.pitch import VOICED_AT
 from parallel_ser.audio.rhythm import RHYTHM
 from parallel_ser.audio.settings import FunctionalSettings
@@ -32,8 +34,6 @@ MEASURES = (
     *RHYTHM,
 )
 """Of the utterance as a whole; signal quality is left out, for it tells the room and not the speaker."""
-
-_WIDTH = 9  # frames of a slope, as ``frames.Delta``
 
 
 class Functionals:
@@ -110,16 +110,9 @@ class Functionals:
 
 
 def slopes(contours: np.ndarray) -> np.ndarray:
-    """Slope of contours (…, frames) over nine frames, the ends repeated; the formula of ``frames.Delta``."""
-    half = _WIDTH // 2
-    padded = np.pad(contours, [(0, 0)] * (contours.ndim - 1) + [(half, half)], mode="edge")
-    count = contours.shape[-1]
-    total = np.zeros_like(contours)
-    for step in range(1, half + 1):
-        total += step * (
-            padded[..., half + step : half + step + count] - padded[..., half - step : half - step + count]
-        )
-    return total / (2 * sum(step**2 for step in range(1, half + 1)))
+    """Slope of contours (…, frames) over nine frames, the ends repeated: ``frames.Delta``."""
+    sloped: np.ndarray = Delta()(torch.from_numpy(contours)).numpy()
+    return sloped
 
 
 @lru_cache(maxsize=512)

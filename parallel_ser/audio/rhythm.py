@@ -6,11 +6,9 @@ Measured on the recording as it is, before silence is removed and level normalis
 from __future__ import annotations
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from parallel_ser.audio.frames import intensity, window_samples
-from parallel_ser.audio.pitch import squared
 
 RHYTHM = (
     "speech_rate",
@@ -72,15 +70,15 @@ def rhythm(
     """
     step = window_samples(_HOP, sample_rate)
     frame = step / sample_rate  # s
-    level = intensity(signal, sample_rate, _WINDOW, _HOP)
-    sounding = level > max(float(np.quantile(level.numpy(), 0.99)) - silence_db, floor_db)
+    level = intensity(signal, sample_rate, _WINDOW, _HOP).numpy()
+    sounding = level > max(float(np.quantile(level, 0.99)) - silence_db, floor_db)
     if not sounding.any():
         return dict.fromkeys(RHYTHM, 0.0)
-    nearest = (torch.arange(len(level)) * (step / window_samples(hop, sample_rate))).round().long()
-    voiced = (f0 > 0.0)[nearest.clamp(max=len(f0) - 1)]
+    nearest = np.rint(np.arange(len(level)) * (step / window_samples(hop, sample_rate))).astype(int)
+    voiced = (f0.numpy() > 0.0)[np.minimum(nearest, len(f0) - 1)]
 
-    inside = sounding.nonzero()
-    span = slice(int(inside[0]), int(inside[-1]) + 1)
+    inside = np.flatnonzero(sounding)
+    span = slice(inside[0], inside[-1] + 1)
     level, sounding, voiced = level[span], sounding[span], voiced[span] & sounding[span]
     seconds = len(level) * frame
     gaps = _runs(~sounding) * frame
@@ -102,37 +100,37 @@ def rhythm(
     return dict(zip(RHYTHM, values))
 
 
-def _runs(mask: Tensor) -> Tensor:
+def _runs(mask: np.ndarray) -> np.ndarray:
     """Lengths, in frames, of the runs of True in mask (frames,)."""
-    lengths = torch.unique_consecutive(mask, return_counts=True)
-    return lengths[1][lengths[0]]
+    edges = np.flatnonzero(np.diff(mask, prepend=False, append=False))  # where runs begin and end, in turn
+    return edges[1::2] - edges[::2]
 
 
-def _syllables(level: Tensor, sounding: Tensor, voiced: Tensor) -> int:
+def _syllables(level: np.ndarray, sounding: np.ndarray, voiced: np.ndarray) -> int:
     """Voiced peaks of level (frames,) above its median that stand ``_DIP`` out of the dips beside them."""
     from scipy.signal import find_peaks
 
     # Silence outside, so that a span which starts or ends within a syllable still has that syllable's peak.
     # The slight rise parts peaks of one height: prominence looks past equals, and each ripple of a tone would count.
-    rising = level.double() + 1e-6 * torch.arange(len(level))
-    padded = torch.nn.functional.pad(rising, (1, 1), value=-200.0).numpy()
-    peaks, _ = find_peaks(padded, height=float(level[sounding].median()), prominence=_DIP)
-    return int(voiced[torch.from_numpy(peaks - 1)].sum())
+    rising = level.astype(np.float64) + 1e-6 * np.arange(len(level))
+    middle = np.sort(level[sounding])[(sounding.sum() - 1) // 2]
+    peaks, _ = find_peaks(np.pad(rising, 1, constant_values=-200.0), height=middle, prominence=_DIP)
+    return int(voiced[peaks - 1].sum())
 
 
-def _modulation(envelope: Tensor, frame: float) -> tuple[float, float]:
+def _modulation(envelope: np.ndarray, frame: float) -> tuple[float, float]:
     """Share of 2 to 8 Hz in, and peak (Hz) of, the Hann-windowed power spectrum of an amplitude envelope (frames,)."""
-    weights = torch.hann_window(len(envelope), periodic=False, dtype=torch.float64)
     if len(envelope) < 3:
         return 0.0, 0.0
+    weights = np.hanning(len(envelope))
     # Taking out the weighted mean makes the spectrum exactly 0 at 0 Hz, whatever the window.
     mean = (envelope * weights).sum() / weights.sum()
     swing = (envelope - mean) * weights
-    if swing.square().sum() < (_STILL * mean).square() * weights.square().sum():
+    if swing @ swing < (_STILL * mean) ** 2 * (weights @ weights):
         return 0.0, 0.0
     points = max(len(envelope), round(1.0 / (frame * _RESOLUTION)))
-    power = squared(torch.fft.rfft(swing, points))
-    hertz = torch.fft.rfftfreq(points, frame)
+    power = np.abs(np.fft.rfft(swing, points)) ** 2
+    hertz = np.fft.rfftfreq(points, frame)
     share = power[(hertz >= 2.0) & (hertz <= 8.0)].sum() / power.sum()
-    peak = hertz[torch.where((hertz >= 1.0) & (hertz <= 16.0), power, 0.0).argmax()]
+    peak = hertz[np.argmax(np.where((hertz >= 1.0) & (hertz <= 16.0), power, 0.0))]
     return float(share), float(peak)
