@@ -1,4 +1,4 @@
-"""A step of one process under other memory allocators and with huge pages.
+"""A step of one process under other memory allocators, with huge pages, and where the C library keeps what is freed.
 
     python benchmarks/allocators.py --library tcmalloc=FILE.so --library jemalloc=FILE.so --size m --rounds 5
 
@@ -32,11 +32,13 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/allocators.json")
     given = parser.parse_args()
-    cases = {"glibc": {}, "glibc, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}}
+    keeping = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
+    cases = {"glibc": {}, "glibc, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, "glibc, keeping": keeping}
     cases |= {name: {"LD_PRELOAD": file} for name, _, file in (one.partition("=") for one in given.library)}
     threads = len(os.sched_getaffinity(0))
     settings = StrategySettings(name="single", microbatches=given.microbatches)
     steps: dict[str, list[float]] = {name: [] for name in cases}
+    peaks: dict[str, list[float]] = {name: [] for name in cases}
     before = dict(os.environ)
     for _ in range(given.rounds):
         for name, changes in cases.items():
@@ -47,13 +49,14 @@ def main() -> None:
             if measured is None:
                 raise SystemExit(f"{name} failed")
             steps[name].append(statistics.median(measured["steps"]))
-    print("| allocator | ms a step | times as fast as glibc |")
+            peaks[name].append(max(measured["peaks"]))
+    print("| allocator | ms a step | times as fast as glibc | MiB |")
     for name, own in steps.items():
         ratios = sorted(plain / one for plain, one in zip(steps["glibc"], own))
         spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
-        print(f"| {name} | {1e3 * statistics.median(own):.0f} | {spread} |")
+        print(f"| {name} | {1e3 * statistics.median(own):.0f} | {spread} | {max(peaks[name]) / 2**20:.0f} |")
     what = {key: value for key, value in vars(given).items() if key not in ("out", "library")}
-    record = {"environment": environment(1, threads), "what": what, "steps": steps}
+    record = {"environment": environment(1, threads), "what": what, "steps": steps, "peaks": peaks}
     record["environment"]["command"] = Path(__file__).name
     write_text(given.out, json.dumps(record, indent=1) + "\n")
 

@@ -22,6 +22,7 @@ from parallel_ser.commands.profile import profile
 from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
+from parallel_ser.resident import keep_freed
 
 
 class Shell(TyperGroup):
@@ -90,6 +91,7 @@ def options(
     ] = False,
 ) -> None:
     """Options before the command."""
+    keep_freed()
 
 
 def main() -> None:

@@ -91,10 +91,10 @@ class Attempt:
     def measure(self) -> dict[str, Any] | None:
         """Train a step on this rank; on the first rank the peak of each, in bytes, and the loss."""
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C++ says at length that it got no memory
-        map_from(MAPPED)
         train = self.config.train.model_copy(update={"batch": self.shape[0]})
         config = self.config.model_copy(update={"strategy": self.strategy, "train": train})
         with mesh(train.device, self.threads, timeout=120, share=train.shared_memory) as ranks:
+            map_from(MAPPED)
             reset_peak()
             _hold(self.limit, ranks.device)
             strategy = started(config, self.shape[2], self.classes, self.shape[3], ranks)

@@ -18,6 +18,7 @@ import torch.distributed as dist
 
 from parallel_ser.errors import UserError
 from parallel_ser.parallel import shared
+from parallel_ser.resident import keep_freed
 
 T = TypeVar("T")
 
@@ -135,6 +136,7 @@ def mesh(device: str = "auto", threads: int = 0, timeout: float = 3600.0, share:
         if rank:  # all ranks find it alike: the first tells
             raise Told(2) from None
         raise
+    keep_freed()
     torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // here))
     if place.type == "cuda":
         torch.cuda.set_device(place)

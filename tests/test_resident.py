@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import resource, numpy
+from parallel_ser.resident import keep_freed, map_from, own, own_peak, reset_peak
+{before}
+def faults():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    for _ in range(20):
+        numpy.ones(2**17)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+faults()
+print(faults())
+"""
+PAGES = 20 * 2**20 // 4096
+
+
+def faults(before: str, **environment: str) -> int:
+    """Pages touched anew by twenty arrays of 1 MiB, each freed before the next, behind as many."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+    command = [sys.executable, "-c", SCRIPT.format(before=before)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env={**plain, **environment})
+    return int(done.stdout)
+
+
+@pytest.mark.skipif(
+    not hasattr(os, "confstr") or "glibc" not in (os.confstr("CS_GNU_LIBC_VERSION") or ""), reason="glibc"
+)
+def test_what_is_freed_is_touched_once() -> None:
+    assert faults("keep_freed()") < 0.01 * PAGES
+    assert faults("keep_freed(); map_from(2**19)") > 0.9 * PAGES
+    assert faults("keep_freed()", MALLOC_MMAP_THRESHOLD_=str(2**19)) > 0.9 * PAGES  # as the user wants
+
+
+def test_own_memory_is_what_a_process_wrote_and_its_peak_stays() -> None:
+    before = (
+        "array = numpy.ones(2**22); reset_peak(); a = own(); b = numpy.ones(2**22); c = own(); del b; map_from(2**20)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", SCRIPT.format(before=before) + "\nprint(c - a, own_peak() - a)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    grown, peak = map(int, done.stdout.splitlines()[-1].split())
+    assert grown == pytest.approx(2**25, rel=0.05)
+    assert peak == pytest.approx(2**25, rel=0.3)
