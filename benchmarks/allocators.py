@@ -1,4 +1,4 @@
-"""A step of one process under other memory allocators, with huge pages, and where the C library keeps what is freed.
+"""A step of one process as memory is allocated in ours (``resident.keep_freed``), and in other ways.
 
     python benchmarks/allocators.py --library tcmalloc=FILE.so --library jemalloc=FILE.so --size m --rounds 5
 
@@ -22,6 +22,9 @@ from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.run_folder import environment
 
 
+GLIBC = "glibc as it comes"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--library", action="append", default=[], metavar="NAME=FILE")
@@ -32,8 +35,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/allocators.json")
     given = parser.parse_args()
-    keeping = {"MALLOC_TRIM_THRESHOLD_": str(2**30), "MALLOC_MMAP_THRESHOLD_": str(2**25)}
-    cases = {"glibc": {}, "glibc, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, "glibc, keeping": keeping}
+    untouched = {"MALLOC_PERTURB_": "0"}  # what glibc does anyway, but ours then leaves it as it comes
+    cases = {GLIBC: untouched, "glibc, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, "ours": {}}
     cases |= {name: {"LD_PRELOAD": file} for name, _, file in (one.partition("=") for one in given.library)}
     threads = len(os.sched_getaffinity(0))
     settings = StrategySettings(name="single", microbatches=given.microbatches)
@@ -52,7 +55,7 @@ def main() -> None:
             peaks[name].append(max(measured["peaks"]))
     print("| allocator | ms a step | times as fast as glibc | MiB |")
     for name, own in steps.items():
-        ratios = sorted(plain / one for plain, one in zip(steps["glibc"], own))
+        ratios = sorted(plain / one for plain, one in zip(steps[GLIBC], own))
         spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
         print(f"| {name} | {1e3 * statistics.median(own):.0f} | {spread} | {max(peaks[name]) / 2**20:.0f} |")
     what = {key: value for key, value in vars(given).items() if key not in ("out", "library")}

@@ -3,18 +3,22 @@
 ``python benchmarks/step.py [--size m] [--batch 32] [--threads N] [--rounds 15]`` writes
 ``benchmarks/results/step-SIZE.json`` and prints a table. The machine must be idle. The plain loop is what one writes
 first: float32, channels first, eager, the whole batch at once, torch's AdamW and, to recognise, ``no_grad``. Ours is
-``strategy.name=single`` at several micro-batches, in float32 and in bfloat16. All take turns in one process, so that
-drift hits all alike; a ratio is the median over the rounds of two times of one round.
+``strategy.name=single`` at several micro-batches, in float32 and in bfloat16. Each has a process of its own, as memory
+is allocated differently in ours, and they take turns, so that drift hits all alike; a ratio is the median over the
+rounds of two times of one round.
 """
 
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -27,12 +31,14 @@ from parallel_ser.parallel.partition import block_costs
 from parallel_ser.parallel.processes import Mesh
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.single import Single
+from parallel_ser.resident import keep_freed
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
 from parallel_ser.training.settings import TrainSettings
 
 FRAMES = 224  # of a batch, 2.2 seconds
 PARTS = (4, 2, 1)  # a micro-batch is the batch by so many
+WARM = 2  # rounds
 
 Pair = tuple[Callable[[], object], Callable[[], object]]
 
@@ -62,6 +68,7 @@ def plain(size: str, count: int) -> Pair:
 
 def ours(size: str, count: int, parts: int, bf16: bool) -> Pair:
     """The same under ``single``; recognition in as many parts as the training has micro-batches."""
+    keep_freed()
     settings = TrainSettings(learning_rate=1e-4)
     strategy = Single(StrategySettings(name="single", microbatches=parts), settings.clip_norm, bf16=bf16)
     chain = build(ModelSettings(size=size, dropout=0.0), ROWS, CLASSES, 0)
@@ -75,6 +82,27 @@ def ours(size: str, count: int, parts: int, bf16: bool) -> Pair:
     return lambda: strategy.train_step(inputs, targets), recognise
 
 
+def loop(asked: Connection, threads: int, make: Callable[..., Pair], *given: object) -> None:
+    """In a process: the seconds of a training step (0) or a recognition (1) each time that one is asked for."""
+    torch.set_num_threads(threads)
+    pair = make(*given)
+    while (place := asked.recv()) is not None:
+        began = time.perf_counter()
+        pair[place]()
+        asked.send(time.perf_counter() - began)
+
+
+def started(stack: ExitStack, *given: object) -> Connection:
+    """A ``loop`` in a fresh process, which ends with the stack."""
+    start = multiprocessing.get_context("spawn")
+    here, there = start.Pipe()
+    process = start.Process(target=loop, args=(there, *given))
+    process.start()
+    stack.callback(process.join)
+    stack.callback(here.send, None)
+    return here
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="A step of one process against a plain PyTorch loop.")
     parser.add_argument("--size", default="m", choices=("s", "m", "l", "xl"))
@@ -86,19 +114,21 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     cpu = torch.device("cpu")
     limits = {"fp32": measure_peaks(cpu, torch.float32), "bf16": measure_peaks(cpu, torch.bfloat16)}
-    every = {"plain": plain(given.size, given.batch)}
+    loops: dict[str, tuple[object, ...]] = {"plain": (plain, given.size, given.batch)}
     for precision in ("fp32", "bf16"):
         for parts in PARTS:
             name = f"{precision}, micro-batches of {-(-given.batch // parts)}"
-            every[name] = ours(given.size, given.batch, parts, precision == "bf16")
-    samples: dict[str, list[list[float]]] = {name: [[], []] for name in every}
-    for number in range(given.rounds + 1):  # the first warms up
-        for name, pair in every.items():
-            for place, work in enumerate(pair):
-                began = time.perf_counter()
-                work()
-                if number:
-                    samples[name][place].append(time.perf_counter() - began)
+            loops[name] = (ours, given.size, given.batch, parts, precision == "bf16")
+    samples: dict[str, list[list[float]]] = {name: [[], []] for name in loops}
+    with ExitStack() as stack:
+        every = {name: started(stack, given.threads, *what) for name, what in loops.items()}
+        for number in range(given.rounds + WARM):
+            for name, asked in every.items():
+                for place in (0, 1):
+                    asked.send(place)
+                    seconds = asked.recv()
+                    if number >= WARM:
+                        samples[name][place].append(seconds)
     chain = build(ModelSettings(size=given.size, dropout=0.0), ROWS, CLASSES, 0)
     flops = step_flops(block_costs(chain, (given.batch, 1, ROWS, FRAMES)))
     rows = []
