@@ -21,7 +21,6 @@ from parallel_ser.files import write_text
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.run_folder import environment
 
-
 GLIBC = "glibc as it comes"
 
 
