@@ -30,6 +30,9 @@ class AnyExtractor(Protocol):
     def file(self, path: Path) -> Features:
         """Features of a file."""
 
+    def files(self, paths: Sequence[Path]) -> Iterator[Features | UserError]:
+        """Features of each file, or why it has none."""
+
 
 class FeatureCache:
     """Features of files, from ``folder`` (by default below the user's cache folder) where they are there already.
@@ -128,14 +131,12 @@ def _run(extractor: AnyExtractor, missing: list[tuple[Path, Path]], jobs: int) -
 def _make_all(extractor: AnyExtractor, chunk: list[tuple[Path, Path]]) -> dict[Path, str]:
     """Make each (file, entry); for each entry what is wrong with its file, or an empty text."""
     problems = {}
-    for path, entry in chunk:
-        try:
-            features = extractor.file(path)
-        except UserError as error:
-            problems[entry] = str(error)
+    for (_, entry), made in zip(chunk, extractor.files([path for path, _ in chunk])):
+        if isinstance(made, UserError):
+            problems[entry] = str(made)
         else:
             problems[entry] = ""
-            _write(entry, features)
+            _write(entry, made)
     return problems
 
 

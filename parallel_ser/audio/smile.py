@@ -6,14 +6,14 @@ eGeMAPS v02 (88 values; Eyben et al. 2016) and ComParE 2016 (6,373 values; Schul
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from parallel_ser.audio.extract import Features, read
+from parallel_ser.audio.extract import Features, attempted, read
 from parallel_ser.audio.frames import window_samples
 from parallel_ser.audio.preprocess import preprocess
 from parallel_ser.audio.settings import AudioSettings
@@ -61,6 +61,10 @@ class SmileExtractor:
         values = _smile(self.which).process_signal(processed.signal, self.audio.sample_rate).to_numpy()[0]
         frames = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)[:, None]
         return Features(frames, {"duration_s": len(signal) / self.audio.sample_rate}, audio_id)
+
+    def files(self, paths: Sequence[Path]) -> Iterator[Features | UserError]:
+        """What ``file`` gives of each, or the error that it raises."""
+        return attempted(self.file, paths)
 
 
 @lru_cache(maxsize=2)

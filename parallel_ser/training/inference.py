@@ -176,11 +176,9 @@ def extract_each(files: Sequence[Path], config: Config, classes: tuple[str, ...]
     extractor = Extractor(config.audio, config.features)
     good: list[tuple[Utterance, Features]] = []
     problems = []
-    for path in files:
-        try:
-            features = extractor.file(path)
-        except UserError as error:
-            problems.append(str(error))
+    for path, made in zip(files, extractor.files(files)):
+        if isinstance(made, UserError):
+            problems.append(str(made))
         else:
-            good.append((Utterance(path, "", "one speaker", "unknown", ""), features))
+            good.append((Utterance(path, "", "one speaker", "unknown", ""), made))
     return of_features([one for one, _ in good], classes, extractor, [one for _, one in good]), problems

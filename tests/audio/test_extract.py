@@ -204,3 +204,22 @@ def test_real_speech_has_plausible_measures() -> None:
         assert 1.0 < features.measures["speech_s"] < 3.0
         assert features.measures["denoised"] == 0.0
         assert 2.0 < features.measures["speech_rate"] < 9.0  # 'Kids are talking by the door', seven syllables
+
+
+def test_many_files_are_what_each_is_to_the_bit_and_a_bad_one_is_told_in_its_place(tmp_path: Path) -> None:
+    paths = [tmp_path / f"{number}.wav" for number in range(20)]  # more than go together
+    for number, path in enumerate(paths):
+        soundfile.write(path, speechlike()[: RATE + 1000 * number + RATE // 2], RATE)
+    paths[3].write_bytes(b"no audio")
+    soundfile.write(paths[18], np.zeros(RATE), RATE)
+    extractor = Extractor(AudioSettings(), FeatureSettings(streams=(*ALL.streams, "spectral", "quality")))
+    for number, (path, made) in enumerate(zip(paths, extractor.files(paths), strict=True)):
+        if number in (3, 18):
+            with pytest.raises(UserError) as raised:
+                extractor.file(path)
+            assert str(made) == str(raised.value)
+            continue
+        expected = extractor.file(path)
+        assert not isinstance(made, UserError)
+        np.testing.assert_array_equal(made.frames, expected.frames)
+        assert (made.measures, made.audio_id) == (expected.measures, expected.audio_id)
