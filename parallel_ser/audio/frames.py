@@ -18,18 +18,10 @@ from torch.nn import functional
 
 from parallel_ser.audio.pitch import Pitch, semitones, squared
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, Stream
-from parallel_ser.audio.spectral import QUALITY, SPECTRAL, Quality, Spectral
+from parallel_ser.audio.spectral import QUALITY, SPECTRAL, Quality, Spectral, decibels
 from parallel_ser.errors import UserError
 
 WindowShape = Literal["hann", "hamming", "rectangular"]
-
-FLOOR = 1e-10
-"""Power below this counts as this: -100 dB."""
-
-
-def decibels(power: Tensor) -> Tensor:
-    """10 log10 of power, not below -100 dB."""
-    return 10.0 * torch.log10(power.clamp(min=FLOOR))
 
 
 def window_samples(window: float, sample_rate: int) -> int:

@@ -31,11 +31,18 @@ SPECTRAL = (
 QUALITY = ("jitter", "shimmer", "hnr", "h1h2", "h1a3")
 """Names of the rows of ``Quality``."""
 
-_FLOOR = 1e-10  # power; as for the log-mel bands, -100 dB
+FLOOR = 1e-10
+"""Power below this counts as this: -100 dB."""
+
 _ROLLOFFS = (0.25, 0.5, 0.75, 0.9)
 _LARGEST_JITTER = 0.25  # of a period; more is the tracker's jump, not the voice's
 _LARGEST_SHIMMER = 12.0  # dB
 _BLOCK = 1024  # frames transformed together
+
+
+def decibels(power: Tensor) -> Tensor:
+    """10 log10 of power, not below -100 dB."""
+    return 10.0 * torch.log10(power.clamp(min=FLOOR))
 
 
 class Spectral(nn.Module):
@@ -66,7 +73,7 @@ class Spectral(nn.Module):
     def forward(self, power: Tensor) -> Tensor:
         """Power (…, bins, frames) to (…, rows, frames)."""
         power = power.transpose(-1, -2)  # a frame's bins lie side by side, as the transform left them
-        floored = power + _FLOOR
+        floored = power + FLOOR
         whole = floored.sum(dim=-1, keepdim=True)
         share, logarithm, bins = floored / whole, floored.log(), power.shape[-1]
         centroid = share @ self.kilohertz
@@ -82,10 +89,10 @@ class Spectral(nn.Module):
         all_of_it = whole[..., 0].log()
         flatness = 10.0 / math.log(10.0) * (logarithm.mean(dim=-1) - all_of_it + math.log(bins))
         entropy = (all_of_it - (share * logarithm).sum(dim=-1)) / math.log(bins)
-        slopes = (_level(power[..., self.sloping]) @ self.slopes.T).unbind(dim=-1)
+        slopes = (decibels(power[..., self.sloping]) @ self.slopes.T).unbind(dim=-1)
         low, high, below, above = self.bands
         alpha = 10.0 * torch.log10(floored[..., high].sum(dim=-1) / floored[..., low].sum(dim=-1))
-        hammarberg = _level(power[..., below].amax(dim=-1)) - _level(power[..., above].amax(dim=-1))
+        hammarberg = decibels(power[..., below].amax(dim=-1)) - decibels(power[..., above].amax(dim=-1))
         rows = [centroid, spread, skewness, *rolloffs, flux, flatness, entropy, *slopes, alpha, hammarberg]
         return torch.stack(rows, dim=-2)
 
@@ -143,7 +150,7 @@ class Quality(nn.Module):
             power = squared(torch.fft.rfft(frames[row, frame] * self.window, self.n_fft))
             hertz = f0[row, frame]
             first, second = (self._harmonic(power, hertz * number) for number in (1, 2))
-            formant = _level(power[:, self.formant].amax(dim=-1))
+            formant = decibels(power[:, self.formant].amax(dim=-1))
             found[:, row, frame] = torch.stack([first - second, first - formant])
         return found
 
@@ -151,12 +158,7 @@ class Quality(nn.Module):
         """The highest level (frames,) within a bin of ``hertz`` (frames,), of power (frames, bins)."""
         nearest = (hertz / self.spacing).round().long()
         places = torch.stack([(nearest + step).clamp(0, power.shape[-1] - 1) for step in (-1, 0, 1)], dim=-1)
-        return _level(power.gather(-1, places).amax(dim=-1))
-
-
-def _level(power: Tensor) -> Tensor:
-    """In dB, not below -100."""
-    return 10.0 * torch.log10(power.clamp(min=_FLOOR))
+        return decibels(power.gather(-1, places).amax(dim=-1))
 
 
 def _fitted(rows: Tensor, frames: int) -> Tensor:

@@ -56,9 +56,9 @@ def measure(files: Sequence[Path], cores: int, rounds: int, kept: Kept, told: Ro
     given_pitch = _without_gradients(lambda one: rhythm(one[0], RATE, one[1]))
     rows["rhythm, given the pitch"] = partial(_each, given_pitch, pitched)
     plain, whole = (Extractor(audio, FeatureSettings(streams=streams, n_mels=40)) for streams in (PLAIN, STREAMS))
-    rows[_PLAIN] = partial(_together, plain, files)
+    rows[_PLAIN] = partial(_each, partial(_all_of, plain), [files])
     rows[f"librosa: {_PLAIN}"] = lambda: _each(by_librosa, files)
-    rows[_WHOLE] = partial(_together, whole, files)
+    rows[_WHOLE] = partial(_each, partial(_all_of, whole), [files])
     rows[f"librosa: {_WHOLE}"] = lambda: _each(partial(by_librosa, shape=True), files)
     for name, extractor in ((_PLAIN, plain), (_WHOLE, whole)):
         rows[f"{name}, {cores} processes"] = partial(_in_processes, extractor, files, cores)
@@ -89,10 +89,6 @@ def _each(function: Callable[[Any], Any], items: Sequence[Any]) -> float:
     for one in items:
         function(one)
     return time.process_time() - began
-
-
-def _together(extractor: Extractor, files: Sequence[Path]) -> float:
-    return _each(lambda some: list(extractor.files(some)), [files])
 
 
 def _without_gradients(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
