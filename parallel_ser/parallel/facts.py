@@ -92,7 +92,8 @@ class Facts:
     def part(self, axis: str, size: int, count: float) -> Part:
         """A rank's share of a micro-batch of ``count`` utterances, between two measured sizes in a straight line."""
         most = self.shape[0]
-        low, high = (1, most) if most < 8 else (max(1, most // 8), most)
+        eighth = max(1, most // 8)  # larger batches than that leave the processor's cache
+        low, high = (1, eighth) if count < eighth else (eighth, most)
         first, second = self._measured(axis, size, low), self._measured(axis, size, high)
         return _between(first, second, (count - low) / (high - low) if high > low else 0.0)
 
