@@ -1,12 +1,13 @@
-"""Messages through shared memory against gloo's sockets: by themselves, and under each strategy.
+"""Messages through shared memory against gloo's sockets: by themselves, and under each strategy; and processes bound.
 
     python benchmarks/messages.py --ranks 2 --size s --batch 32 --frames 128 --rounds 5
 
 By themselves: groups of both kinds in the same processes, whose calls take turns. Under a strategy: each measurement is
-a fresh start of the processes (2 steps to warm up, then the median of 6); rounds go through both kinds of each
-strategy, and one process with one thread and several numbers of micro-batches, in turn. The figure is the median over
-the rounds. Efficiency is the speed over that of so many times one process with the number of micro-batches that is its
-fastest; the schedule's bound is m / (m + p - 1) of so many times one process with as many micro-batches.
+a fresh start of the processes (2 steps to warm up, then the median of 6); rounds go through each strategy with both
+kinds, and with shared memory and every process kept to a core of its own (``train.bind``), and one process with one
+thread and several numbers of micro-batches, in turn. The figure is the median over the rounds. Efficiency is the speed
+over that of so many times one process with the number of micro-batches that is its fastest; the schedule's bound is
+m / (m + p - 1) of so many times one process with as many micro-batches.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from planner import measure
+from resident import table
 from torch import Tensor
 
 from parallel_ser.files import write_text
@@ -36,6 +38,7 @@ SIZES = [4 << 10, 64 << 10, 512 << 10, 4 << 20, 16 << 20]
 TURNS = 21
 ALONE = {parts: f"one process, one thread ×{parts}" for parts in (1, 4, 8)}
 TOGETHER = {parts: f"one process, all threads ×{parts}" for parts in (1, 4)}
+KINDS = {"memory": (True, False), "sockets": (False, False), "bound": (True, True)}
 CASES: dict[str, dict[str, Any]] = {
     "tensor_split time": {"name": "tensor_split", "axis": "time", "microbatches": 1},
     "tensor_split channel": {"name": "tensor_split", "axis": "channel", "microbatches": 1},
@@ -98,23 +101,23 @@ def report(steps: dict[str, list[float]], cases: list[str], ranks: int) -> None:
     """Print the table of the strategies."""
     middle = {name: statistics.median(each) for name, each in steps.items()}
     one = steps[min(ALONE.values(), key=middle.__getitem__)]
-    print("\n| strategy | ms a step, memory | sockets | × as fast | efficiency, memory | sockets | of the bound |")
+    heads = ["strategy", "ms a step, memory", "sockets", "× as fast", "bound", "× as fast", "efficiency", "sockets"]
+    rows = []
     for name in (*ALONE.values(), *TOGETHER.values()):
-        print(f"| {name} | {1e3 * middle[name]:.0f} |")
+        rows.append([name, f"{1e3 * middle[name]:.0f}", *[""] * 7])
     for name in cases:
-        fast, slow = steps[f"{name}, memory"], steps[f"{name}, sockets"]
-        times = sorted(b / a for a, b in zip(fast, slow))
+        fast, slow, kept = (steps[f"{name}, {kind}"] for kind in KINDS)
+        gains = [sorted(b / a for a, b in zip(*pair)) for pair in ((fast, slow), (kept, fast))]
+        faster, steadier = (f"{statistics.median(one):.2f} ({one[0]:.2f} to {one[-1]:.2f})" for one in gains)
         shares = [statistics.median(a / b / ranks for a, b in zip(one, kind)) for kind in (fast, slow)]
         bound = ""
         if "1f1b" in name:
             parts = CASES[name]["microbatches"]
             best = [whole / ranks * (parts + ranks - 1) / parts for whole in steps[ALONE[parts]]]
             bound = f"{statistics.median(a / b for a, b in zip(best, fast)):.2f}"
-        print(
-            f"| {name} | {1e3 * middle[f'{name}, memory']:.0f} | {1e3 * middle[f'{name}, sockets']:.0f} | "
-            f"{statistics.median(times):.2f} ({times[0]:.2f} to {times[-1]:.2f}) | {shares[0]:.2f} | {shares[1]:.2f} | "
-            f"{bound} |"
-        )
+        memory, sockets, own = (f"{1e3 * middle[f'{name}, {kind}']:.0f}" for kind in KINDS)
+        rows.append([name, memory, sockets, faster, own, steadier, *(f"{one:.2f}" for one in shares), bound])
+    print("\n" + table([*heads, "of the bound"], rows))
 
 
 def main() -> None:
@@ -136,20 +139,20 @@ def main() -> None:
     print("| KiB | " + " | ".join(f"{name}, µs" for name in messages[str(SIZES[0])]) + " |")
     for size, row in messages.items():
         print(f"| {int(size) >> 10} | " + " | ".join(f"{1e6 * one:.0f}" for one in row.values()) + " |")
-    jobs = {
-        name: (StrategySettings(name="single", microbatches=parts), 1, threads, True)
+    jobs: dict[str, tuple[Any, ...]] = {
+        name: (StrategySettings(name="single", microbatches=parts), 1, threads)
         for names, threads in ((ALONE, 1), (TOGETHER, given.ranks))
         for parts, name in names.items()
     }
     jobs |= {
-        f"{name}, {kind}": (StrategySettings.model_validate(CASES[name]), given.ranks, 1, kind == "memory")
+        f"{name}, {kind}": (StrategySettings.model_validate(CASES[name]), given.ranks, 1, *how)
         for name in given.cases
-        for kind in ("memory", "sockets")
+        for kind, how in KINDS.items()
     }
     steps: dict[str, list[float]] = {name: [] for name in jobs}
     for turn in range(given.rounds):
-        for name, (settings, ranks, threads, share) in jobs.items():
-            measured = measure(settings, ranks, threads, given, share)
+        for name, (settings, ranks, threads, *how) in jobs.items():
+            measured = measure(settings, ranks, threads, given, *how)
             if measured is None:
                 raise SystemExit(f"{name} failed")
             steps[name].append(statistics.median(measured["steps"]))

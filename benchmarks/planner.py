@@ -28,7 +28,7 @@ from parallel_ser.parallel.batch import random_batch
 from parallel_ser.parallel.facts import Facts
 from parallel_ser.parallel.machine import probe
 from parallel_ser.parallel.planner import plan
-from parallel_ser.parallel.processes import leave, mesh
+from parallel_ser.parallel.processes import bind, leave, mesh
 from parallel_ser.parallel.profile import processor
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.settings import StrategySettings, microbatch
@@ -46,6 +46,8 @@ def rank(given: dict[str, Any]) -> None:
     if given["strategy"]["name"] == "deepspeed":
         import deepspeed  # noqa: F401 its import belongs to the baseline
     with mesh("cpu", given["threads"], timeout=120, share=given["share"]) as ranks:
+        if given["bind"]:
+            bind(given["threads"])
         baseline = own()
         settings = StrategySettings.model_validate(given["strategy"])
         chain = build(ModelSettings(size=given["size"]), ROWS, CLASSES, 0)
@@ -70,11 +72,16 @@ def rank(given: dict[str, Any]) -> None:
 
 
 def measure(
-    settings: StrategySettings, ranks: int, threads: int, given: argparse.Namespace, share: bool = True
+    settings: StrategySettings,
+    ranks: int,
+    threads: int,
+    given: argparse.Namespace,
+    share: bool = True,
+    bind: bool = False,
 ) -> dict[str, Any] | None:
-    """A fresh start of the processes, which share memory or not; None where it failed."""
-    what = {"strategy": settings.model_dump(mode="json"), "threads": threads, "size": given.size, "share": share}
-    what |= {"batch": given.batch, "frames": given.frames}
+    """A fresh start of the processes, which share memory or not and keep to cores of their own or not; None: failed."""
+    what = {"strategy": settings.model_dump(mode="json"), "threads": threads, "share": share, "bind": bind}
+    what |= {"size": given.size, "batch": given.batch, "frames": given.frames}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}", __file__]
     surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads), "DS_ACCELERATOR": "cpu"}
     try:
