@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from parallel_ser.models.blocks import Dropout
+from parallel_ser.models.blocks import Dropout, widened
 from parallel_ser.models.chain import Block, frame_mask
 
 
@@ -47,7 +47,7 @@ class SelfAttention(Block):
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
-        frames = x.flatten(1, 2).transpose(1, 2)
+        frames = widened(x).flatten(1, 2).transpose(1, 2)
         mask = frame_mask(valid, frames.shape[1])
         y = frames + self._dropped(self.attention(self.norm1(frames), mask), seed)
         y = y + self._dropped(self.down(self.up(self.norm2(y)).relu()), seed + 1)

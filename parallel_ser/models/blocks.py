@@ -88,11 +88,13 @@ class _Normalise(torch.autograd.Function):
         eps: float,
         total: Callable[[Tensor], Tensor],
     ) -> Tensor:
-        wide = x.dtype if x.dtype == torch.float64 else torch.float32  # sums in bfloat16 would lose the variance
-        x, mask = x.to(wide), mask.to(wide)
+        given, x = x, widened(x)
+        mask = mask.to(x.dtype)
         batch, channels, rows, _ = x.shape
         grouped = (batch, groups, channels // groups)
-        sums = total(torch.cat([_sums(x, mask), _sums(x * x, mask), mask.sum(1, keepdim=True)], 1))
+        with _no_autocast(x):  # sums in bfloat16 would lose the variance
+            own = torch.cat([_sums(x, mask), _sums(x * x, mask), mask.sum(1, keepdim=True)], 1)
+        sums = total(own)
         count = sums[:, -1:].clamp_min(1.0) * (rows * grouped[2])
         mean = sums[:, :channels].view(grouped).sum(2) / count
         square = sums[:, channels:-1].view(grouped).sum(2) / count
@@ -100,13 +102,14 @@ class _Normalise(torch.autograd.Function):
         scale = inverse.repeat_interleave(grouped[2], 1) * weight
         shift = bias - mean.repeat_interleave(grouped[2], 1) * scale
         ctx.total = total
-        ctx.save_for_backward(x, mask, weight, mean, inverse, count)
+        ctx.save_for_backward(given, mask, weight, mean, inverse, count)
         return torch.addcmul(_framed(shift, mask), x, _framed(scale, mask))
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, mask, weight, mean, inverse, count = ctx.saved_tensors
+        given, mask, weight, mean, inverse, count = ctx.saved_tensors
+        x = widened(given)
         channels, groups = x.shape[1], mean.shape[1]
         grouped = (len(x), groups, channels // groups)
         mean_c, inverse_c = (one.repeat_interleave(grouped[2], 1) for one in (mean, inverse))
@@ -137,6 +140,16 @@ def _framed(values: Tensor, mask: Tensor) -> Tensor:
     return (mask[:, None, :, None] * values[:, None, None, :]).permute(0, 3, 1, 2)
 
 
+def _no_autocast(x: Tensor) -> torch.autocast:
+    """A context in which products are computed in their factors' type."""
+    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
+
+
+def widened(x: Tensor) -> Tensor:
+    """Single precision of what is narrower: for sums over many frames."""
+    return x if x.dtype == torch.float64 else x.float()
+
+
 def conv3x3(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Conv2d:
     """A 3 × 3 convolution over (rows, frames) without bias: the normalisation behind it has one."""
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
@@ -156,7 +169,7 @@ class Stem(Block):
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
         x = self.conv(x)
-        return x.relu_() * frame_mask(valid, x.shape[-1])[:, None, None, :]
+        return x.relu_() * frame_mask(valid, x.shape[-1]).to(x.dtype)[:, None, None, :]
 
 
 class Residual(Block):
@@ -172,12 +185,12 @@ class Residual(Block):
         self.shortcut = None if plain else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
-        """``(batch, inputs, rows, frames)`` to ``(batch, outputs, rows', frames')``."""
+        """``(batch, inputs, rows, frames)`` to ``(batch, outputs, rows', frames')``, of the convolutions' type."""
         y = self.conv1(x)
-        mask = frame_mask(valid, y.shape[-1])
-        y = self.conv2(self.norm1(y, mask).to(y.dtype).relu_())  # in bfloat16, conv2 would make it so itself
-        y = self.norm2(y, mask)
-        return (y + (x if self.shortcut is None else self.shortcut(x))).relu_()
+        mask, computed = frame_mask(valid, y.shape[-1]), y.dtype
+        y = self.conv2(self.norm1(y, mask).to(computed).relu_())
+        y = self.norm2(y, mask).to(computed)
+        return (y + (x.to(computed) if self.shortcut is None else self.shortcut(x))).relu_()
 
 
 class AttentiveStatistics(Block):
@@ -192,7 +205,7 @@ class AttentiveStatistics(Block):
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
-        frames = x.flatten(1, 2).transpose(1, 2)  # (batch, frames, features)
+        frames = widened(x).flatten(1, 2).transpose(1, 2)  # (batch, frames, features)
         mask = frame_mask(valid, frames.shape[1])
         score = self.score(frames).squeeze(-1).to(frames.dtype).masked_fill(mask == 0, -torch.inf)
         weight = score.softmax(1).unsqueeze(-1)

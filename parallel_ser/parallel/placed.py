@@ -37,7 +37,7 @@ class Placed(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """As the chain's."""
-        y = self._computed(x.to(self.dtype), valid, seed)
+        y = self._computed(x if self.bf16 else x.to(self.dtype), valid, seed)
         return y.to(self.leaves or y.dtype).contiguous()
 
     def _computed(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:

@@ -15,7 +15,16 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from parallel_ser.models.attention import Attention, SelfAttention
-from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, MaskedGroupNorm, Residual, Stem, normalise
+from parallel_ser.models.blocks import (
+    AttentiveStatistics,
+    Dense,
+    Head,
+    MaskedGroupNorm,
+    Residual,
+    Stem,
+    normalise,
+    widened,
+)
 from parallel_ser.models.chain import Block, frame_mask
 from parallel_ser.parallel.grid import Axis
 from parallel_ser.parallel.split import (
@@ -183,7 +192,7 @@ class TimeStatistics(AttentiveStatistics):
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """From a rank's frames to the whole statistics on every rank."""
-        frames = x.flatten(1, 2).transpose(1, 2)
+        frames = widened(x).flatten(1, 2).transpose(1, 2)
         mask = frame_mask(valid, frames.shape[1])
         score = self.score(frames).squeeze(-1).to(frames.dtype).masked_fill(mask == 0, -torch.inf)
         highest = self.axis.maximum(score.detach().amax(1, keepdim=True).clone())

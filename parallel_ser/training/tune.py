@@ -24,7 +24,7 @@ from parallel_ser.parallel.profile import processor
 from parallel_ser.parallel.requirements import obstacle
 from parallel_ser.training.start import started
 
-VERSION = 3
+VERSION = 4
 COUNTS = (1, 2, 4, 8, 16, 32)
 STEPS = 3
 BUDGET = 25.0

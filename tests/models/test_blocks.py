@@ -49,6 +49,27 @@ def test_group_norm_of_one_whole_utterance_is_torchs() -> None:
     torch.testing.assert_close(norm(x, torch.ones(2, 7)), truth, rtol=1e-5, atol=1e-5)
 
 
+def test_group_norm_under_autocast_sums_in_single_precision() -> None:
+    """In bfloat16 a mean of 8 has steps of 1/32, and its square loses a variance of 1."""
+    x = torch.randn(2, 12, 5, 7, generator=torch.Generator().manual_seed(0)) + 8
+    norm, mask = MaskedGroupNorm(4, 12), torch.ones(2, 7)
+    with torch.autocast("cpu", torch.bfloat16):
+        out = norm(x, mask)
+    torch.testing.assert_close(out, functional.group_norm(x, 4), rtol=1e-4, atol=1e-4)
+
+
+def test_what_a_network_passes_on_in_bfloat16_is_bfloat16_and_what_it_says_is_near(small: Chain) -> None:
+    x, valid = padded([torch.randn(1, 16, n, generator=torch.Generator().manual_seed(n)) for n in (32, 24)], 32)
+    plain = small(x, valid, seeds(2))
+    kinds = []
+    with torch.autocast("cpu", torch.bfloat16):
+        for block in small:
+            x = block(x, valid, seeds(2))
+            kinds.append(x.dtype)
+    assert {kind for kind in kinds[:-3]} == {torch.bfloat16}
+    assert (x - plain).norm() < 0.05 * plain.norm()
+
+
 def test_group_norm_of_a_padded_utterance_is_that_of_its_real_frames() -> None:
     x = torch.randn(1, 8, 3, 6, generator=torch.Generator().manual_seed(1))
     norm = MaskedGroupNorm(2, 8)
