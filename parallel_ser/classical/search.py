@@ -53,18 +53,23 @@ class Found:
     """What came of a fold.
 
     Attributes:
-        recogniser: the best candidate, fitted on the whole training side.
+        model: the file of the best candidate, fitted on the whole training side; in the search's folder.
         best: that candidate.
         tried: each candidate with its UAR on the held-out utterances of the training side.
         held_out: its calibrated probabilities of the training side's utterances, each held out, (training, classes).
         tested: its probabilities of the test side, (test, classes).
     """
 
-    recogniser: Recogniser
+    model: Path
     best: Candidate
     tried: list[dict[str, Any]]
     held_out: np.ndarray
     tested: np.ndarray
+
+    @property
+    def recogniser(self) -> Recogniser:
+        """Read from the file."""
+        return Recogniser.load(self.model)
 
 
 def search(
@@ -174,8 +179,10 @@ def _finish(
     calibrated = calibration.fit(settings.calibrate, held_out, labels)
     front = load(home / "front.skops", Front)
     recogniser = Recogniser(front, system, classes, spread, calibrated.state(), inputs)
+    model = home / "model.skops"
+    recogniser.save(model)  # here, for it is large: it holds the training rows
     tested = recogniser.of_ready(read_sample(home / "test"))
-    return problem.index, Found(recogniser, every[place], tried, _crossed(held_out, labels, problem, settings), tested)
+    return problem.index, Found(model, every[place], tried, _crossed(held_out, labels, problem, settings), tested)
 
 
 def _crossed(rows: np.ndarray, labels: np.ndarray, problem: Problem, settings: ClassicalSettings) -> np.ndarray:

@@ -54,7 +54,7 @@ def run(config: Config, console: Console) -> Path:
         home = run_folder.fold_folder(folder, fold.index)
         run_folder.write_audit(home, audit)
         run_folder.write_json(home / "search.json", {"best": dict(one.best), "tried": one.tried})
-        one.recogniser.save(home / "model.skops")
+        one.model.replace(home / "model.skops")
         data.said(problem.training, fold.index, one.held_out).to_csv(home / "selection.csv")
         parts.append(data.said(problem.test, fold.index, one.tested))
         parts[-1].to_csv(home / "predictions.csv")
