@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import statistics
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -19,23 +17,20 @@ import torch
 from resident import CLASSES, ROWS, table
 from torch import Tensor, nn
 from torch.nn.functional import conv2d
+from torch.utils.benchmark import Timer
 
 from parallel_ser.models.chain import example
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 
-FRAMES, TURNS, WARM = 224, 15, 3
+FRAMES = 224
 LAST, ZERO = torch.channels_last, 128  # the memory format; what stands for 0 in unsigned int8
 
 
 def milliseconds(call: Callable[[], object]) -> float:
     """Median of a call."""
-    taken = []
-    for _ in range(TURNS + WARM):
-        began = time.perf_counter()
-        call()
-        taken.append(1e3 * (time.perf_counter() - began))
-    return statistics.median(taken[WARM:])
+    timer = Timer("call()", globals={"call": call}, num_threads=torch.get_num_threads())
+    return 1e3 * float(timer.blocked_autorange().median)
 
 
 def quantised(conv: nn.Conv2d, x: Tensor) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
@@ -71,14 +66,13 @@ def main() -> None:
     rows, sums = [], [0.0] * 4
     with torch.inference_mode():
         chain(*example((given.batch, 1, ROWS, FRAMES), torch.float32, "cpu"))
-        for conv, x in list(inputs):
+        for conv, x in inputs:
             x = x.contiguous(memory_format=LAST)
-            truth = conv(x)
             weights = (conv.weight, conv.bias)
             narrow = (None if one is None else one.bfloat16() for one in weights)
             whole, make = quantised(conv, x)
             how = conv.stride, conv.padding
-            calls: list[Callable[[], object]] = [
+            calls: list[Callable[[], Tensor]] = [
                 partial(conv2d, x, *weights, *how),
                 partial(conv2d, x.bfloat16(), *narrow, *how),
                 whole,
@@ -86,6 +80,7 @@ def main() -> None:
             ]
             taken = [milliseconds(call) for call in calls]
             sums = [total + one for total, one in zip(sums, taken)]
+            truth = calls[0]()
             off = float((whole().float() - truth).norm() / truth.norm())
             shape = f"{conv.in_channels} → {conv.out_channels}, {conv.kernel_size[0]} × {conv.kernel_size[1]}"
             rows.append([shape, *(f"{one:.2f}" for one in taken), f"{off:.1%}"])

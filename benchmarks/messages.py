@@ -136,9 +136,13 @@ def main() -> None:
     starts = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={given.ranks}"]
     done = subprocess.run([*starts, __file__, "--rank"], capture_output=True, text=True, check=True)
     messages = json.loads(done.stdout.partition("RESULT ")[2])
-    print("| KiB | " + " | ".join(f"{name}, µs" for name in messages[str(SIZES[0])]) + " |")
-    for size, row in messages.items():
-        print(f"| {int(size) >> 10} | " + " | ".join(f"{1e6 * one:.0f}" for one in row.values()) + " |")
+    heads = ["KiB", *(f"{name}, µs" for name in messages[str(SIZES[0])])]
+    print(
+        table(
+            heads,
+            [[f"{int(size) >> 10}", *(f"{1e6 * one:.0f}" for one in row.values())] for size, row in messages.items()],
+        )
+    )
     jobs: dict[str, tuple[Any, ...]] = {
         name: (StrategySettings(name="single", microbatches=parts), 1, threads)
         for names, threads in ((ALONE, 1), (TOGETHER, given.ranks))
