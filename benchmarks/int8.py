@@ -58,7 +58,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     chain = build(ModelSettings(size=given.size, dropout=0.0), ROWS, CLASSES, 0).eval()
-    chain.to(memory_format=LAST)  # type: ignore[call-overload]
+    chain.to(memory_format=LAST)
     inputs: list[tuple[nn.Conv2d, Tensor]] = []
     for module in chain.modules():
         if isinstance(module, nn.Conv2d):

@@ -44,11 +44,12 @@ from resident import (
 )
 from resident import write_record as write
 
+from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import bounds
-from parallel_ser.parallel.processes import leave, mesh
+from parallel_ser.parallel.processes import mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.schedules import placement
 from parallel_ser.parallel.settings import StrategySettings, microbatch
@@ -146,6 +147,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
     phase = "build"
     settings = StrategySettings.model_validate(case["strategy"])
     kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
+    leave = HardExit()
     with mesh("cpu", threads=1, timeout=900) as ranks:
         now = status()
         limit = int(case["limit"] * GIB) - now["VmRSS"] + now["VmData"]

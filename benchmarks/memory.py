@@ -21,10 +21,11 @@ from typing import Any
 from resident import CLASSES, GIB, ROWS, balanced, batch, clock, fullest, launch, needs, peak, table, trim
 from resident import write_record as write
 
+from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import block_costs, cut
-from parallel_ser.parallel.processes import leave, mesh
+from parallel_ser.parallel.processes import mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.schedules import placement
 from parallel_ser.parallel.settings import StrategySettings, microbatch
@@ -71,6 +72,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
     if settings.name == "deepspeed":
         import deepspeed  # noqa: F401 its import belongs to the baseline
     kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
+    leave = HardExit()
     with mesh("cpu", threads=1, timeout=900) as ranks:
         baseline = own()
         peaks: dict[str, int] = {}

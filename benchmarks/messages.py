@@ -30,7 +30,8 @@ from resident import table
 from torch import Tensor
 
 from parallel_ser.files import write_text
-from parallel_ser.parallel.processes import leave, mesh
+from parallel_ser.hard_exit import HardExit
+from parallel_ser.parallel.processes import mesh
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.run_folder import environment
 
@@ -76,8 +77,9 @@ def there_and_back(x: Tensor, group: dist.ProcessGroup | None) -> None:
 
 def rank() -> None:
     """One process of the first part; the first prints the medians."""
+    leave = HardExit()
     with mesh("cpu", threads=1, timeout=300) as ranks:
-        groups = {"memory": dist.group.WORLD, "sockets": dist.new_group(backend="gloo")}
+        groups: dict[str, Any] = {"memory": dist.group.WORLD, "sockets": dist.new_group(backend="gloo")}
         found = {}
         for size in SIZES:
             x = torch.ones(size // 4)

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
 from parallel_ser.files import write_text
+from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.partition import bounds
 from parallel_ser.parallel.pipeline import Pipeline
-from parallel_ser.parallel.processes import Mesh, leave, mesh
+from parallel_ser.parallel.processes import Mesh, mesh
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
@@ -114,6 +115,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--result", type=Path)
     args = parser.parse_args()
+    leave = HardExit()
     with mesh("cpu", threads=1, timeout=300) as ranks:
         torch.manual_seed(0)
         x, targets = (

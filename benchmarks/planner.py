@@ -21,6 +21,7 @@ from typing import Any
 import torch
 
 from parallel_ser.files import write_text
+from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.cnn import build
 from parallel_ser.models.plans import GROUPS
 from parallel_ser.models.settings import ModelSettings
@@ -28,7 +29,7 @@ from parallel_ser.parallel.batch import random_batch
 from parallel_ser.parallel.facts import Facts
 from parallel_ser.parallel.machine import probe
 from parallel_ser.parallel.planner import plan
-from parallel_ser.parallel.processes import bind, leave, mesh
+from parallel_ser.parallel.processes import bind, mesh
 from parallel_ser.parallel.profile import processor
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.settings import StrategySettings, microbatch
@@ -45,6 +46,7 @@ def rank(given: dict[str, Any]) -> None:
     kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
     if given["strategy"]["name"] == "deepspeed":
         import deepspeed  # noqa: F401 its import belongs to the baseline
+    leave = HardExit()
     with mesh("cpu", given["threads"], timeout=120, share=given["share"]) as ranks:
         if given["bind"]:
             bind(given["threads"])

@@ -95,5 +95,5 @@ def options(
 
 
 def main() -> None:
-    """Run the command line; what the console script calls."""
+    """Run the command line."""
     app()

@@ -258,4 +258,4 @@ def rank(task: Work, number: int, ranks: int, port: int, tell: Callable[[Any], N
             cause = cause.__cause__
         tell({"problem": f"rank {number}: {' '.join(str(cause).split())[:300] or type(cause).__name__}"})
         status_of_exit = 1
-    os._exit(status_of_exit)  # gloo's threads may outlive the interpreter's tidying up; see processes.leave
+    os._exit(status_of_exit)  # gloo's threads may outlive the interpreter's tidying up; see hard_exit

@@ -51,7 +51,7 @@ def profile(
     bf16 = settings.train.precision == "bf16"
     chain = build(settings.model, rows, classes, settings.train.seed).to(device)
     peaks = measure_peaks(device, torch.bfloat16 if bf16 else torch.float32)
-    found = passes(measure(chain.to(memory_format=torch.channels_last), shape, bf16), peaks)  # type: ignore[call-overload]
+    found = passes(measure(chain.to(memory_format=torch.channels_last), shape, bf16), peaks)
     record = {
         "model": f"CNN {settings.model.size}",
         "shape": shape,

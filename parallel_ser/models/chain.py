@@ -101,6 +101,8 @@ def hashed_uniform(seed: Tensor, stream: int, count: int) -> Tensor:
         z = ((z ^ (z >> 15)) * 0x846CA68B) & 0xFFFFFFFF
         return z ^ (z >> 16)
 
+    if seed.is_meta:  # a skeleton draws nothing
+        return torch.empty(len(seed), count, dtype=torch.float64, device=seed.device)
     place = torch.arange(count, device=seed.device, dtype=torch.int64)
     start = avalanche((seed ^ (seed >> 32)) & 0xFFFFFFFF) ^ (stream & 0xFFFFFFFF)
     return avalanche((avalanche(start)[:, None] + place * 0x9E3779B9) & 0xFFFFFFFF).double().div(2.0**32)

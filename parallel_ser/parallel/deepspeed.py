@@ -23,7 +23,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from parallel_ser.parallel.batch import Inputs
-from parallel_ser.parallel.deepspeed_meter import measure
+from parallel_ser.parallel.internals import deepspeed as internals
 from parallel_ser.parallel.placed import Placed
 from parallel_ser.parallel.stages import Staged
 
@@ -61,8 +61,7 @@ class DeepSpeed(Staged):
             from deepspeed.runtime.pipe import schedule
             from deepspeed.runtime.pipe.topology import ProcessTopology
 
-            # its all-reduce in shared memory would be compiled first, for half a minute
-            deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+            internals.without_compiling()
             deepspeed.init_distributed(dist.get_backend(), verbose=False)
             data, pipeline = self.grid.data.size, self.grid.pipeline.size
             places: list[nn.Module] = [nn.Identity() for _ in self.ranks]
@@ -96,9 +95,8 @@ class DeepSpeed(Staged):
             self.zero.scaled_global_norm = self._norm
         else:
             super().wrap()
-            ours = dict.fromkeys((schedule.ReduceGrads, schedule.OptimizerStep, schedule.ReduceTiedGrads), _nothing)
-            self.engine._INSTRUCTION_MAP = {**self.engine._INSTRUCTION_MAP, **ours}
-        measure(self.engine, schedule, self.meter, self.grid)
+            internals.schedule_alone(self.engine, schedule)
+        internals.measure(self.engine, schedule, self.meter, self.grid)
 
     @property
     def scale(self) -> int:
@@ -141,8 +139,8 @@ class DeepSpeed(Staged):
             return super().moments()
         from deepspeed.utils import safe_get_full_optimizer_state
 
-        self._link()
-        steps = self._steps()[0]
+        internals.link_state(self.zero)
+        steps = internals.step_counts(self.zero)[0]
         return {
             f"{name}/{field}": steps.clone() if field == "step" else safe_get_full_optimizer_state(parameter, field)
             for name, parameter in self.parameters.items()
@@ -155,46 +153,23 @@ class DeepSpeed(Staged):
             return super().load_moments(parts)
         from deepspeed.utils import safe_set_full_optimizer_state
 
-        for flat in self.zero.single_partition_of_fp32_groups:
-            state = self.zero.optimizer.state[flat]
-            if not state:  # it is made by the first step
-                state |= {
-                    "step": torch.zeros(()),
-                    "exp_avg": torch.zeros_like(flat),
-                    "exp_avg_sq": torch.zeros_like(flat),
-                }
-        self._link()
+        internals.make_state(self.zero)
+        internals.link_state(self.zero)
         for key, value in parts.items():
             name, _, field = key.rpartition("/")
             if field == "step":
-                for steps in self._steps():
+                for steps in internals.step_counts(self.zero):
                     steps.copy_(value)
             else:
                 safe_set_full_optimizer_state(self.parameters[name], value.to(self.mesh.device), field)
         return None
-
-    def _link(self) -> None:
-        """Let DeepSpeed look again which part of the state belongs to which parameter."""
-        self.zero._hp_optimizer_states_linked = False
-        self.zero._lazy_init_hp_params_optimizer_state()
-
-    def _steps(self) -> list[Tensor]:
-        """The counts of steps of the flat parts that the inner optimizer keeps; all are alike."""
-        return [state["step"] for state in self.zero.optimizer.state.values()]
 
     def _norm(self, norm_type: int = 2) -> Tensor:
         """The norm over all ranks' parts, in one sum.
 
         The engine's own sums each group of parameters by itself, and waits for ever where stages have unlike groups.
         """
-        square = torch.zeros((), dtype=torch.float64, device=self.mesh.device)
-        for parts in self.zero.averaged_gradients.values():
-            for part in parts or ():
-                square += torch.linalg.vector_norm(part).double().square()
+        square = internals.squared_norm(self.zero)
         with self.meter.span("all-reduce", square, messages=self.meter.message(range(self.mesh.size))):
             dist.all_reduce(square)
         return square.sqrt().float()
-
-
-def _nothing(engine: Any, *given: Any, **named: Any) -> None:
-    """In place of the engine's own reduction and step."""

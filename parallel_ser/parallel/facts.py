@@ -6,21 +6,22 @@ other ranks, so that the rank's own work is done and timed, and its messages are
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from parallel_ser.models.chain import Chain, example
 from parallel_ser.parallel import split_channel, split_time
 from parallel_ser.parallel.grid import Axis
 from parallel_ser.parallel.messages import Posted
 from parallel_ser.parallel.meter import Meter
-from parallel_ser.parallel.profile import BlockProfile, measure, profile, time_of
+from parallel_ser.parallel.profile import BlockProfile, estimate, profile, time_of
 from parallel_ser.parallel.split import split
+
+Numbers = tuple[int, ...]
 
 GROWING = ("forward", "backward", "input", "weight", "saved", "entering", "leaving", "flops")
 
@@ -92,7 +93,8 @@ class Facts:
     def part(self, axis: str, size: int, count: float) -> Part:
         """A rank's share of a micro-batch of ``count`` utterances, between two measured sizes in a straight line."""
         most = self.shape[0]
-        eighth = max(1, most // 8)  # larger batches than that leave the processor's cache
+        # larger batches than that leave the processor's cache; arithmetic knows of no cache
+        eighth = most if self.flops else max(1, most // 8)
         low, high = (1, eighth) if count < eighth else (eighth, most)
         first, second = self._measured(axis, size, low), self._measured(axis, size, high)
         return _between(first, second, (count - low) / (high - low) if high > low else 0.0)
@@ -113,14 +115,13 @@ class Facts:
             if axis == "time":
                 step = 8 * size
                 shape = (*shape[:-1], -(-shape[-1] // step) * step // size)
+        tally = _Tally(meter, self.bf16)
         if self.flops:
-            found = measure(chain, shape, self.bf16, lambda work, device: 0.0)
+            found = estimate(chain, shape, self.flops, tally.visit)
         else:
             found = profile(chain, shape, self.bf16, note=f"{axis}{size}" if size > 1 else "")
-        collectives, collective_bytes, halos, halo_bytes = _messages(chain, shape, meter, self.bf16)
-        blocks = found.blocks if not self.flops else tuple(_modelled(block, self.flops) for block in found.blocks)
-        passing = 0.5 if self.bf16 else 1.0
-        return Part(blocks, collectives, collective_bytes, halos, halo_bytes, passing)
+            _pass(chain, shape, self.bf16, tally)
+        return Part(found.blocks, *tally.messages(), passing=0.5 if self.bf16 else 1.0)
 
     @cached_property
     def update_rate(self) -> float:
@@ -138,32 +139,44 @@ class Facts:
         return time_of(update, parameter.device) / (4 << 19)
 
 
-def _modelled(block: BlockProfile, flops: float) -> BlockProfile:
-    """Times by arithmetic alone: a backward pass is two forward passes, each half one."""
-    once = block.flops / flops
-    return replace(block, forward=once, backward=2 * once, input=once, weight=once)
-
-
-def _messages(chain: Chain, shape: tuple[int, ...], meter: Meter, bf16: bool) -> tuple[tuple[int, ...], ...]:
+@dataclass
+class _Tally:
     """Collectives and halos of each block's forward and backward pass: numbers and bytes."""
-    parameter = next(chain.parameters())
-    x, valid, seed = example(shape, parameter.dtype, parameter.device)
-    skeleton = x.is_meta  # for which there is no autocast: nearly all that it sends is activations
-    rows: list[tuple[int, int, int, int]] = []
-    for number, block in enumerate(chain):
-        meter.sent.clear()
-        meter.calls.clear()
-        leaf = x.detach().requires_grad_(number > 0)
-        with nullcontext() if skeleton else torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
-            y = block(leaf, valid, seed)
-        targets = [p for p in block.parameters() if p.requires_grad] + ([leaf] if number else [])
+
+    meter: Meter
+    bf16: bool
+    rows: list[tuple[int, int, int, int]] = field(default_factory=list)
+
+    def visit(self, x: Tensor, y: Tensor, block: nn.Module) -> None:
+        """Go backward through a block that has gone forward, and note what both have sent."""
+        targets = [p for p in block.parameters() if p.requires_grad] + ([x] if x.requires_grad else [])
         if targets:
             torch.autograd.grad(y.sum(), targets, allow_unused=True)
-        calls, share = meter.calls, 2 if skeleton and bf16 else 1
-        collective, halo = (meter.sent[kind] // share for kind in ("collective", "halo"))
-        rows.append((calls["collective"], collective, calls["halo"], halo))
-        x = y.detach()
-    return tuple(zip(*rows))
+        calls, sent = self.meter.calls, self.meter.sent
+        # on the meta device there is no autocast: nearly all that is sent is activations
+        share = 2 if x.is_meta and self.bf16 else 1
+        self.rows.append((calls["collective"], sent["collective"] // share, calls["halo"], sent["halo"] // share))
+        calls.clear()
+        sent.clear()
+
+    def messages(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
+        """Collectives and their bytes, halos and theirs, by block."""
+        collectives, collective_bytes, halos, halo_bytes = zip(*self.rows)
+        return collectives, collective_bytes, halos, halo_bytes
+
+
+def _pass(chain: Chain, shape: tuple[int, ...], bf16: bool, tally: _Tally) -> None:
+    """Once through the chain, forward and backward, block by block."""
+    tally.meter.sent.clear()
+    tally.meter.calls.clear()
+    parameter = next(chain.parameters())
+    x, valid, seed = example(shape, parameter.dtype, parameter.device)
+    for number, block in enumerate(chain):
+        x = x.detach().requires_grad_(number > 0)
+        with torch.autocast(x.device.type, torch.bfloat16, enabled=bf16):
+            y = block(x, valid, seed)
+        tally.visit(x, y, block)
+        x = y
 
 
 def _between(first: Part, second: Part, share: float) -> Part:

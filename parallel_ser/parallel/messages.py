@@ -48,5 +48,5 @@ def timed(op: dist.P2POp, meter: Meter) -> dist.P2POp:
             work = plain(tensor, group=group, tag=tag, **place)
         return Posted([work], meter, kind, posted, messages) if work else None
 
-    op.op = begin
+    op.op = begin  # type: ignore[assignment]
     return op

@@ -11,6 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from parallel_ser.models.chain import Chain, example
 
+FEW = 4
+"""Ways that are kept for each number of blocks and stages, to find a good cut soon."""
+WORK = 1 << 15
+"""Ways that are kept in all."""
+
 
 def block_costs(chain: Chain, shape: Sequence[int]) -> list[float]:
     """Arithmetic of each block for an input of ``shape``, in floating-point operations of the forward pass.
@@ -60,19 +65,23 @@ class _Way:
 
     def beats(self, other: _Way) -> bool:
         """Whether it is no worse in anything."""
-        ours, theirs = ((one.rank, one.stage, *one.costs, *one.held) for one in (self, other))
+        if self.rank > other.rank or self.stage > other.stage:
+            return False
+        ours, theirs = (*self.costs, *self.held), (*other.costs, *other.held)
         return all(mine <= its for mine, its in zip(ours, theirs))
 
 
 def cut(costs: Sequence[float], ranks: Sequence[int], memory: Memory | None = None) -> tuple[int, ...]:
-    """The cut points that make the costliest rank and the costliest stage together as cheap as can be, exactly.
+    """The cut points that make the costliest rank and the costliest stage together as cheap as can be.
 
     A step is about as many times the costliest rank as there are micro-batches, while the pipeline fills and empties at
     the pace of the costliest stage. With one stage a rank they are the same. With several neither alone will do: even
-    ranks of uneven stages wait for each other, as the orders of torch's interleaved schedules are fixed.
+    ranks of uneven stages wait for each other, as the orders of interleaved schedules are fixed.
 
     By dynamic programming: for each number of stages and blocks those ways are kept that no other beats, in the two and
-    in the cost and the bytes of every rank that has a stage to come. With one stage a rank that is a single way.
+    in the cost and the bytes of every rank that has a stage to come, and that could still be cheaper than the best cut
+    known. With one stage a rank that is a single way, and the cut is exact. With several it is exact as long as a table
+    of ``WORK`` ways holds them, which it does for 40 blocks on 4 ranks; beyond that the most promising are kept.
 
     >>> cut([1, 1, 1, 1], [0, 1])
     (2,)
@@ -93,14 +102,35 @@ def cut(costs: Sequence[float], ranks: Sequence[int], memory: Memory | None = No
     count, stages = len(costs), len(ranks)
     if not 1 <= stages <= count:
         raise ValueError(f"{count} blocks cannot make {stages} stages")
+    best, bound = None, float("inf")
+    for most in (FEW, max(FEW, WORK // (count * stages))):  # the first finds a bound for the second
+        found, complete = _cheapest(costs, ranks, memory, most, bound)
+        if found:
+            best, bound = found, found.rank + found.stage
+        if complete:
+            break
+    if best is None:
+        limit = memory.limit if memory else 0.0
+        raise ValueError(f"no cut into {stages} stages keeps every rank within {limit:.0f} bytes")
+    return best.cuts
+
+
+def _cheapest(
+    costs: Sequence[float], ranks: Sequence[int], memory: Memory | None, most: int, bound: float
+) -> tuple[_Way | None, bool]:
+    """The best way of those that cost no more than ``bound``; and whether no more than ``most`` were kept anywhere."""
+    count, complete = len(costs), True
     total = [0.0, *accumulate(costs)]
+    largest = [*[*accumulate(reversed(costs), max)][::-1], 0.0]  # of the blocks from each on
     nothing = (0.0,) * (max(ranks) + 1)
     ways: dict[int, list[_Way]] = {0: [_Way(0.0, 0.0, nothing, nothing, ())]}
     for stage, rank in enumerate(ranks):
         further: dict[int, list[_Way]] = {}
-        last, returns = stage == stages - 1, rank in ranks[stage + 1 :]
-        for stop in (count,) if last else range(stage + 1, count - (stages - stage - 1) + 1):
-            found = []
+        ahead = ranks[stage + 1 :]
+        returns, open_ranks = rank in ahead, len(set(ahead))
+        for stop in range(stage + 1, count - len(ahead) + 1) if ahead else (count,):
+            left = total[count] - total[stop]
+            found: list[tuple[float, _Way]] = []
             for start, before in ways.items():
                 if start >= stop:
                     continue
@@ -110,34 +140,35 @@ def cut(costs: Sequence[float], ranks: Sequence[int], memory: Memory | None = No
                     held, cost = way.held[rank] + size, way.costs[rank] + own
                     if memory and held > memory.limit:
                         continue
-                    found.append(
-                        _Way(
-                            max(way.rank, cost),
-                            max(way.stage, own),
-                            _with(way.costs, rank, cost if returns else 0.0),
-                            _with(way.held, rank, held if returns else 0.0),
-                            (*way.cuts, start) if stage else (),
-                        )
-                    )
-            further[stop] = _best(found)
+                    highest, widest = max(way.rank, cost), max(way.stage, own)
+                    open_costs = _with(way.costs, rank, cost if returns else 0.0)
+                    least = highest + widest  # that it can come to
+                    if ahead:
+                        least = max(highest, (sum(open_costs) + left) / open_ranks)
+                        least += max(widest, largest[stop], left / len(ahead))
+                    if least <= bound * (1 + 1e-12):
+                        open_held = _with(way.held, rank, held if returns else 0.0)
+                        cuts = (*way.cuts, start) if stage else ()
+                        found.append((least, _Way(highest, widest, open_costs, open_held, cuts)))
+            further[stop], whole = _best(found, most)
+            complete &= whole
         ways = further
-    if not ways[count]:
-        limit = memory.limit if memory else 0.0
-        raise ValueError(f"no cut into {stages} stages keeps every rank within {limit:.0f} bytes")
-    return ways[count][0].cuts
+    return min(ways[count], key=lambda way: (way.rank + way.stage, way.cuts), default=None), complete
 
 
 def _with(values: tuple[float, ...], place: int, value: float) -> tuple[float, ...]:
     return (*values[:place], value, *values[place + 1 :])
 
 
-def _best(ways: list[_Way]) -> list[_Way]:
-    """Those that no other beats, the cheapest first."""
+def _best(ways: list[tuple[float, _Way]], most: int) -> tuple[list[_Way], bool]:
+    """Those that no other beats, the most promising first, and no more than ``most``; and whether that is all."""
     kept: list[_Way] = []
-    for way in sorted(ways, key=lambda way: (way.rank + way.stage, way.cuts)):
+    for _, way in sorted(ways, key=lambda one: (one[0], one[1].cuts)):
         if not any(other.beats(way) for other in kept):
+            if len(kept) == most:
+                return kept, False
             kept.append(way)
-    return kept
+    return kept, True
 
 
 def bounds(cuts: Sequence[int], count: int) -> list[tuple[int, int]]:

@@ -161,8 +161,10 @@ def _staged(
         return stage_bytes(settings, part.blocks[start:stop], flight[where[stage]], shards)
 
     costs = [block.forward + block.backward + again[k] for k, block in enumerate(part.blocks)]
-    memory = Memory(limit - machine.resident, bytes_of) if limit < float("inf") else None
-    cuts = settings.stages or cut(costs, where, memory)
+    memory = Memory(limit - machine.resident, bytes_of)
+    cuts = settings.stages or _cut(tuple(costs), tuple(where))
+    if not settings.stages and _fullest(memory, bounds(cuts, len(costs)), where) > memory.limit:
+        cuts = cut(costs, where, memory)
     edges = bounds(cuts, len(part.blocks))
 
     def stages(values: Sequence[float]) -> list[float]:
@@ -209,6 +211,19 @@ def _staged(
             sent[rank] += settings.microbatches * leaving[stage]
             sent[where[stage + 1]] += settings.microbatches * leaving[stage]
     return play.step, max(held) + machine.resident, max(sent), play.bubble, tuple(cuts), max(weights)
+
+
+@cache
+def _cut(costs: tuple[float, ...], where: tuple[int, ...]) -> tuple[int, ...]:
+    return cut(costs, where)
+
+
+def _fullest(memory: Memory, edges: Sequence[tuple[int, int]], where: Sequence[int]) -> float:
+    """Bytes that the fullest rank would hold."""
+    held = [0.0] * len(where)
+    for stage, edge in enumerate(edges):
+        held[where[stage]] += memory.bytes_of(stage, *edge)
+    return max(held)
 
 
 @cache

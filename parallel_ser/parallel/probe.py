@@ -21,10 +21,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.chain import Block, Chain, example
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.machine import Machine
-from parallel_ser.parallel.processes import Mesh, leave, mesh
+from parallel_ser.parallel.processes import Mesh, mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.resident import own
@@ -178,6 +179,7 @@ def overheads(ranks: Mesh, machine: Machine, names: Sequence[str]) -> dict[str, 
 
 
 if __name__ == "__main__":
+    leave = HardExit()
     for every in STRATEGIES:
         strategy_class(every)
     with mesh("cpu", timeout=100, share="sockets" not in sys.argv) as group:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import atexit
 import os
-import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -197,20 +194,3 @@ def bind(threads: int) -> tuple[int, ...]:
         with suppress(OSError):  # it has ended meanwhile
             os.sched_setaffinity(int(task.name), own)
     return own
-
-
-def leave(status: int) -> NoReturn:
-    """End this process with ``status``; one of several ends without the interpreter's tidying up.
-
-    In about one run of ten gloo's threads outlived the interpreter and aborted the process ("terminate called without
-    an active exception"), for which torchrun takes down the other ranks. All files are closed by then.
-    """
-    if "RANK" in os.environ:
-        # As the interpreter ends: first what is registered with threads, where joblib ends its workers. Without it the
-        # exit functions wait for these until they have been idle for five minutes.
-        threading._shutdown()  # type: ignore[attr-defined]
-        atexit._run_exitfuncs()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    sys.exit(status)

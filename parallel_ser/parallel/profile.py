@@ -12,11 +12,13 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.chain import Chain, example
@@ -122,7 +124,7 @@ def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock
     parameter = next(chain.parameters())
     device = parameter.device
     x, valid, seed = example(shape, parameter.dtype, device)
-    place = "cuda" if device.type == "cuda" else "cpu"  # a skeleton on the meta device counts as the CPU
+    place = "cuda" if device.type == "cuda" else "cpu"
     training = chain.training
     chain.train()
     measured = []
@@ -137,6 +139,7 @@ def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             forward(enters)
         y, saved = _saved(forward, enters.detach().requires_grad_(number > 0), block)
+        y = y.detach()
         parameters = [p for p in block.parameters() if p.requires_grad]
         leaf = enters.detach().requires_grad_(number > 0)
         targets = ([leaf] if number else []) + parameters
@@ -169,11 +172,52 @@ def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock
     return Profile(tuple(shape), torch.get_num_threads(), tuple(measured))
 
 
+def estimate(
+    chain: Chain, shape: Sequence[int], flops: float, visit: Callable[[Tensor, Tensor, Any], object] | None = None
+) -> Profile:
+    """The profile of a chain on a device that is not here, by arithmetic alone.
+
+    A backward pass takes as long as two forward passes, and each of its halves as long as one.
+
+    Args:
+        chain: on the meta device; one pass through it computes nothing and takes no memory.
+        shape: of a micro-batch.
+        flops: operations a second of the device.
+        visit: is called behind each block with its input, its output and the block.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    x, valid, seed = example(shape, next(chain.parameters()).dtype)
+    blocks = []
+    for number, (name, block) in enumerate(chain.named_children()):
+        with FlopCounterMode(display=False) as counter:
+            y, saved = _saved(partial(block, valid=valid, seed=seed), x.requires_grad_(number > 0), block)
+        if visit:
+            visit(x, y, block)
+        work = float(counter.get_total_flops())
+        blocks.append(
+            BlockProfile(
+                name=name,
+                forward=work / flops,
+                backward=2 * work / flops,
+                input=work / flops,
+                weight=work / flops,
+                saved=saved,
+                entering=x.numel() * x.element_size(),
+                leaving=y.numel() * y.element_size(),
+                parameters=sum(p.numel() * p.element_size() for p in block.parameters()),
+                flops=work,
+            )
+        )
+        x = y.detach()
+    return Profile(tuple(shape), torch.get_num_threads(), tuple(blocks))
+
+
 def _halves(
     block: torch.nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, ahead: float, clock: Clock
 ) -> tuple[float, float]:
     """Seconds of a backward pass' halves, done as torch's pipeline does them, where a forward pass takes ``ahead``."""
-    from torch.distributed.pipelining._backward import stage_backward_input, stage_backward_weight
+    from parallel_ser.parallel.internals.pipelining import stage_backward_input, stage_backward_weight
 
     weights = [p for p in block.parameters() if p.requires_grad]
     norms = [module for module in block.modules() if hasattr(module, "apart")]
@@ -235,18 +279,18 @@ def _as_one(
 
 def _saved(forward: Callable[[Tensor], Tensor], x: Tensor, block: torch.nn.Module) -> tuple[Tensor, int]:
     """A block's output, and the bytes that its graph keeps beside parameters and input; each storage once."""
-    known = {one.untyped_storage()._cdata for one in (x, *block.parameters())}
-    kept: dict[int, int] = {}
+    known = {StorageWeakRef(one.untyped_storage()) for one in (x, *block.parameters())}
+    kept: dict[StorageWeakRef, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
         storage = tensor.untyped_storage()
-        if storage._cdata not in known:
-            kept[storage._cdata] = storage.nbytes()
+        if (key := StorageWeakRef(storage)) not in known:
+            kept[key] = storage.nbytes()
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         y = forward(x)
-    return y.detach(), sum(kept.values())
+    return y, sum(kept.values())
 
 
 def time_of(work: Callable[[], object], device: torch.device) -> float:

@@ -1,8 +1,8 @@
 """Schedules as data: what each rank of a pipeline computes, in order. No process, no clock, no torch.
 
 A schedule is a pure function of the ranks and the micro-batches; ``parallel_ser.parallel.simulate`` plays it against
-a clock. The orders are the ones that ``torch.distributed.pipelining`` runs, and a test compares the two;
-``layer_split`` is ours. In the diagrams a forward pass, an input gradient and a weight gradient take one column each:
+a clock, and torch's runtime runs it (``internals/pipelining.py``). In the diagrams a forward pass, an input gradient
+and a weight gradient take one column each:
 
     0    forward pass of micro-batch 0         0"   gradient of the stage's weights
     0'   backward pass or input gradient       .    nothing to do
@@ -190,8 +190,7 @@ def zero_bubble_v(ranks: int, microbatches: int) -> Orders:
 def dual_pipe_v(ranks: int, microbatches: int) -> Orders:
     """Placed as ZB-V; in the middle a forward pass of one stage goes with a backward pass of the other.
 
-    After DualPipe of DeepSeek (arXiv:2412.19437). The two of a pair are one after the other here. So torch computes
-    them unless it is given a function for pairs, but it sends what the forward pass gave only after the backward pass.
+    After DualPipe of DeepSeek (arXiv:2412.19437). The two of a pair are one after the other here.
 
         rank 0  0 1 2 3 4 0 0'0"1 1'1"2 5 2'2'3 0'0'3'3'4 . 1'1'4'4'5 . 2'2'5'5'3'3"4'4"5'5"
         rank 1  . 0 1 2 0 3 1 0'0"2 4 1'1'3 0'0'5 2'2'4 1'1'3'3'5 . 2'2'4'4'3'3'5'4'5"5'4"5"

@@ -42,7 +42,7 @@ SPINS, BUSY = 100, 2e-4
 SHORT, LONG = 1e-4, 5e-3
 """Seconds that it sleeps, and that it does after a second."""
 
-GROUP: Any = dist.ProcessGroup  # whose overloaded methods no type checker follows
+BACKEND: Any = dist.distributed_c10d.C10DBackend  # whose overloaded methods no type checker follows
 COMBINE: dict[Any, Callable[..., Tensor]] = {
     dist.ReduceOp.SUM: torch.add,
     dist.ReduceOp.AVG: torch.add,
@@ -189,7 +189,7 @@ class Incoming:
         return True
 
 
-class Shared(GROUP):
+class Shared(BACKEND):
     """A group whose ranks share memory. Of what torch asks of a group it has what dense tensors on a CPU need."""
 
     def __init__(self, memory: Memory, rank: int, processes: Sequence[int], timeout: timedelta) -> None:
@@ -274,7 +274,7 @@ class Shared(GROUP):
         """See torch."""
         for x in tensors:
             self._reduced(x, opts.reduceOp if opts else dist.ReduceOp.SUM)
-        return ended(tensors)
+        return Ended(tensors)
 
     allreduce_coalesced = allreduce
 
@@ -286,7 +286,7 @@ class Shared(GROUP):
                 slots = self._exchanged([piece] if self.me == source else [])
                 if self.me != source:
                     piece.copy_(slots[source, : len(piece)])
-        return ended(tensors)
+        return Ended(tensors)
 
     def _gathered(self, outputs: Sequence[Tensor], x: Tensor) -> None:
         rooms = zip(*(flat(output).split(CHUNK) for output in outputs)) if x.numel() else iter(())
@@ -298,19 +298,19 @@ class Shared(GROUP):
         """See torch."""
         for output, x in zip(outputs, inputs):
             self._gathered(output, x)
-        return ended(outputs)
+        return Ended(outputs)
 
-    def _allgather_base(self, output: Tensor, x: Tensor, opts: Any = None) -> Any:
+    def all_gather_single(self, output: Tensor, x: Tensor, opts: Any = None) -> Any:
         """See torch."""
         self._gathered(flat(output).view(x.dtype).chunk(self.count), x)
-        return ended([output])
+        return Ended([output])
 
     def gather(self, outputs: list[list[Tensor]], inputs: list[Tensor], opts: Any) -> Any:
         """See torch."""
         for place, x in enumerate(inputs):
             root = self.me == opts.rootRank
             self._gathered(outputs[place] if root else [torch.empty_like(x) for _ in range(self.count)], x)
-        return ended(outputs)
+        return Ended(outputs)
 
     def scatter(self, outputs: list[Tensor], inputs: list[list[Tensor]], opts: Any) -> Any:
         """See torch."""
@@ -320,7 +320,7 @@ class Shared(GROUP):
                 self.broadcast([whole], opts)
                 if part == self.me:
                     x.copy_(whole)
-        return ended(outputs)
+        return Ended(outputs)
 
     def _scattered(self, output: Tensor, inputs: Sequence[Tensor], op: Any) -> None:
         combine, size = combination(op), output.element_size()
@@ -336,17 +336,17 @@ class Shared(GROUP):
         """See torch."""
         for output, parts in zip(outputs, inputs):
             self._scattered(output, parts, opts.reduceOp)
-        return ended(outputs)
+        return Ended(outputs)
 
-    def _reduce_scatter_base(self, output: Tensor, x: Tensor, opts: Any) -> Any:
+    def reduce_scatter_single(self, output: Tensor, x: Tensor, opts: Any) -> Any:
         """See torch."""
         self._scattered(output, flat(x).view(x.dtype).chunk(self.count), opts.reduceOp)
-        return ended([output])
+        return Ended([output])
 
     def barrier(self, opts: Any = None) -> Any:
         """See torch."""
         self._post()
-        return ended([])
+        return Ended([])
 
     # --- from one to another ------------------------------------------------------------------------------------------
 
@@ -360,15 +360,12 @@ class Shared(GROUP):
 
     # --- what torch wants to know -------------------------------------------------------------------------------------
 
+    supports_coalescing = supports_splitting = supports_time_estimate = False
+    supports_shrinking = supports_reconfigure = supports_window = False
+
     def getBackendName(self) -> str:
         """See torch."""
         return NAME
-
-    @property
-    def group_name(self) -> str:
-        """See torch."""
-        name: str = dist.distributed_c10d._world.pg_names[self]
-        return name
 
 
 def flat(x: Tensor) -> Tensor:
@@ -408,11 +405,30 @@ def combined(target: Tensor, parts: Tensor, combine: Callable[..., Tensor]) -> N
     combine(total, parts[-1], out=target)
 
 
-def ended(result: Any) -> Any:
+class Ended(dist.Work):
     """What torch is given of something that is over."""
-    future: torch.futures.Future[Any] = torch.futures.Future()
-    future.set_result(result)
-    return torch._C._distributed_c10d._create_work_from_future(future)  # type: ignore[attr-defined]
+
+    def __init__(self, result: Any) -> None:
+        super().__init__()
+        self.value = result
+
+    def is_completed(self) -> bool:
+        """It is."""
+        return True
+
+    def wait(self, timeout: timedelta | None = None) -> bool:
+        """Nothing is waited for."""
+        return True
+
+    def result(self) -> Any:
+        """The tensors of the collective."""
+        return self.value
+
+    def get_future(self) -> torch.futures.Future[Any]:
+        """A future that has the tensors of the collective."""
+        future: torch.futures.Future[Any] = torch.futures.Future()
+        future.set_result(self.value)
+        return future
 
 
 def create(store: dist.Store, rank: int, ranks: int, timeout: timedelta) -> Any:

@@ -53,6 +53,11 @@ class Staged(Strategy):
         """What passes before a stage, or behind the last: between stages bfloat16 where they compute in it."""
         return torch.bfloat16 if self.bf16 and 0 < boundary < len(self.ranks) else self.dtype
 
+    def trains(self, boundary: int) -> bool:
+        """Whether anything that is trained lies before a stage, so that its input has a gradient."""
+        blocks = list(self._whole)[: self.bounds[boundary][0] if boundary < len(self.bounds) else self.blocks]
+        return any(p.requires_grad for block in blocks for p in block.parameters())
+
     def leaves(self, place: int) -> torch.dtype:
         """See ``Strategy``."""
         return self.passes(self.own[place] + 1)

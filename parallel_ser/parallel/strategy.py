@@ -106,7 +106,7 @@ class Strategy(Kept, ABC):
     def wrap(self) -> None:
         """Make the modules ready; may put other ``parameters`` in place of the same."""
         for module in self.modules:
-            module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module.to(memory_format=torch.channels_last)
 
     def ready(self) -> None:
         """Do what needs the optimizer."""

@@ -7,7 +7,7 @@ import os
 import torch
 
 from parallel_ser.config import Config
-from parallel_ser.models.cnn import build
+from parallel_ser.models.cnn import build, outline
 from parallel_ser.models.plans import GROUPS
 from parallel_ser.parallel.facts import Facts
 from parallel_ser.parallel.machine import Machine, probe
@@ -15,8 +15,8 @@ from parallel_ser.parallel.planner import Prediction, plan
 
 
 def facts_of(config: Config, rows: int, classes: int, frames: int, flops: float = 0.0) -> Facts:
-    """The facts of the chain that a run would train."""
-    chain = build(config.model, rows, classes, config.train.seed)
+    """The facts of the chain that a run would train; for a device that is not here, of its outline alone."""
+    chain = outline(config.model, rows, classes) if flops else build(config.model, rows, classes, config.train.seed)
     return Facts(chain, (config.train.batch, 1, rows, frames), config.train.precision == "bf16", flops)
 
 

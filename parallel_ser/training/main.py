@@ -15,8 +15,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NoReturn
 
+from parallel_ser import installed
 from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
+from parallel_ser.hard_exit import HardExit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -214,17 +216,26 @@ def _run_fold(
 
 def rank() -> NoReturn:
     """One rank of a run from its command line to its end; what torchrun starts."""
+    leave = HardExit() if "RANK" in os.environ else sys.exit
+    first = os.environ.get("RANK", "0") == "0"  # which tells of what is wrong on every rank
+    if found := installed.problem():
+        if first:
+            print(f"error: {found}", file=sys.stderr, flush=True)
+        leave(2)
     try:
         status = main()
     except SystemExit as ended:  # another rank has told the user why, or argparse has
         status = ended.code if isinstance(ended.code, int) else 2
     except Exception as error:
-        if any(sign in str(error) for sign in LOST):
-            time.sleep(10)  # the rank that failed first is shown; torchrun ends this one meanwhile
-        traceback.print_exc()
         status = 1
-    from parallel_ser.parallel.processes import leave
-
+        if found := installed.explain(error):
+            status = 2
+            if first:
+                print(f"error: {found}", file=sys.stderr, flush=True)
+        else:
+            if any(sign in str(error) for sign in LOST):
+                time.sleep(10)  # the rank that failed first is shown; torchrun ends this one meanwhile
+            traceback.print_exc()
     leave(status)
 
 

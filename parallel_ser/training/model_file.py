@@ -73,5 +73,5 @@ def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) 
     checkpoint.fits(path, content, chain.signature())
     chain.load_state_dict(content["weights"])
     module = Placed(chain, torch.device("cpu"), bf16).eval()
-    module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    module.to(memory_format=torch.channels_last)
     return Model(module, classes, normaliser, views)

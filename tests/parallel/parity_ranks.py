@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
+from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.batch import Inputs
-from parallel_ser.parallel.processes import Mesh, leave, mesh
+from parallel_ser.parallel.processes import Mesh, mesh
 from parallel_ser.parallel.registry import strategy_class
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.optim import adamw, freeze
@@ -66,6 +67,7 @@ def run(case: str, ranks: Mesh, out: str) -> None:
 
 
 if __name__ == "__main__":
+    leave = HardExit()
     folder, *cases = sys.argv[1:]
     with mesh("cpu", threads=1, timeout=60) as group:
         for each in cases:

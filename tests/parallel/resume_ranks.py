@@ -12,7 +12,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from parity_ranks import batch, make
 
-from parallel_ser.parallel.processes import Mesh, leave, mesh
+from parallel_ser.hard_exit import HardExit
+from parallel_ser.parallel.processes import Mesh, mesh
 from parallel_ser.training import standing
 
 HALF = 5
@@ -39,6 +40,7 @@ def resume(case: str, ranks: Mesh, folder: Path, begun: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    leave = HardExit()
     what, out, cases, begun = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
     with mesh("cpu", threads=1, timeout=60) as group:
         for each in cases:

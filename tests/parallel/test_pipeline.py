@@ -1,4 +1,4 @@
-"""A stage of torch's pipeline, by hand: what it keeps, and when."""
+"""A stage of torch's pipeline, alone in a process: what it keeps, and when."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from parallel_ser.parallel.actions import Action
+from parallel_ser.parallel.internals.pipelining import Stage, runtime
 from parallel_ser.parallel.messages import timed
 from parallel_ser.parallel.meter import Meter
-from parallel_ser.parallel.pipeline import Stage
 from parallel_ser.parallel.processes import mesh
 
 SHAPE = (2, 3)
@@ -25,41 +26,45 @@ def alone() -> Iterator[None]:
         yield
 
 
-class Doubled(nn.Module):
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.held: list[int] = []
+
     def forward(self, x: Tensor) -> Tensor:
-        return 2 * x
+        self.held.append(sum(not info.buffer.is_meta for (info,) in self.stage.args_recv_info.values()))  # type: ignore[union-attr, attr-defined]
+        return self.scale * x
 
 
-def middle() -> Stage:
-    edge = torch.empty(SHAPE, device="meta")
-    stage = Stage(Doubled(), 1, 3, torch.device("cpu"), input_args=edge, output_args=edge)
-    stage.meter, stage.has_backward = Meter(), True
-    stage._prepare_forward_infra(4, ())
-    stage._prepare_backward_infra(4)
-    return stage
-
-
-def test_a_stage_has_buffers_only_for_messages_that_it_awaits_or_computes_with() -> None:
-    stage = middle()
-    infos = [*stage.args_recv_info.values(), *stage.grad_recv_info.values()]
-
-    def real() -> int:
-        return sum(not info.buffer.is_meta for (info,) in infos)
-
-    assert real() == 0
-    (arriving,) = stage.get_fwd_recv_ops(2)
-    assert real() == 1
-    arriving.tensor.data.fill_(1.0)
-    y = stage.forward_one_chunk(2, ())
-    assert torch.equal(y, torch.full(SHAPE, 2.0))
-    assert real() == 0
-    (returning,) = stage.get_bwd_recv_ops(2)
-    assert real() == 1
-    returning.tensor.fill_(5.0)
-    stage.backward_one_chunk(2)
-    assert real() == 0
-    assert torch.equal(stage.bwd_cache[2][0], torch.full(SHAPE, 10.0))
-    assert all(info.buffer.shape == SHAPE for (info,) in infos)
+def test_a_stage_has_buffers_only_for_what_it_awaits_or_computes_with() -> None:
+    stages, modules = [], [Scaled(), Scaled()]
+    for number, module in enumerate(modules):
+        edges = [torch.empty(SHAPE, device="meta", requires_grad=one > 0) for one in (number, number + 1)]
+        stage = Stage(module, number, 2, torch.device("cpu"), input_args=edges[0], output_args=edges[1])
+        stage.meter = Meter()
+        object.__setattr__(module, "stage", stage)
+        stages.append(stage)
+    modules[0].held = modules[1].held
+    object.__setattr__(modules[0], "stage", stages[1])
+    order = []
+    for micro in range(3):
+        order += [Action("F", 0, micro), Action("F", 1, micro), Action("B", 1, micro), Action("B", 0, micro)]
+    inputs = [torch.full(SHAPE, float(micro)) for micro in range(3)]
+    losses: list[Tensor] = []
+    steps = runtime(stages, [order], 3, lambda y, target: (y - target).sum())
+    for _ in range(2):
+        steps.step(
+            arg_mbs=[(x,) for x in inputs],
+            target_mbs=[torch.zeros(SHAPE)] * 3,
+            losses=losses,
+            return_outputs=False,
+        )
+    assert [float(loss.detach()) for loss in losses] == [0.0, 24.0, 48.0]
+    assert modules[0].scale.grad == modules[1].scale.grad == 2 * (2 * 6 * (0 + 1 + 2))  # two steps
+    assert modules[1].held[2:] == [0, 1] * 5  # while a first stage computes, and while a second does
+    kept = [*stages[1].args_recv_info.values(), *stages[0].grad_recv_info.values()]
+    assert all(info.buffer.is_meta and info.buffer.shape == SHAPE for (info,) in kept)
 
 
 def test_an_operation_that_is_timed_lets_its_tensor_go() -> None:

@@ -16,8 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from parallel_ser.hard_exit import HardExit
 from parallel_ser.parallel import clock, processes
-from parallel_ser.parallel.processes import leave
 from parallel_ser.parallel.strategy import Strategy
 from parallel_ser.training.main import main
 
@@ -46,6 +46,7 @@ def stopping(arguments: list[str], last: bool = True) -> int:
 
 
 if __name__ == "__main__":
+    leave = HardExit()
     out, *runs = sys.argv[1:]
     last_rank = os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1)
     statuses = []

@@ -1,4 +1,4 @@
-"""DeepSpeed's pipeline engine with its times taken and what it sends counted: its instructions, each in a span."""
+"""DeepSpeed's pipeline engine: its instructions, each in a span or left out, and the state that its ZeRO keeps."""
 
 from __future__ import annotations
 
@@ -6,10 +6,14 @@ import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from parallel_ser.parallel.grid import Grid
+from parallel_ser.parallel.internals import require_checked
 from parallel_ser.parallel.meter import Meter
+
+require_checked("deepspeed")
 
 Way = Callable[..., tuple[str, ...]]
 """What is given to an instruction, to the names of the messages that it waits for."""
@@ -61,6 +65,51 @@ def measure(engine: Any, schedule: Any, meter: Meter, grid: Grid) -> None:
     if axis.size > 1:
         _timed(engine, "_aggregate_total_loss", meter, "broadcast", axis.message)
     engine._INSTRUCTION_MAP = known
+
+
+def schedule_alone(engine: Any, schedule: Any) -> None:
+    """Let the engine run its schedule and nothing after it: no reduction of gradients and no step."""
+    ours = dict.fromkeys((schedule.ReduceGrads, schedule.OptimizerStep, schedule.ReduceTiedGrads), _nothing)
+    engine._INSTRUCTION_MAP = {**engine._INSTRUCTION_MAP, **ours}
+
+
+def _nothing(engine: Any, *given: Any, **named: Any) -> None:
+    """In place of the engine's own reduction and step."""
+
+
+def without_compiling() -> None:
+    """Leave out DeepSpeed's all-reduce in shared memory, which would be compiled first, for half a minute."""
+    from deepspeed import ops
+
+    ops.__compatible_ops__["deepspeed_shm_comm"] = False
+
+
+def link_state(zero: Any) -> None:
+    """Let ZeRO look again which part of the optimizer's state belongs to which parameter."""
+    zero._hp_optimizer_states_linked = False
+    zero._lazy_init_hp_params_optimizer_state()
+
+
+def step_counts(zero: Any) -> list[Tensor]:
+    """The counts of steps of the flat parts that ZeRO's inner optimizer keeps; all are alike."""
+    return [state["step"] for state in zero.optimizer.state.values()]
+
+
+def make_state(zero: Any) -> None:
+    """The optimizer's state of flat parts that have had no step yet: zeros."""
+    for flat in zero.single_partition_of_fp32_groups:
+        state = zero.optimizer.state[flat]
+        if not state:
+            state |= {"step": torch.zeros(()), "exp_avg": torch.zeros_like(flat), "exp_avg_sq": torch.zeros_like(flat)}
+
+
+def squared_norm(zero: Any) -> Tensor:
+    """Of the gradients of this rank's part, in double precision."""
+    square = torch.zeros((), dtype=torch.float64, device=zero.device)
+    for parts in zero.averaged_gradients.values():
+        for part in parts or ():
+            square += torch.linalg.vector_norm(part).double().square()
+    return square
 
 
 def _commit(plain: Callable[[Any], None], meter: Meter, me: int) -> Callable[[Any], None]:

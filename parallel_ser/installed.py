@@ -1,0 +1,88 @@
+"""Whether what is installed goes together, and what to do where it does not. Needs the standard library alone."""
+
+from __future__ import annotations
+
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from types import TracebackType
+
+PACKAGE = "parallel-ser"
+
+TOGETHER = ("torch", "torchaudio")
+"""Packages of which one loads the other's libraries: they are mended together."""
+
+
+def problem() -> str | None:
+    """What is missing or of a wrong version, in a sentence with the command that mends it; None where nothing is.
+
+    It compares what is installed with what this package asks for, and imports none of it.
+    """
+    try:
+        wanted = requires(PACKAGE) or []
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return None
+    try:
+        from packaging.requirements import Requirement
+    except ImportError:
+        return f"packaging is missing: run {_pip('packaging')}."
+    needed = [one for one in map(Requirement, wanted) if not one.marker or one.marker.evaluate({"extra": ""})]
+    for one in needed:
+        try:
+            found = version(one.name)
+        except PackageNotFoundError:
+            clause = f"{one.name} is missing"
+        else:
+            if one.specifier.contains(found, prereleases=True):
+                continue
+            clause = f"{one.name} {found} is installed where {PACKAGE} needs {one.name}{one.specifier}"
+        names = TOGETHER if one.name in TOGETHER else (one.name,)
+        return f"{clause}: run {_pip(*(f'{other.name}{other.specifier}' for other in needed if other.name in names))}."
+    return None
+
+
+def explain(error: BaseException) -> str | None:
+    """A sentence for an import that failed, with the command that mends it; None for any other error."""
+    package = _importing(error.__traceback__)
+    if isinstance(error, ImportError) and error.name and not package:
+        package = error.name.partition(".")[0]
+    if not package or package == "parallel_ser" or not isinstance(error, (ImportError, OSError)):
+        return None
+    reason = " ".join(str(error).split())[:200]
+    if package in TOGETHER:
+        pair = " beside ".join(f"{name} {_version(name)}" for name in reversed(TOGETHER))
+        return f"{pair} does not load ({reason}): run {_pip('--force-reinstall', *_pinned())}."
+    return f"{package} cannot be imported ({reason}): run {_pip('--force-reinstall', package)}."
+
+
+def _importing(traceback: TracebackType | None) -> str:
+    """The package outside this one whose import was under way, such as ``torchaudio``; empty where none was."""
+    while traceback is not None:
+        frame = traceback.tb_frame
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if frame.f_code.co_name == "<module>" and package not in ("parallel_ser", "__main__", "importlib", "runpy"):
+            return package
+        traceback = traceback.tb_next
+    return ""
+
+
+def _pinned() -> list[str]:
+    """What this package asks of torch and torchaudio."""
+    try:
+        from packaging.requirements import Requirement
+
+        every = map(Requirement, requires(PACKAGE) or [])
+    except (ImportError, PackageNotFoundError):
+        return list(TOGETHER)
+    return [f"{one.name}{one.specifier}" for one in every if one.name in TOGETHER] or list(TOGETHER)
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return "(missing)"
+
+
+def _pip(*words: str) -> str:
+    quoted = (f"'{word}'" if set(word) & set("<>=!~") else word for word in words)
+    return f"{sys.executable} -m pip install {' '.join(quoted)}"
