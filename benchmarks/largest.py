@@ -51,7 +51,7 @@ from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import bounds
 from parallel_ser.parallel.processes import mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
-from parallel_ser.parallel.schedules import placement
+from parallel_ser.parallel.schedule.registry import schedule_of
 from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategy import local
 from parallel_ser.resident import status
@@ -96,7 +96,7 @@ def chain_of(factor: float, device: str = "cpu") -> Chain:
 
 def v_cut(every: Sequence[Need], parts: int) -> tuple[int, ...]:
     """The cut of a V-shaped schedule whose fullest rank is the emptiest, with up to ``RANKS`` micro-batches held."""
-    places = placement("zbv", RANKS, 2)
+    places = schedule_of("zbv").placement(RANKS)
     best: tuple[int, ...] = ()
     least = math.inf
     for cuts in itertools.combinations(range(1, len(every)), 2 * RANKS - 1):
@@ -128,7 +128,7 @@ def reckoned(name: str, settings: dict[str, Any], factor: float, args: argparse.
     if settings["name"] == "pipeline":
         cut = v_cut(every, parts)
         held, alone = [0] * RANKS, [0] * RANKS
-        for rank, (start, stop) in zip(placement("zbv", RANKS, 2), bounds(cut, len(every))):
+        for rank, (start, stop) in zip(schedule_of("zbv").placement(RANKS), bounds(cut, len(every))):
             held[rank] += sum(one.state + RANKS * one.kept for one in every[start:stop])
             alone[rank] += sum(one.state for one in every[start:stop])
         return max(held) + copies, max(alone), cut

@@ -27,7 +27,7 @@ from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.partition import block_costs, cut
 from parallel_ser.parallel.processes import mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
-from parallel_ser.parallel.schedules import placement
+from parallel_ser.parallel.schedule.registry import schedule_of
 from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategy import local
 from parallel_ser.resident import own
@@ -54,7 +54,11 @@ def cases(parts: int, memory_cut: list[int], checkpoint_cut: list[int], costs: l
             "checkpointing": "block",
             "stages": checkpoint_cut,
         },
-        "pipeline zbv": {**pipeline, "schedule": "zbv", "stages": list(cut(costs, placement("zbv", RANKS, 2)))},
+        "pipeline zbv": {
+            **pipeline,
+            "schedule": "zbv",
+            "stages": list(cut(costs, schedule_of("zbv").placement(RANKS))),
+        },
         "tensor_split time": {"name": "tensor_split", "axis": "time", "microbatches": parts},
         "tensor_split channel": {"name": "tensor_split", "axis": "channel", "microbatches": parts},
         "fsdp": {"name": "fsdp", "microbatches": parts // RANKS},  # of a rank's share: as many utterances in each

@@ -9,6 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from parallel_ser.cli import app
+from parallel_ser.parallel.schedule.registry import schedules
 
 
 def run(*arguments: str, columns: int = 120) -> tuple[int, str, str]:
@@ -96,7 +97,7 @@ def test_what_cannot_be_played_is_one_line_and_status_2(
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("arguments", [["gpipe", "-r", "0"], ["gpipe", "-r", "65"], ["gpipe", "-m", "1025"], []])
+@pytest.mark.parametrize("arguments", [["gpipe", "-r", "0"], ["gpipe", "-r", "65"], ["gpipe", "-m", "1025"]])
 def test_numbers_out_of_range_are_refused(arguments: list[str]) -> None:
     assert run(*arguments)[0] == 2
 
@@ -110,3 +111,23 @@ def test_playing_a_schedule_loads_no_torch() -> None:
         "sys.exit('torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
+
+
+def test_without_a_name_all_are_listed() -> None:
+    status, out, _ = run(columns=200)
+    assert status == 0
+    for one in schedules().values():
+        assert one.name in out
+        assert one.summary in out
+
+
+def test_a_schedule_of_ones_own_is_played(tmp_path: Path) -> None:
+    file = tmp_path / "my.csv"
+    file.write_text("0F0,0F1,,0B0,0B1\n,1F0,1B0,1F1,1B1\n")
+    status, out, err = run("--file", str(file), "--out", str(tmp_path / "t.svg"))
+    assert (status, err) == (0, "")
+    assert "my.csv: 2 ranks, 2 micro-batches" in out
+    assert "rank 0  0 1 . . 0'0'. 1'1'" in out
+    record = json.loads(run("--file", str(file), "--json")[1])
+    assert (record["step"], record["theory_bubble"]) == (9, None)
+    assert run("1f1b", "--file", str(file))[0] == 2

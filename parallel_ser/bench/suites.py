@@ -7,17 +7,19 @@ from typing import Any
 
 from parallel_ser.bench.record import Job
 from parallel_ser.parallel.requirements import obstacle
-from parallel_ser.parallel.schedules import actions, stage_ranks
-from parallel_ser.parallel.settings import StrategySettings, layout, stages_per_rank
-from parallel_ser.parallel.simulate import Times, simulate
+from parallel_ser.parallel.schedule.registry import actions, names
+from parallel_ser.parallel.schedule.simulate import Times, simulate
+from parallel_ser.parallel.settings import (
+    SCHEDULED,
+    StrategySettings,
+    layout,
+    schedule_name,
+    stage_ranks,
+    stages_per_rank,
+)
 
 SINGLE = (1, 2, 4, 8)
 """Micro-batches that the single process is tried with: the smaller ones fit the caches."""
-
-PIPELINED = ("pipeline", "deepspeed")
-"""Strategies whose ranks work on several micro-batches at once."""
-
-SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev")
 
 
 def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]:
@@ -29,7 +31,7 @@ def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]
         "layer_split": {"name": "layer_split"},
         "tensor_split channel": {"name": "tensor_split", "axis": "channel"},
         "tensor_split time": {"name": "tensor_split", "axis": "time"},
-        **{f"pipeline {one}": {"name": "pipeline", "schedule": one} for one in SCHEDULES},
+        **{f"pipeline {one}": {"name": "pipeline", "schedule": one} for one in names()},
         "deepspeed 1f1b": {"name": "deepspeed", "schedule": "1f1b"},
         "deepspeed 1f1b, cut by parameters": {"name": "deepspeed", "schedule": "1f1b", "cut": "parameters"},
         "deepspeed dualpipev": {"name": "deepspeed", "schedule": "dualpipev"},
@@ -42,7 +44,7 @@ def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]
         made["pipeline 1f1b × time 2"] = {**mesh, "tensor_parallel": 2, "axis": "time"}
         made["pipeline 1f1b × channel 2"] = {**mesh, "tensor_parallel": 2, "axis": "channel"}
     return {
-        name: StrategySettings(**{"microbatches": microbatches if given["name"] in PIPELINED else 1, **given})
+        name: StrategySettings(**{"microbatches": microbatches if given["name"] in SCHEDULED else 1, **given})
         for name, given in made.items()
     }
 
@@ -68,10 +70,9 @@ def expected_bubble(settings: StrategySettings, ranks: int, work: Sequence[float
             share its work evenly, and a backward pass takes twice as long as a forward pass.
     """
     _, pipeline, _ = layout(settings, ranks)
-    if settings.name not in ("pipeline", "deepspeed", "layer_split") or pipeline < 2:
+    if pipeline < 2:
         return None
-    name = settings.schedule if settings.name != "layer_split" else settings.name
-    orders = actions(name, pipeline, settings.microbatches)
+    orders = actions(schedule_name(settings), pipeline, settings.microbatches)
     several = stages_per_rank(settings)
     own = [(work[rank] if work else 1.0) / several for rank in stage_ranks(settings, pipeline)]
     return simulate(orders, Times(own, own, own)).bubble

@@ -14,18 +14,26 @@ import typer
 from parallel_ser.errors import UserError
 
 if TYPE_CHECKING:
-    from parallel_ser.parallel.actions import Orders
-    from parallel_ser.parallel.simulate import Simulation, Times
+    from rich.console import Console
+
+    from parallel_ser.parallel.schedule.descriptor import Schedule
+    from parallel_ser.parallel.schedule.simulate import Simulation, Times
 
 _MANY_BLOCKS = 4096  # no schedule is refused for want of them
 
 
 def schedule(
-    name: Annotated[str, typer.Argument(help="Such as 1f1b or zbv, as in strategy.schedule; or layer_split.")],
+    name: Annotated[
+        str | None, typer.Argument(help="Such as 1f1b or zbv, as in strategy.schedule; without it their list.")
+    ] = None,
     ranks: Annotated[int, typer.Option("--ranks", "-r", min=1, max=64, help="Processes of the pipeline.")] = 4,
     microbatches: Annotated[
         int, typer.Option("--microbatches", "-m", min=1, max=1024, help="Parts of the batch that follow each other.")
     ] = 8,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", help="A schedule of your own: a CSV row a rank, with cells such as 0F3."),
+    ] = None,
     times: Annotated[
         str,
         typer.Option(
@@ -41,35 +49,47 @@ def schedule(
 ) -> None:
     """Play a schedule on paper: how long a step takes, what is idle and how many activations a rank holds.
 
-    All stages take alike. Nothing is trained and no process is started.
+    All stages take alike. Nothing is trained and no process is started. Give a name or --file; strategy.schedule takes
+    both. A file that leaves work out or would wait for ever is refused.
     """
     import json as encoder
 
-    from parallel_ser.parallel.simulate import simulate
+    from rich.console import Console
+
+    from parallel_ser.parallel.schedule.registry import from_file
+    from parallel_ser.parallel.schedule.simulate import simulate
     from parallel_ser.report.timeline import check_picture, print_schedule, timeline_picture
 
+    if name and file:
+        raise UserError(f"give the name {name} or --file {file}, not both.")
+    if not (name or file):
+        _list(Console())
+        return
     if out is not None:
         check_picture(out)
     taken = _times(times)
+    plan = from_file(file) if file else _named(name or "")
+    if plan.fixed:
+        ranks, microbatches = plan.fixed
+    else:
+        _check(plan.name, ranks, microbatches)
     if not math.isfinite(transfer):
         raise UserError(f"--transfer {transfer} is no time; give a number such as 0.25.")
-    played = simulate(_orders(name, ranks, microbatches), taken, transfer)
-    record = _record(name, ranks, microbatches, played) | {"transfer": transfer}
+    played = simulate(plan.orders(ranks, microbatches), taken, transfer)
+    record = _record(plan, ranks, microbatches, played) | {"transfer": transfer}
     record["times"] = {kind: taken.of(kind, 0) for kind in ("F", "I", "W", "B")}
     if out is not None:
         timeline_picture(record["actions"], out, _title(record))
     if json:
         typer.echo(encoder.dumps(record))
         return
-    from rich.console import Console
-
     print_schedule(Console(), record, _title(record))
     if out is not None:
         typer.echo(f"drawn in {out}")
 
 
 def _times(text: str) -> Times:
-    from parallel_ser.parallel.simulate import Times
+    from parallel_ser.parallel.schedule.simulate import Times
 
     try:
         times = [float(time) for time in text.split(",")]
@@ -80,16 +100,33 @@ def _times(text: str) -> Times:
     return Times(*times)
 
 
-def _orders(name: str, ranks: int, microbatches: int) -> Orders:
-    """What each rank does; refused by the rules of a run, in the words of this command."""
+def _list(console: Console) -> None:
+    """The schedules that there are."""
+    from rich.table import Table
+
+    from parallel_ser.parallel.schedule.registry import schedules
+
+    table = Table("strategy.schedule", "stages a rank", "order", "source", box=None)
+    for one in schedules().values():
+        table.add_row(one.name, str(one.per_rank), one.summary, one.source)
+    console.print(table)
+
+
+def _named(name: str) -> Schedule:
+    from parallel_ser.parallel.schedule.registry import schedules
+
+    if name not in (known := schedules()):
+        near = difflib.get_close_matches(name.lower(), known, n=1)
+        guess = f" (did you mean {near[0]}?)" if near else ""
+        raise UserError(f"no schedule is called {name}{guess}; there is {', '.join(known)}, or --file.")
+    return known[name]
+
+
+def _check(name: str, ranks: int, microbatches: int) -> None:
+    """Refuse by the rules of a run, in the words of this command."""
     from parallel_ser.parallel.requirements import require
-    from parallel_ser.parallel.schedules import SCHEDULES, actions
     from parallel_ser.parallel.settings import StrategySettings
 
-    if name not in SCHEDULES:
-        near = difflib.get_close_matches(name.lower(), SCHEDULES, n=1)
-        guess = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"no schedule is called {name}{guess}; there is {', '.join(SCHEDULES)}.")
     strategy = {"name": name} if name == "layer_split" else {"name": "pipeline", "schedule": name}
     settings = StrategySettings.model_validate({**strategy, "microbatches": microbatches})
     try:
@@ -98,21 +135,18 @@ def _orders(name: str, ranks: int, microbatches: int) -> Orders:
         said = re.sub(r"--nproc (\d+) \([^)]*\)", r"--ranks \1", str(error))
         said = re.sub(r"strategy\.microbatches=(\d+)", r"--microbatches \1", said)
         raise UserError(said.replace("strategy.microbatches", "--microbatches")) from error
-    return actions(name, ranks, microbatches)
 
 
-def _record(name: str, ranks: int, microbatches: int, played: Simulation) -> dict[str, Any]:
-    from parallel_ser.parallel.simulate import theory_bubble, theory_in_flight
-
-    ideal, theory = max(played.busy), theory_bubble(name, ranks, microbatches)
+def _record(plan: Schedule, ranks: int, microbatches: int, played: Simulation) -> dict[str, Any]:
+    ideal, theory = max(played.busy), plan.theory_bubble(ranks, microbatches) if plan.overhead else None
     return {
-        "schedule": name,
+        "schedule": Path(plan.name).name,
         "ranks": ranks,
         "microbatches": microbatches,
         "step": played.step,
         "bubble": played.bubble,
         "ideal_step": ideal,
-        "theory_step": ideal / (1 - theory),
+        "theory_step": None if theory is None else ideal / (1 - theory),
         "theory_bubble": theory,
         "per_rank": [
             {
@@ -121,7 +155,7 @@ def _record(name: str, ranks: int, microbatches: int, played: Simulation) -> dic
                 "idle": played.idle[rank],
                 "bubble": played.bubbles[rank],
                 "in_flight": played.in_flight[rank],
-                "theory_in_flight": theory_in_flight(name, ranks, microbatches, rank),
+                "theory_in_flight": plan.theory_in_flight(ranks, microbatches, rank) if plan.in_flight else None,
             }
             for rank in range(ranks)
         ],

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +45,10 @@ class Chain(nn.Sequential):
 
     def skeleton(self) -> Chain:
         """A copy on the meta device: it has shapes and no memory, and computing with it computes nothing."""
-        memo = {id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in self.parameters()}
+        memo: dict[int, Tensor] = {
+            id(p): nn.Parameter(torch.empty_like(p, device="meta"), p.requires_grad) for p in self.parameters()
+        }
+        memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in self.buffers()}
         return copy.deepcopy(self, memo)
 
     def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
@@ -63,8 +66,21 @@ class Chain(nn.Sequential):
         return Chain(OrderedDict(list(self.named_children())[start:stop]))
 
     def signature(self) -> dict[str, list[int]]:
-        """Names and shapes of all parameters: two chains with the same signature can share a checkpoint."""
-        return {name: list(parameter.shape) for name, parameter in self.named_parameters()}
+        """Names and shapes of all that is stored: two chains with the same signature can share a checkpoint."""
+        return {name: list(tensor.shape) for name, tensor in stored(self).items()}
+
+    def load(self, weights: Mapping[str, Tensor]) -> None:
+        """Take what is stored of a chain with the same signature."""
+        with torch.no_grad():
+            for name, tensor in stored(self).items():
+                tensor.copy_(weights[name])
+
+
+def stored(module: nn.Module) -> dict[str, Tensor]:
+    """Parameters and persistent buffers, by name; of those that stand under several names the first."""
+    kept = module.state_dict(keep_vars=True)
+    names = [*(name for name, _ in module.named_parameters()), *(name for name, _ in module.named_buffers())]
+    return {name: kept[name] for name in names if name in kept}
 
 
 def example(

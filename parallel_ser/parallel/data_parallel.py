@@ -102,7 +102,7 @@ class _Gather(_Passing):
     def __call__(self, output_tensor: Tensor, input_tensor: Tensor, group: Any, async_op: bool = False) -> Any:
         axis = self.axis
         with axis.meter.span("all-gather", input_tensor, axis.size - 1, messages=axis.message()):
-            return dist.all_gather_into_tensor(output_tensor, input_tensor, group=group, async_op=async_op)
+            return dist.all_gather_single(output_tensor, input_tensor, group=group, async_op=async_op)
 
 
 class _Scatter(_Passing):
@@ -110,11 +110,18 @@ class _Scatter(_Passing):
         axis = self.axis
         share = (axis.size - 1) / axis.size
         with axis.meter.span("reduce-scatter", input_tensor, share, messages=axis.message()):
-            return dist.reduce_scatter_tensor(output_tensor, input_tensor, group=group, op=op, async_op=async_op)
+            return dist.reduce_scatter_single(output_tensor, input_tensor, group=group, op=op, async_op=async_op)
 
 
 class Fsdp(Averaged):
     """``fully_shard`` (FSDP2): a rank keeps a share of each parameter, and gathers a block when it computes it."""
+
+    # FSDP gathers weights into tensors that it keeps: made in inference mode, training could not use them
+    without_gradients = torch.no_grad
+
+    def divided(self, shared: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Each block has its own part of a parameter."""
+        return shared if self.grid.data.size > 1 else []
 
     def wrap(self) -> None:
         """Shard block by block; the parameters become distributed tensors of which this rank holds a part."""
@@ -135,13 +142,17 @@ class Fsdp(Averaged):
         return 1
 
     def part_of(self, name: str, whole: Tensor) -> Tensor:
-        """This rank's rows."""
+        """This rank's rows; the whole of a buffer."""
+        if name in self.buffers:
+            return whole
         parts = whole.chunk(self.grid.data.size)
         rank = self.grid.data.rank
         return parts[rank] if rank < len(parts) else whole[:0]
 
     def whole_of(self, name: str, part: Tensor) -> Tensor:
-        """All ranks' rows."""
+        """All ranks' rows; a buffer as it is."""
+        if name in self.buffers:
+            return part
         parameter: Any = self.parameters[name]
         most = -(-parameter.shape[0] // self.grid.data.size)
         padded = part.new_zeros(most, *part.shape[1:])
@@ -149,10 +160,10 @@ class Fsdp(Averaged):
         return self.grid.data.gather(padded, 0)[: parameter.shape[0]]
 
     def spread(self, name: str, part: Tensor) -> Tensor:
-        """A distributed tensor as the parameter is one."""
-        parameter: Any = self.parameters[name]
-        if self.grid.devices is None:
+        """A distributed tensor as the parameter is one; a buffer as it is."""
+        if self.grid.devices is None or name in self.buffers:
             return part
+        parameter: Any = self.parameters[name]
         return DTensor.from_local(
             part,
             parameter.device_mesh,

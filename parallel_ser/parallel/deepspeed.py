@@ -40,7 +40,8 @@ class StageLayer(nn.Module):
         """The next micro-batch's activations."""
         one = self.line.popleft()
         y: Tensor = self.placed(x, one.valid, one.seed)
-        return y
+        # DeepSpeed goes backward through every stage, also where nothing up to here is trained
+        return y if y.requires_grad or not torch.is_grad_enabled() else y.detach().requires_grad_()
 
 
 class DeepSpeed(Staged):

@@ -10,21 +10,24 @@ from torch import Tensor
 from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.internals.pipelining import Stage, runtime
-from parallel_ser.parallel.schedules import actions
+from parallel_ser.parallel.schedule.registry import schedule_of
 from parallel_ser.parallel.stages import Staged
-
-ZERO_BUBBLE = ("interleavedzb", "zbv", "dualpipev")
 
 
 class Pipeline(Staged):
     """Each rank holds stages; torch's schedules fix a shape, so each shape of micro-batch has its own schedule."""
+
+    @property
+    def splits_backward(self) -> bool:  # type: ignore[override]
+        """Under a zero-bubble schedule."""
+        return schedule_of(self.settings.schedule).splits_backward
 
     def split(self, part: Chain) -> Chain:
         """As always; a schedule that computes weights' gradients later needs normalisations that allow it."""
         part = super().split(part)
         for module in part.modules():
             if hasattr(module, "apart"):
-                module.apart = self.settings.schedule in ZERO_BUBBLE  # type: ignore[assignment]
+                module.apart = self.splits_backward  # type: ignore[assignment]
         return part
 
     def schedule(self, shape: tuple[int, ...]) -> Any:
@@ -54,7 +57,7 @@ class Pipeline(Staged):
                 stage.meter = self.meter
                 stages.append(stage)
             parts = self.settings.microbatches
-            orders = actions(self.settings.schedule, self.grid.pipeline.size, parts)
+            orders = schedule_of(self.settings.schedule).orders(self.grid.pipeline.size, parts)
             self._schedules[shape] = runtime(stages, orders, parts, self.mean_loss)
         return self._schedules[shape]
 

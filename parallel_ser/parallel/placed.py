@@ -26,6 +26,7 @@ class Placed(nn.Module):
         bf16: bool,
         checkpointing: str = "none",
         leaves: torch.dtype | None = None,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
         self.part = part.to(device)
@@ -33,12 +34,15 @@ class Placed(nn.Module):
         self.bf16 = bf16
         self.checkpointing = checkpointing
         self.leaves = leaves
-        self.dtype = next(part.parameters()).dtype
+        self.dtype = next((p.dtype for p in part.parameters()), dtype)
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """As the chain's."""
-        y = self._computed(x if self.bf16 else x.to(self.dtype), valid, seed)
-        return y.to(self.leaves or y.dtype).contiguous()
+        given = x if self.bf16 else x.to(self.dtype)
+        computed = self._computed(given if given.ndim == 4 else _Dense.apply(given), valid, seed)
+        y = computed.to(self.leaves or computed.dtype).contiguous()
+        # torch's pipeline lets go of an output's storage: it must be no view, and nobody else's
+        return y.clone() if y is computed else y
 
     def _computed(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
@@ -52,6 +56,18 @@ class Placed(nn.Module):
                 # blocks draw their random numbers from the seeds, so no generator's state must be kept
                 x = checkpoint(piece, x, valid, seed, use_reentrant=False, preserve_rng_state=False)
             return x
+
+
+class _Dense(torch.autograd.Function):
+    """The same, whose gradient goes out contiguous, whatever it came as."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.view_as(x)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return gradient.contiguous()
 
 
 class _ChannelsLast(torch.autograd.Function):

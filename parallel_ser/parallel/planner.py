@@ -20,17 +20,16 @@ from functools import cache
 from typing import Any
 
 from parallel_ser.errors import UserError
-from parallel_ser.parallel.actions import Orders
 from parallel_ser.parallel.facts import Facts, Part
 from parallel_ser.parallel.footprint import stage_bytes
 from parallel_ser.parallel.machine import Machine
 from parallel_ser.parallel.partition import Memory, bounds, cut
 from parallel_ser.parallel.requirements import obstacle
-from parallel_ser.parallel.schedules import actions, stage_ranks
-from parallel_ser.parallel.settings import StrategySettings, layout
-from parallel_ser.parallel.simulate import Simulation, Times, simulate
+from parallel_ser.parallel.schedule.actions import Orders
+from parallel_ser.parallel.schedule.registry import actions, names
+from parallel_ser.parallel.schedule.simulate import Simulation, Times, simulate
+from parallel_ser.parallel.settings import DEEPSPEED_SCHEDULES, StrategySettings, layout, schedule_name, stage_ranks
 
-SCHEDULES = ("gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev")
 MICROBATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
@@ -80,14 +79,14 @@ def candidates(ranks: int, batch: int, base: StrategySettings) -> Iterator[Strat
     divisors = [n for n in range(1, ranks + 1) if ranks % n == 0]
     shapes: list[dict[str, Any]] = [{"name": "single"}] if ranks == 1 else [{"name": "ddp"}, {"name": "fsdp"}]
     for data in divisors[:-1]:
-        rows: list[tuple[str, dict[str, Any]]] = [("layer_split", {}), ("deepspeed", {"schedule": "1f1b"})]
-        rows += [("deepspeed", {"schedule": "dualpipev"})]
+        rows: list[tuple[str, dict[str, Any]]] = [("layer_split", {})]
+        rows += [("deepspeed", {"schedule": schedule}) for schedule in DEEPSPEED_SCHEDULES]
         rows += [("deepspeed", {"schedule": "1f1b", "zero": 1})] if data > 1 else []
         rows += [("tensor_split", {"axis": axis}) for axis in ("time", "channel")]
         for tensor in (n for n in divisors if ranks // data % n == 0 and n < ranks // data):
             for axis in ("time", "channel") if tensor > 1 else (base.axis,):
                 split = {"tensor_parallel": tensor, "axis": axis}
-                rows += [("pipeline", {"schedule": schedule, **split}) for schedule in SCHEDULES]
+                rows += [("pipeline", {"schedule": schedule, **split}) for schedule in names()]
         shapes.extend({"name": name, "data_parallel": data, **rest} for name, rest in rows)
     for shape in shapes:
         for parts in (n for n in MICROBATCHES if n * int(shape.get("data_parallel", 1)) <= batch):
@@ -144,7 +143,7 @@ def _staged(
 ) -> tuple[float, float, float, float, tuple[int, ...], float]:
     """Step, memory, bytes, bubble, cuts and the parameter bytes of the fullest rank, of the passes alone."""
     data, pipeline, tensor = place
-    schedule = _schedule(settings)
+    schedule = schedule_name(settings)
     where = stage_ranks(settings, pipeline)
     orders = _orders(schedule, pipeline, settings.microbatches)
     wire = [
@@ -235,11 +234,6 @@ def _orders(schedule: str, ranks: int, microbatches: int) -> Orders:
 def _in_flight(schedule: str, ranks: int, microbatches: int) -> tuple[float, ...]:
     """The most micro-batches that each rank holds; it does not depend on times."""
     return tuple(simulate(_orders(schedule, ranks, microbatches)).in_flight)
-
-
-def _schedule(settings: StrategySettings) -> str:
-    """The name of the order in which a rank works; one stage is worked micro-batch by micro-batch."""
-    return settings.schedule if settings.name in ("pipeline", "deepspeed") else "layer_split"
 
 
 def _gradient_bytes(settings: StrategySettings, place: tuple[int, int, int], own: float) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -18,6 +19,19 @@ from parallel_ser.parallel import shared
 from parallel_ser.resident import keep_freed
 
 T = TypeVar("T")
+
+LOST = ("Connection closed by peer", "Connection reset", "Broken pipe", "Application timeout", "unhandled system error")
+"""What the errors say that a rank sees when another has gone."""
+
+
+def lost_a_peer(error: BaseException) -> bool:
+    """Whether an error, or one that it was raised from, only says that another rank has gone."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if any(sign in str(cause) for sign in LOST):
+            return True
+        cause = cause.__cause__
+    return False
 
 
 class Told(SystemExit):
@@ -124,6 +138,9 @@ def mesh(device: str = "auto", threads: int = 0, timeout: float = 3600.0, share:
         threads: of this rank; 0 shares the cores among this machine's ranks.
         timeout: seconds after which a silent peer counts as lost; long, for the first rank may extract features.
         share: send through memory where the ranks can share it, see ``shared``; else all by sockets.
+
+    Raises:
+        Told: instead of an error, where another rank has raised one before: what all ranks find is told once.
     """
     rank, size = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
@@ -137,16 +154,23 @@ def mesh(device: str = "auto", threads: int = 0, timeout: float = 3600.0, share:
     torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // here))
     if place.type == "cuda":
         torch.cuda.set_device(place)
-    store = dist.HashStore() if "RANK" not in os.environ else None
+    limit = timedelta(seconds=timeout)
+    alone = "RANK" not in os.environ
+    store = dist.HashStore() if alone else next(dist.rendezvous("env://", timeout=limit))[0]
     dist.init_process_group(
         "nccl" if place.type == "cuda" else shared.register() if size > 1 and share else "gloo",
-        store=store,
+        store=dist.PrefixStore("group", store),
         rank=rank,
         world_size=size,
-        timeout=timedelta(seconds=timeout),
+        timeout=limit,
     )
     try:
         yield Mesh(rank, size, place)
+    except Exception as error:
+        if size > 1 and not lost_a_peer(error) and store.add("failed ranks", 1) > 1:
+            time.sleep(1.0)  # so that torchrun, which ends all when one has ended, lets the first one tell
+            raise Told(2) from error
+        raise
     finally:
         dist.destroy_process_group()
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from parallel_ser.errors import UserError
-from parallel_ser.parallel.settings import StrategySettings, layout, stages_per_rank
+from parallel_ser.parallel.schedule.registry import schedule_of
+from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name
 
 STAGED = ("layer_split", "pipeline", "deepspeed")
 MOST = 1025  # numbers below it are looked through for one that works
@@ -82,11 +83,14 @@ def obstacle(settings: StrategySettings, ranks: int, blocks: int, parts: int) ->
 
 
 def _pipeline_obstacle(settings: StrategySettings, ranks: int, blocks: int) -> tuple[str, str] | None:
-    several = stages_per_rank(settings)
+    schedule = schedule_of(schedule_name(settings))
+    several = schedule.per_rank
     stages, cuts = several * ranks, list(settings.stages)
-    schedule = f"strategy.schedule={settings.schedule}"
-    if several > 1 and ranks < 2:
-        return f"{schedule} needs 2 or more processes in its pipeline", "processes"
+    refusal = schedule.refusal(ranks, settings.microbatches)
+    if settings.name == "deepspeed" and several == 1:
+        refusal = None  # its own 1F1B takes any number of micro-batches
+    if refusal and refusal[1] == "processes":
+        return refusal
     if stages > blocks:
         on = f" with {several} stages on each" if several > 1 else ""
         return f"strategy.name={settings.name} cannot place {blocks} blocks on {ranks} processes{on}", "processes"
@@ -96,11 +100,4 @@ def _pipeline_obstacle(settings: StrategySettings, ranks: int, blocks: int) -> t
     if cuts and cuts[-1] >= blocks:
         clause = f"strategy.stages={cuts} cuts behind the last of {blocks} blocks"
         return f"{clause}: cut points lie between 1 and {blocks - 1}", "stages"
-    parts = settings.microbatches
-    least = {"1f1b": ranks if settings.name == "pipeline" else 1, "dualpipev": stages}.get(settings.schedule, 1)
-    uneven = settings.schedule.startswith("interleaved") and parts % max(1, parts // ranks)
-    if settings.name != "layer_split" and (parts < least or uneven):
-        rule = f"{least} or more" if parts < least else f"a multiple of {parts // ranks} with {parts // ranks} rounds"
-        clause = f"{schedule} on {ranks} processes needs strategy.microbatches to be {rule}, not {parts}"
-        return clause, "microbatches"
-    return None
+    return refusal

@@ -2,14 +2,36 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from itertools import pairwise
-from typing import Literal
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from parallel_ser.parallel.schedule.csv_file import SUFFIX
+from parallel_ser.parallel.schedule.registry import from_file, names, schedule_of
 from parallel_ser.settings import Settings
 
-Schedule = Literal["gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev"]
+DEEPSPEED_SCHEDULES = ("1f1b", "dualpipev")
+SCHEDULED = ("pipeline", "deepspeed")
+"""Strategies that follow ``strategy.schedule``."""
+
+
+def _known(value: object) -> str:
+    """A schedule's name, or the whole path of a file that holds one."""
+    if isinstance(value, str) and value.endswith(SUFFIX):
+        from_file(Path(value))
+        return str(Path(value).resolve())
+    if value not in (known := names()):
+        near = get_close_matches(str(value).lower(), known, n=1)
+        guess = f"; did you mean {near[0]}?" if near else ""
+        choices = f"{', '.join(known)} or a {SUFFIX} file"
+        raise ValueError(f"strategy.schedule must be one of {choices}, not {value!r}{guess}")
+    return str(value)
+
+
+Schedule = Annotated[str, BeforeValidator(_known)]
 Name = Literal["single", "layer_split", "tensor_split", "pipeline", "deepspeed", "ddp", "fsdp", "auto"]
 
 
@@ -17,7 +39,7 @@ class StrategySettings(Settings):
     """How the chain is placed on ranks and stepped.
 
     ``name``: ``auto`` is what the planner expects to be the fastest.
-    ``schedule``: the order of a pipeline's work; all but ``gpipe`` and ``1f1b`` put several stages on a rank.
+    ``schedule``: the order of a pipeline's work, by name or as a CSV file; ``parallel-ser schedule`` lists the names.
     ``microbatches``: the parts of a rank's batch that follow each other.
     ``stages``: cut points by hand, each the index of the block that opens the next stage; empty means by cost.
     ``cut``: the cost of a block: its measured ``time``, its ``arithmetic`` or its ``parameters``.
@@ -53,7 +75,7 @@ class StrategySettings(Settings):
                 f"strategy.data_parallel={self.data_parallel} is for strategies that split the model; "
                 f"ddp and fsdp take all processes by themselves"
             )
-        if self.name == "deepspeed" and self.schedule not in ("1f1b", "dualpipev"):
+        if self.name == "deepspeed" and self.schedule not in DEEPSPEED_SCHEDULES:
             raise ValueError(f"strategy.schedule={self.schedule} is not DeepSpeed's, which has 1f1b and dualpipev")
         if self.zero and self.name != "deepspeed":
             raise ValueError("strategy.zero=1 belongs to strategy.name=deepspeed; fsdp spreads all of a model's state")
@@ -64,18 +86,34 @@ class StrategySettings(Settings):
         if self.stages[0] < 1 or any(later <= earlier for earlier, later in pairwise(self.stages)):
             raise ValueError(f"strategy.stages={list(self.stages)} must rise from 1 or more, such as [2, 4]")
         count = len(self.stages) + 1
-        if self.name == "pipeline" and self.schedule == "1f1b" and self.microbatches < count:
+        plan = schedule_of(self.schedule)
+        if self.name == "pipeline" and plan.per_rank == 1 and self.microbatches < (least := plan.least(count)):
             raise ValueError(
-                f"strategy.schedule=1f1b over {count} stages needs strategy.microbatches of {count} or more, "
-                f"not {self.microbatches}"
+                f"strategy.schedule={self.schedule} over {count} stages needs strategy.microbatches of {least} "
+                f"or more, not {self.microbatches}"
             )
         return self
 
 
+def schedule_name(settings: StrategySettings) -> str:
+    """The schedule that a strategy follows; where it has none that of the layer split, one micro-batch at a time."""
+    return settings.schedule if settings.name in SCHEDULED else "layer_split"
+
+
 def stages_per_rank(settings: StrategySettings) -> int:
     """Stages that a rank of the strategy holds."""
-    several = settings.name in ("pipeline", "deepspeed") and settings.schedule not in ("gpipe", "1f1b")
-    return 2 if several else 1
+    return schedule_of(schedule_name(settings)).per_rank
+
+
+def stage_ranks(settings: StrategySettings, ranks: int) -> list[int]:
+    """The rank of each stage of a strategy whose pipeline has so many ranks.
+
+    >>> stage_ranks(StrategySettings(name="pipeline", schedule="zbv"), 2)
+    [0, 1, 1, 0]
+    >>> stage_ranks(StrategySettings(name="layer_split", schedule="zbv"), 2)  # it has no schedule
+    [0, 1]
+    """
+    return schedule_of(schedule_name(settings)).placement(ranks)
 
 
 def layout(settings: StrategySettings, ranks: int) -> tuple[int, int, int]:

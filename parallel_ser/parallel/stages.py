@@ -10,7 +10,7 @@ from parallel_ser.parallel.batch import Inputs
 from parallel_ser.parallel.messages import Posted
 from parallel_ser.parallel.partition import block_costs, bounds, cut
 from parallel_ser.parallel.profile import profile
-from parallel_ser.parallel.schedules import stage_ranks
+from parallel_ser.parallel.settings import stage_ranks
 from parallel_ser.parallel.strategy import Strategy
 
 
@@ -29,6 +29,13 @@ class Staged(Strategy):
         self._whole = chain.skeleton()  # asked for the shapes between stages
         self._shapes: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
         return [chain.part(*self.bounds[number]) for number in self.own]
+
+    def divided(self, shared: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Those whose blocks are on different ranks or in different stages."""
+        names = [name for name, _ in self._whole.named_children()]
+        stages = {name: number for number, (start, stop) in enumerate(self.bounds) for name in names[start:stop]}
+        apart = [pair for pair in shared if len({stages[one.partition(".")[0]] for one in pair}) > 1]
+        return list(dict.fromkeys([*apart, *super().divided(shared)]))
 
     def costs(self, chain: Chain, shape: tuple[int, ...]) -> list[float]:
         """What each block costs, the same on every rank: times are those that the first rank measured."""

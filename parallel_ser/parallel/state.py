@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from parallel_ser.parallel.grid import Grid
 from parallel_ser.parallel.processes import Mesh
-from parallel_ser.parallel.split import Lay
+from parallel_ser.parallel.split import WHOLE, Lay
 
 
 def local(tensor: Any) -> Tensor:
@@ -26,6 +26,7 @@ class Kept:
     Attributes:
         parameters: of this rank, by their names in the chain; of some it may hold a part, see ``lays``.
         lays: how each lies over the ranks of the tensor axis.
+        buffers: stored beside them, such as running statistics, by their names; each rank holds the whole of one.
         average: the moving average of the weights, where one is kept.
         optimizer: of the parameters.
         updates: steps that it has done.
@@ -34,6 +35,7 @@ class Kept:
     mesh: Mesh
     grid: Grid
     parameters: dict[str, nn.Parameter]
+    buffers: dict[str, Tensor]
     lays: dict[str, Lay]
     average: dict[str, Tensor]
     optimizer: torch.optim.Optimizer
@@ -51,26 +53,31 @@ class Kept:
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Take this rank's part of the weights of a whole chain."""
-        self._write({name: self.part_of(name, weights[name]) for name in self.parameters})
+        self._write({name: self.part_of(name, weights[name]) for name in self.stored})
 
     def _write(self, weights: Mapping[str, Tensor]) -> None:
         with torch.no_grad():
             for name, value in weights.items():
-                local(self.parameters[name]).copy_(value)
+                local(self.stored[name]).copy_(value)
+
+    @property
+    def stored(self) -> dict[str, Tensor]:
+        """Parameters and buffers."""
+        return {**self.parameters, **self.buffers}
 
     def part_of(self, name: str, whole: Tensor) -> Tensor:
         """This rank's part of a tensor of a parameter's whole shape."""
-        dim = self.lays[name].dim
+        dim = self.lays.get(name, WHOLE).dim
         return whole if dim is None else self.grid.tensor.slice(whole, dim)
 
     def whole_of(self, name: str, part: Tensor) -> Tensor:
         """The tensor of the whole shape, from the parts of this rank and its neighbours on the tensor axis."""
-        dim = self.lays[name].dim
+        dim = self.lays.get(name, WHOLE).dim
         return part if dim is None else self.grid.tensor.gather(part, dim)
 
     def weights(self) -> dict[str, Tensor]:
         """All weights of the chain on the first rank (nothing on the others), under their canonical names."""
-        return self._gather({name: local(p).detach() for name, p in self.parameters.items()})
+        return self._gather({name: local(p).detach() for name, p in self.stored.items()})
 
     def full_state(self) -> dict[str, Any]:
         """Weights, moving average and optimizer state of the whole chain on the first rank, by parameter name."""
@@ -87,7 +94,7 @@ class Kept:
         The names are the chain's, so that any strategy reads what any other wrote: ``weights.NAME``, ``average.NAME``
         and ``optimizer.NAME.FIELD``. A tensor of which ranks hold parts is a distributed tensor.
         """
-        state = {f"weights.{name}": self.spread(name, local(p).detach()) for name, p in self.parameters.items()}
+        state = {f"weights.{name}": self.spread(name, local(p).detach()) for name, p in self.stored.items()}
         state |= {f"average.{name}": self.spread(name, value) for name, value in self.average.items()}
         for key, value in self.moments().items():
             name, _, field = key.rpartition("/")
@@ -100,10 +107,10 @@ class Kept:
         for key, shape in shapes.items():
             group, _, name = key.partition(".")
             name = name.rpartition(".")[0] if group == "optimizer" else name
-            if name in self.parameters:
-                part = torch.empty_like(local(self.parameters[name]), memory_format=torch.contiguous_format)
+            if name in self.stored:
+                part = torch.empty_like(local(self.stored[name]), memory_format=torch.contiguous_format)
                 # a count of steps is a number, and stays on the CPU
-                empty[key] = self.spread(name, part) if len(shape) else torch.zeros((), dtype=torch.float32)
+                empty[key] = self.spread(name, part) if len(shape) or group == "weights" else torch.zeros(())
         return empty
 
     def load_state(self, state: Mapping[str, Tensor], updates: int) -> None:
@@ -121,7 +128,7 @@ class Kept:
     def spread(self, name: str, part: Tensor) -> Tensor:
         """A dense tensor, distributed where other ranks hold other parts of it."""
         part = part.contiguous()
-        dim = self.lays[name].dim
+        dim = self.lays.get(name, WHOLE).dim
         if dim is None or self.grid.devices is None:
             return part
         from torch.distributed.tensor import DTensor, Shard  # half a second, for those who need it

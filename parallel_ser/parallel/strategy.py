@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from itertools import accumulate
 from typing import Any
 
@@ -12,9 +13,10 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from parallel_ser.errors import UserError
-from parallel_ser.models.chain import Block, Chain
+from parallel_ser.models.chain import Block, Chain, stored
 from parallel_ser.parallel import split_channel, split_time
 from parallel_ser.parallel.batch import Inputs, fill
+from parallel_ser.parallel.compatibility import behaviours, shared_parameters, validate
 from parallel_ser.parallel.grid import Axis, Grid
 from parallel_ser.parallel.meter import Meter
 from parallel_ser.parallel.placed import Placed
@@ -72,21 +74,38 @@ class Strategy(Kept, ABC):
             shape: of a typical input, by which the work is divided.
 
         Raises:
-            UserError: a block cannot be split so.
+            UserError: a block cannot be split so, or would be trained to other weights than one process trains it.
         """
         self.mesh = mesh
         self.loss = loss
         self.blocks = len(chain)
         self.signature = chain.signature()
         self.dtype = next(chain.parameters()).dtype
+        self.behaviours = mesh.together(lambda: behaviours(chain, shape), share=True)
         if mesh.device.type == "cuda":
             self.meter.settle = lambda: torch.cuda.current_stream().synchronize()
         self.grid = Grid.make(mesh.device, layout(self.settings, mesh.size), self.meter)
+        parts = self.place(chain, shape)
+        validate(
+            self.behaviours,
+            ranks=mesh.size,
+            pieces=self.settings.microbatches * self.grid.data.size * self.grid.tensor.size,
+            zero_bubble=self.splits_backward,
+            recomputes=self.settings.checkpointing != "none",
+            shared=self.divided(shared_parameters(chain)),
+        )
+        kept = self.settings.checkpointing
         self.modules = [
-            Placed(self.split(part), mesh.device, self.bf16, self.settings.checkpointing, self.leaves(place))
-            for place, part in enumerate(self.place(chain, shape))
+            Placed(self.split(part), mesh.device, self.bf16, kept, self.leaves(place), self.dtype)
+            for place, part in enumerate(parts)
         ]
         self.parameters = {name: p for module in self.modules for name, p in module.part.named_parameters()}
+        self.buffers = {
+            name: tensor
+            for module in self.modules
+            for name, tensor in stored(module.part).items()
+            if name not in self.parameters
+        }
         self.lays = {name: lay for module in self.modules for name, lay in lays(module.part).items()}
         self.wrap()
         self.optimizer = optimizer(self.parameters)
@@ -98,6 +117,15 @@ class Strategy(Kept, ABC):
     @abstractmethod
     def place(self, chain: Chain, shape: tuple[int, ...]) -> list[Chain]:
         """The stages that this rank of the pipeline axis holds; sets ``reads_inputs``."""
+
+    without_gradients: Callable[[], AbstractContextManager[Any]] = torch.inference_mode
+    """The context in which ``predict`` computes."""
+    splits_backward = False
+    """Whether backward passes are computed in two halves."""
+
+    def divided(self, shared: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """Of parameters that two blocks share those that would not stay one."""
+        return shared if self.grid.tensor.size > 1 else []
 
     def leaves(self, place: int) -> torch.dtype | None:
         """What this rank's stage at ``place`` sends its output as; None as it was computed."""
@@ -179,7 +207,7 @@ class Strategy(Kept, ABC):
         """Logits ``(batch, classes)`` on every rank, in evaluation mode; a batch of any size."""
         for module in self.modules:
             module.eval()
-        with torch.inference_mode():
+        with self.without_gradients():
             return self.logits(self.local(inputs)).float().cpu()
 
     def local(self, inputs: Inputs) -> Inputs:

@@ -31,9 +31,9 @@ from dataclasses import dataclass, fields, replace
 from statistics import fmean
 from typing import Any
 
-from parallel_ser.parallel.actions import Action, Kind
 from parallel_ser.parallel.meter import Span
-from parallel_ser.parallel.simulate import Times, simulate
+from parallel_ser.parallel.schedule.actions import Action, Kind
+from parallel_ser.parallel.schedule.simulate import Times, simulate
 
 PASSES: dict[str, Kind] = {"forward": "F", "backward": "B", "input": "I", "weight": "W"}
 MESSAGES = ("send", "receive", "halo", "all-reduce", "all-gather", "reduce-scatter", "broadcast")

@@ -162,12 +162,12 @@ def print_schedule(console: Console, record: Mapping[str, Any], title: str) -> N
     ranks = _table("rank", "busy", "idle", "bubble", "most in flight", "by theory")
     for row in record["per_rank"]:
         numbers = [f"{row[name]:.6g}" for name in ("rank", "busy", "idle")]
-        held = [f"{row[name]:.4g}" for name in ("in_flight", "theory_in_flight")]
+        held = [_number(row[name], ".4g") for name in ("in_flight", "theory_in_flight")]
         ranks.add_row(*numbers, f"{row['bubble']:.1%}", *held)
     console.print(ranks)
     whole = _table("", "simulated", "by theory", "ideal")
-    whole.add_row("step", *(f"{record[name]:.6g}" for name in ("step", "theory_step", "ideal_step")))
-    whole.add_row("bubble", *(f"{share:.1%}" for share in (record["bubble"], record["theory_bubble"], 0)))
+    whole.add_row("step", *(_number(record[name], ".6g") for name in ("step", "theory_step", "ideal_step")))
+    whole.add_row("bubble", *(_number(share, ".1%") for share in (record["bubble"], record["theory_bubble"], 0)))
     console.print(whole)
     console.print(Text(_THEORY))
     lines = text_timeline(record["actions"], console.width)
@@ -176,6 +176,11 @@ def print_schedule(console: Console, record: Mapping[str, Any], title: str) -> N
     else:
         console.print(lines, soft_wrap=True)
         console.print(Text(_KEY, style="dim"))
+
+
+def _number(value: float | None, form: str) -> str:
+    """A schedule of one's own has no theory."""
+    return "–" if value is None else format(value, form)
 
 
 def _table(*names: str) -> Table:

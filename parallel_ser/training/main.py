@@ -31,10 +31,6 @@ if TYPE_CHECKING:
     from parallel_ser.training.predictions import Predictions
 
 
-LOST = ("Connection closed by peer", "Connection reset", "Broken pipe", "Application timeout", "unhandled system error")
-"""What the errors say that a rank sees when another has gone."""
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Parse ``[--config FILE] [key=value …]`` and run; returns the exit status.
 
@@ -233,7 +229,9 @@ def rank() -> NoReturn:
             if first:
                 print(f"error: {found}", file=sys.stderr, flush=True)
         else:
-            if any(sign in str(error) for sign in LOST):
+            from parallel_ser.parallel.processes import lost_a_peer
+
+            if lost_a_peer(error):
                 time.sleep(10)  # the rank that failed first is shown; torchrun ends this one meanwhile
             traceback.print_exc()
     leave(status)

@@ -42,7 +42,7 @@ def freeze(chain: nn.Module, starts: Sequence[str]) -> None:
     """Stop the training of parameters whose names start so.
 
     Raises:
-        UserError: no parameter's name does.
+        UserError: no parameter's name does, or all do.
     """
     for start in starts:
         fitting = [parameter for name, parameter in chain.named_parameters() if name.startswith(start)]
@@ -51,6 +51,8 @@ def freeze(chain: nn.Module, starts: Sequence[str]) -> None:
             raise UserError(f"train.freeze names {start!r}, but no parameter starts so; the blocks are {names}.")
         for parameter in fitting:
             parameter.requires_grad_(False)
+    if starts and not any(parameter.requires_grad for parameter in chain.parameters()):
+        raise UserError(f"train.freeze=[{', '.join(starts)}] leaves nothing to train: name fewer blocks.")
 
 
 def learning_rate(step: int, steps: int, settings: TrainSettings) -> float:

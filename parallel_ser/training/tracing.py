@@ -10,11 +10,11 @@ from typing import Any
 
 from parallel_ser.files import write_text
 from parallel_ser.parallel import clock, trace
-from parallel_ser.parallel.actions import Orders
 from parallel_ser.parallel.meter import Meter
 from parallel_ser.parallel.processes import Mesh
-from parallel_ser.parallel.schedules import actions
-from parallel_ser.parallel.settings import StrategySettings, layout
+from parallel_ser.parallel.schedule.actions import Orders
+from parallel_ser.parallel.schedule.registry import actions
+from parallel_ser.parallel.settings import SCHEDULED, StrategySettings, layout, schedule_name
 
 WARM_UP, TRACED = 2, 3
 """Steps that are let pass, for they are slower, and steps that are traced."""
@@ -88,11 +88,10 @@ def schedule_of(settings: StrategySettings, ranks: int) -> tuple[Orders, list[in
     places = [rank // tensor % pipeline for rank in range(ranks)]
     if pipeline == 1:
         return [], places
-    name = settings.schedule if settings.name in ("pipeline", "deepspeed") else settings.name
-    return actions(name, pipeline, settings.microbatches), places
+    return actions(schedule_name(settings), pipeline, settings.microbatches), places
 
 
 def name_of(settings: StrategySettings) -> str:
     """Such as ``pipeline 1f1b``."""
-    more = {"pipeline": settings.schedule, "deepspeed": settings.schedule, "tensor_split": settings.axis}
+    more = dict.fromkeys(SCHEDULED, Path(settings.schedule).name) | {"tensor_split": settings.axis}
     return f"{settings.name} {more.get(settings.name, '')}".rstrip()

@@ -6,6 +6,7 @@ import json
 import sys
 import time
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,6 +45,8 @@ def make(case: dict[str, Any], ranks: Mesh) -> tuple[Any, torch.dtype]:
     case = dict(case)
     precision = case.pop("precision", "fp32")
     dtype = torch.float64 if precision == "fp64" else torch.float32
+    if case.get("schedule", "").endswith(".csv"):
+        case["schedule"] = str(Path(__file__).parent / "schedule" / case["schedule"])
     attention, frozen = case.pop("attention", 0), case.pop("freeze", "")
     settings = StrategySettings.model_validate({"microbatches": 8, "cut": "arithmetic", **case})
     chain = build(ModelSettings(size="s", dropout=0.4, attention=attention), rows=16, classes=4, seed=3).to(dtype)

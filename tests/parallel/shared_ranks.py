@@ -42,10 +42,10 @@ def collectives(me: int, ranks: int) -> None:
         dist.all_gather(parts, mine)
         assert torch.equal(torch.stack(parts), has), size
         joined = torch.empty(ranks * size)
-        dist.all_gather_into_tensor(joined, mine)
+        dist.all_gather_single(joined, mine)
         assert torch.equal(joined, has.flatten()), size
         share = torch.empty(size)
-        dist.reduce_scatter_tensor(share, wide[me])
+        dist.reduce_scatter_single(share, wide[me])
         assert torch.equal(share, wide.sum(0).view(ranks, size)[me]), size
         dist.reduce_scatter(share, list(wide[me].chunk(ranks)))
         assert torch.equal(share, wide.sum(0).view(ranks, size)[me]), size

@@ -33,6 +33,7 @@ FP64 = [
     {**case, "precision": "fp64"}
     for case in (*SPLITS[:5], {"name": "pipeline"}, {"name": "pipeline", "schedule": "zbv"})
 ]
+OWN = [{"name": "pipeline", "schedule": "own.csv", "precision": "fp64"}]
 ATTENTION = [{**case, "attention": 1, "precision": "fp64"} for case in SPLITS[1:3]]
 FROZEN = [{**case, "freeze": "stem"} for case in (*SPLITS[:3], SPLITS[4], {"name": "pipeline"})]
 FROZEN += [{"name": "pipeline", "schedule": "zbv", "freeze": "stem"}]
@@ -50,7 +51,7 @@ MESHES = [
     {**CHANNEL, "axis": "time", "schedule": "zbv", "precision": "fp64"},
 ]
 ALONE = [{"name": "pipeline", "schedule": "gpipe"}, *SPLITS[1:5]]
-PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + ATTENTION + FROZEN, 4: BOTH + MESHES}
+PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + OWN + ATTENTION + FROZEN, 4: BOTH + MESHES}
 RUNS = [(ranks, json.dumps(case)) for ranks, cases in PARALLEL.items() for case in cases]
 
 State = dict[str, Any]

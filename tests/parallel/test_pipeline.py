@@ -11,11 +11,11 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from parallel_ser.parallel.actions import Action
 from parallel_ser.parallel.internals.pipelining import Stage, runtime
 from parallel_ser.parallel.messages import timed
 from parallel_ser.parallel.meter import Meter
 from parallel_ser.parallel.processes import mesh
+from parallel_ser.parallel.schedule.actions import Action
 
 SHAPE = (2, 3)
 

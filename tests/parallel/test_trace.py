@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from parallel_ser.parallel.clock import estimate
 from parallel_ser.parallel.meter import Meter, Span
-from parallel_ser.parallel.schedules import actions
+from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.trace import Breakdown, Spans, breakdown, covered, document, shifted, waits
 
 

@@ -9,7 +9,7 @@ import torch
 
 from parallel_ser.parallel.meter import Meter
 from parallel_ser.parallel.processes import Mesh
-from parallel_ser.parallel.schedules import actions
+from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.tracing import Tracer, name_of, schedule_of
 

@@ -13,10 +13,10 @@ from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining._backward import stage_backward_input, stage_backward_weight
 from torch.distributed.pipelining.schedules import _Action, _ComputationType, _PipelineScheduleRuntime
 
-from parallel_ser.parallel.actions import Orders
 from parallel_ser.parallel.internals import require_checked
 from parallel_ser.parallel.messages import timed
 from parallel_ser.parallel.meter import Meter
+from parallel_ser.parallel.schedule.actions import Orders
 
 __all__ = ["Stage", "runtime", "stage_backward_input", "stage_backward_weight"]
 

@@ -11,14 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallel_ser.parallel.schedules import SCHEDULES, Action, Orders, actions, placement
-from parallel_ser.parallel.simulate import (
+from parallel_ser.parallel.schedule.actions import Action, Orders
+from parallel_ser.parallel.schedule.registry import actions, schedule_of, schedules
+from parallel_ser.parallel.schedule.simulate import (
     Simulation,
     Times,
     simulate,
     slowest_stage_step,
-    theory_bubble,
-    theory_in_flight,
 )
 
 ONE_STAGE = ("layer_split", "gpipe", "1f1b")
@@ -144,7 +143,7 @@ def test_an_action_twice_is_refused() -> None:
     ],
 )
 def test_bubbles_of_the_literature(name: str, ranks: int, micro: int, bubble: float) -> None:
-    assert theory_bubble(name, ranks, micro) == pytest.approx(bubble)
+    assert schedule_of(name).theory_bubble(ranks, micro) == pytest.approx(bubble)
     assert simulate(actions(name, ranks, micro)).bubble == pytest.approx(bubble)
 
 
@@ -166,14 +165,14 @@ def idle(name: str, ranks: int, micro: int) -> float:
     }[name]
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", schedules())
 def test_idle_time_and_bubble_in_every_size(name: str) -> None:
     stages = 1 if name in ONE_STAGE else 2
     for ranks, micro, orders in sizes(name):
         played = simulate(orders)
         assert played.idle == (idle(name, ranks, micro),) * ranks, (ranks, micro)
         least = {"zbv": (3 * ranks - 1) / 2}.get(name, 1 if stages == 1 else ranks)
-        theory, true = theory_bubble(name, ranks, micro), played.bubble
+        theory, true = schedule_of(name).theory_bubble(ranks, micro), played.bubble
         assert true == pytest.approx(played.idle[0] / (3 * stages * micro + played.idle[0]))
         assert true == pytest.approx(theory) if micro >= least else true > theory + 1e-9, (ranks, micro)
 
@@ -182,22 +181,24 @@ def test_idle_time_and_bubble_in_every_size(name: str) -> None:
 @pytest.mark.parametrize("times", [Times(1, 0.5, 0.5), Times(2, 1, 4), Times(1, 3, 3, backward=5)])
 def test_bubbles_of_whole_backward_passes_do_not_depend_on_their_length(name: str, times: Times) -> None:
     for ranks, micro in [(2, 4), (3, 6), (4, 4), (4, 8), (8, 16)]:
-        assert simulate(actions(name, ranks, micro), times).bubble == pytest.approx(theory_bubble(name, ranks, micro))
+        assert simulate(actions(name, ranks, micro), times).bubble == pytest.approx(
+            schedule_of(name).theory_bubble(ranks, micro)
+        )
 
 
 def test_unlike_times_leave_zero_bubble_schedules_more_idle_than_the_formula() -> None:
     """Input and weight gradients of unlike length: as the authors of ZB-V say, then it has bubbles in its middle."""
     for name in ZERO_BUBBLE:
         unlike = simulate(actions(name, 4, 16), Times(1, 1.5, 0.5))
-        assert unlike.bubble > theory_bubble(name, 4, 16) + 0.01
+        assert unlike.bubble > schedule_of(name).theory_bubble(4, 16) + 0.01
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", schedules())
 def test_most_in_flight_is_that_of_the_literature(name: str) -> None:
     for ranks, micro, orders in sizes(name):
         held = simulate(orders).in_flight
         assert max(held) <= micro
-        theory = tuple(theory_in_flight(name, ranks, micro, rank) for rank in range(ranks))
+        theory = tuple(schedule_of(name).theory_in_flight(ranks, micro, rank) for rank in range(ranks))
         if name in INTERLEAVED and micro % ranks:
             continue
         if name == "zbv" and micro < 2 * ranks - 1:
@@ -235,15 +236,15 @@ def test_in_flight_of_interleaved_schedules_with_rounds_of_any_length() -> None:
 
 
 def test_the_table_in_the_documentation_is_what_is_simulated() -> None:
-    lines = (Path(__file__).parents[2] / "docs" / "schedules.md").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parents[3] / "docs" / "schedules.md").read_text(encoding="utf-8").splitlines()
     table = lines[next(place for place, line in enumerate(lines) if line.startswith("| schedule | bubble")) + 2 :]
-    for name, line in zip(SCHEDULES, table):
+    for name, line in zip(schedules(), table):
         orders = actions(name, 4, 8)
         played = simulate(orders)
         slow = simulate(orders, transfer=0.25 * (1 if name in ONE_STAGE else 2))
         held = ", ".join(f"{number:g}" for number in played.in_flight)
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        assert cells[:4] == [f"`{name}`", f"{played.bubble:.1%}", f"{theory_bubble(name, 4, 8):.1%}", held]
+        assert cells[:4] == [f"`{name}`", f"{played.bubble:.1%}", f"{schedule_of(name).theory_bubble(4, 8):.1%}", held]
         assert cells[5] == f"{slow.bubble:.1%}"
 
 
@@ -290,11 +291,11 @@ def test_the_slowest_stage_is_no_bound_where_stages_differ_in_their_ratio() -> N
 
 @st.composite
 def plays(draw: st.DrawFn) -> tuple[str, int, Orders, Times, list[float], Simulation]:
-    name = draw(st.sampled_from(sorted(SCHEDULES)))
+    name = draw(st.sampled_from(sorted(schedules())))
     ranks = draw(st.integers(2, 5))
     rounds = draw(st.integers(1, 4))
     orders = actions(name, ranks, ranks * max(2, rounds))
-    stages = len(placement(name, ranks, 1 if name in ONE_STAGE else 2))
+    stages = len(schedule_of(name).placement(ranks))
     lengths = st.lists(st.integers(0, 8).map(lambda n: n / 4), min_size=stages, max_size=stages)
     times = Times(draw(lengths), draw(lengths), draw(lengths), draw(st.none() | lengths))
     transfers = draw(lengths)
@@ -305,7 +306,7 @@ def plays(draw: st.DrawFn) -> tuple[str, int, Orders, Times, list[float], Simula
 @given(plays())
 def test_a_play_keeps_the_rules(play: tuple[str, int, Orders, Times, list[float], Simulation]) -> None:
     name, ranks, orders, times, transfers, played = play
-    places = placement(name, ranks, 1 if name in ONE_STAGE else 2)
+    places = schedule_of(name).placement(ranks)
     # everything is done once, in order, one thing at a time, and as long as it takes
     for rank, order in enumerate(orders):
         own = [action for action in played.actions if action.rank == rank]
@@ -357,7 +358,7 @@ def test_nothing_that_takes_longer_makes_a_step_shorter(
 def test_every_start_has_its_reason(play: tuple[str, int, Orders, Times, list[float], Simulation]) -> None:
     """No rank waits longer than it must: an action starts when its rank is free or when an input comes."""
     name, ranks, _, _, transfers, played = play
-    places = placement(name, ranks, 1 if name in ONE_STAGE else 2)
+    places = schedule_of(name).placement(ranks)
     arrivals = {0.0}
     for action in played.actions:
         arrivals.add(action.end)

@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parallel_ser.parallel.actions import Action, Kind
+from parallel_ser.parallel.schedule.actions import Action, Kind
 
 PerStage = float | Sequence[float]
 """One number for all stages, or one for each."""
@@ -187,54 +187,6 @@ def _most_in_flight(order: Sequence[Action]) -> float:
         most = max(most, held)
         held -= kind in "BW"
     return most / max(1, len({stage for _, stage, _ in order}))
-
-
-def theory_bubble(name: str, ranks: int, microbatches: int, per_rank: int = 2) -> float:
-    """The bubble that the literature gives for a schedule: idle time over all time, of ranks with equal stages.
-
-    ==============================  ==================  ====================================================
-    schedule                        idle over work      holds for p ranks, m micro-batches, v stages a rank
-    ==============================  ==================  ====================================================
-    layer_split                     p - 1               always
-    gpipe, 1f1b                     (p - 1) / m         always
-    interleaved1f1b, loopedbfs      (p - 1) / (v m)     m >= p
-    interleavedzb, dualpipev        (p - 1) / (3 v m)   m >= p and F = I = W (dualpipev: v = 2)
-    zbv                             (p - 1) / (3 v m)   2 m >= 3 p - 1 and F = I = W, v = 2
-    ==============================  ==================  ====================================================
-
-    Transfers are taken to cost nothing. With fewer micro-batches the true bubble is larger; ``simulate`` has it.
-    """
-    stages = per_rank * microbatches
-    full = {"layer_split": 1, "gpipe": microbatches, "1f1b": microbatches}  # passes to which p - 1 idle ones come
-    full |= {"interleaved1f1b": stages, "loopedbfs": stages}
-    overhead = (ranks - 1) / full.get(name, 3 * stages)
-    return overhead / (1 + overhead)
-
-
-def theory_in_flight(name: str, ranks: int, microbatches: int, rank: int = 0, per_rank: int = 2) -> float:
-    """The most activations that a rank holds by the literature, in micro-batches, as ``Simulation.in_flight`` counts.
-
-    ======================  ===============================  ========================
-    schedule                on rank r                        holds for
-    ======================  ===============================  ========================
-    layer_split             1                                always
-    gpipe, loopedbfs        m                                always
-    1f1b                    min(m, p - r)                    always
-    interleaved1f1b         min(m, p + (p - 1 - 2 r) / v)    m a multiple of p
-    interleavedzb           min(m, p)                        m a multiple of p
-    zbv                     min(m, p)                        m >= 2 p - 1, else r = p - 1
-    dualpipev               p + 1 / 2                        always
-    ======================  ===============================  ========================
-    """
-    most = {
-        "layer_split": 1.0,
-        "1f1b": float(ranks - rank),
-        "interleaved1f1b": ranks + (ranks - 1 - 2 * rank) / per_rank,
-        "interleavedzb": float(ranks),
-        "zbv": float(ranks),
-        "dualpipev": ranks + 0.5,
-    }
-    return min(float(microbatches), most.get(name, float(microbatches)))
 
 
 def slowest_stage_step(times: Times, ranks: int, microbatches: int) -> float:

@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from torch.distributed.pipelining import schedules as torch_schedules
 
 from parallel_ser.errors import UserError
-from parallel_ser.parallel import actions as parts
-from parallel_ser.parallel import schedules
 from parallel_ser.parallel.requirements import require
-from parallel_ser.parallel.schedules import SCHEDULES, Action, actions, placement
+from parallel_ser.parallel.schedule import actions as parts
+from parallel_ser.parallel.schedule import descriptor, registry
+from parallel_ser.parallel.schedule.actions import Action
+from parallel_ser.parallel.schedule.registry import actions, schedule_of, schedules
+from parallel_ser.parallel.schedule.simulate import simulate
 from parallel_ser.parallel.settings import StrategySettings
-from parallel_ser.parallel.simulate import simulate
 from parallel_ser.report.timeline import text_timeline
 
 SEVERAL = {
@@ -61,7 +62,7 @@ def ordered_by_torch(order: dict[int, list[Any]]) -> list[list[Action]]:
 def test_several_stages_a_rank_are_ordered_as_torch_orders_them(name: str) -> None:
     compared = 0
     for ranks, micro in SIZES:
-        own = [number for number, rank in enumerate(placement(name, ranks, 2)) if rank == 0]
+        own = [number for number, rank in enumerate(schedule_of(name).placement(ranks)) if rank == 0]
         try:
             made = SEVERAL[name]([FakeStage(number, 2 * ranks, ranks, 0) for number in own], micro)
         except ValueError:
@@ -96,7 +97,7 @@ def test_layer_split_by_its_definition() -> None:
     ]
 
 
-@given(name=st.sampled_from(sorted(SCHEDULES)), ranks=st.integers(1, 8), micro=st.integers(1, 30))
+@given(name=st.sampled_from(sorted(schedules())), ranks=st.integers(1, 8), micro=st.integers(1, 30))
 def test_whatever_a_run_may_ask_for_is_whole_and_on_the_right_ranks(name: str, ranks: int, micro: int) -> None:
     strategy = {"name": name} if name == "layer_split" else {"name": "pipeline", "schedule": name}
     try:
@@ -104,8 +105,7 @@ def test_whatever_a_run_may_ask_for_is_whole_and_on_the_right_ranks(name: str, r
     except UserError:
         return
     orders = actions(name, ranks, micro)
-    one_stage = name in ("layer_split", "gpipe", "1f1b")
-    places = placement(name, ranks, 1 if one_stage else 2)
+    places = schedule_of(name).placement(ranks)
     assert all(places[action.stage] == rank for rank, order in enumerate(orders) for action in order)
     counts = Counter(action for order in orders for action in order)
     assert set(counts.values()) == {1}
@@ -116,9 +116,13 @@ def test_whatever_a_run_may_ask_for_is_whole_and_on_the_right_ranks(name: str, r
     simulate(orders)  # and no rank waits for ever
 
 
-@pytest.mark.parametrize("name", SCHEDULES)
+@pytest.mark.parametrize("name", schedules())
 def test_the_diagrams_in_the_docstrings_are_true(name: str) -> None:
-    lines = [line.strip() for line in (SCHEDULES[name].__doc__ or "").splitlines() if line.strip().startswith("rank ")]
+    lines = [
+        line.strip()
+        for line in (schedule_of(name).orders.__doc__ or "").splitlines()
+        if line.strip().startswith("rank ")
+    ]
     drawn = []
     for micro in range(2, 8):
         try:
@@ -131,7 +135,7 @@ def test_the_diagrams_in_the_docstrings_are_true(name: str) -> None:
     assert lines in drawn
 
 
-@pytest.mark.parametrize("module", [schedules, parts])
+@pytest.mark.parametrize("module", [descriptor, registry, parts])
 def test_the_examples_run(module: Any) -> None:
     tried = doctest.testmod(module)
     assert tried.attempted
@@ -144,7 +148,5 @@ def test_an_unknown_schedule_is_a_key_error() -> None:
 
 
 def test_neither_orders_nor_their_simulation_load_torch(tmp_path: Path) -> None:
-    code = (
-        "import sys, parallel_ser.parallel.simulate, parallel_ser.parallel.schedules; sys.exit('torch' in sys.modules)"
-    )
+    code = "import sys, parallel_ser.parallel.settings; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60).returncode == 0

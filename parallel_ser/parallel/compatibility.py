@@ -1,0 +1,174 @@
+"""What a chain holds that a strategy cannot train exactly: found before the first step, and refused by name.
+
+Each kind of block is tried once, on a small input in one process, and what was found is kept in the cache.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from parallel_ser.errors import UserError
+from parallel_ser.files import cache_folder, cache_key, write_text
+from parallel_ser.models.chain import Chain, example
+
+VERSION = 1
+FRAMES = 32
+"""Of the small input, at the most."""
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """What one block did with a small input.
+
+    Attributes:
+        changed: buffers that a forward pass changes, such as ``norm.running_mean``.
+        random: whether two passes with the same seeds differ: it draws from torch's own generator.
+        split: how a backward pass in two halves fails to give the gradients of the whole one; empty where it does not.
+    """
+
+    changed: tuple[str, ...] = ()
+    random: bool = False
+    split: str = ""
+
+
+def behaviours(chain: Chain, shape: Sequence[int], folder: Path | None = None) -> dict[str, Behaviour]:
+    """What each block does, by its name, from the cache where it was tried before.
+
+    Args:
+        chain: is not changed.
+        shape: of an input.
+        folder: of the cache, by default the user's.
+    """
+    small = (2, *shape[1:-1], min(shape[-1], FRAMES))
+    key = [VERSION, torch.__version__, chain.signature(), str(chain), list(small), sorted(_sources(chain))]
+    path = (folder or cache_folder()) / "behaviours" / f"{cache_key(key)}.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return {name: Behaviour(**{**one, "changed": tuple(one["changed"])}) for name, one in kept.items()}
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or of another version
+        pass
+    found = {}
+    x, valid, seed = example(small, next(chain.parameters()).dtype, "cpu")
+    for name, block in chain.named_children():
+        found[name], x = _tried(copy.deepcopy(block).train(), x, valid, seed)
+    write_text(path, json.dumps({name: asdict(one) for name, one in found.items()}, indent=1) + "\n")
+    return found
+
+
+def _sources(chain: nn.Module) -> Iterator[str]:
+    """The code of the modules of a chain: what is kept is forgotten when it changes."""
+    for kind in {type(module) for module in chain.modules()}:
+        try:
+            yield inspect.getsource(kind)
+        except (OSError, TypeError):  # it was typed in, or is no Python
+            yield f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _tried(block: nn.Module, x: Tensor, valid: Tensor, seed: Tensor) -> tuple[Behaviour, Tensor]:
+    """What a copy of a block does, and its output."""
+    before = {name: buffer.clone() for name, buffer in block.named_buffers()}
+    with torch.random.fork_rng(devices=[]):
+        y = block(x, valid, seed)
+        changed = tuple(name for name, buffer in block.named_buffers() if not torch.equal(buffer, before[name]))
+        again = block(x, valid, seed)
+    differs = not changed and not torch.equal(y, again)
+    trained = any(p.requires_grad for p in block.parameters())
+    split = "" if changed or differs or not trained else _split_backward(block, x, valid, seed)
+    return Behaviour(changed, differs, split), y.detach()
+
+
+def _split_backward(block: nn.Module, x: Tensor, valid: Tensor, seed: Tensor) -> str:
+    """How the halves of a backward pass, as zero-bubble schedules compute them, differ from the whole."""
+    from parallel_ser.parallel.internals.pipelining import stage_backward_input, stage_backward_weight
+
+    for module in block.modules():
+        if hasattr(module, "apart"):
+            module.apart = True  # type: ignore[assignment]
+    weights = {name: p for name, p in block.named_parameters() if p.requires_grad}
+    leaf = x.detach().clone().requires_grad_()
+    y = block(leaf, valid, seed)
+    gradient = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
+    wanted = torch.autograd.grad(y, [leaf, *weights.values()], gradient, allow_unused=True)
+    leaf = x.detach().clone().requires_grad_()
+    try:
+        y = block(leaf, valid, seed) * 1.0  # no view, which torch could not detach
+        got_input, groups = stage_backward_input([y], [gradient], [leaf], iter(weights.values()))
+        stage_backward_weight(iter(weights.values()), groups)
+    except Exception as error:  # whatever autograd finds that it cannot do
+        return f"it fails ({' '.join(str(error).split())[:120]})"
+    got = [got_input[0], *(p.grad for p in weights.values())]
+    for name, own, whole in zip(["its input", *weights], got, wanted):
+        if (own is None) != (whole is None) or (own is not None and whole is not None and _far(own, whole)):
+            return f"it gives other gradients of {name}"
+    return ""
+
+
+def _far(ours: Tensor, theirs: Tensor) -> bool:
+    tolerance = 1e-9 if theirs.dtype == torch.float64 else 1e-4
+    return bool((ours - theirs).norm() > tolerance * theirs.norm().clamp_min(1e-12))
+
+
+def shared_parameters(chain: Chain) -> list[tuple[str, str]]:
+    """Names under which one parameter stands in two blocks, such as ``("embed.weight", "head.weight")``."""
+    places: defaultdict[int, list[str]] = defaultdict(list)
+    for name, parameter in chain.named_parameters(remove_duplicate=False):
+        places[id(parameter)].append(name)
+    blocks = {name: name.partition(".")[0] for names in places.values() for name in names}
+    return [(names[0], other) for names in places.values() for other in names[1:] if blocks[other] != blocks[names[0]]]
+
+
+def validate(
+    found: dict[str, Behaviour],
+    *,
+    ranks: int,
+    pieces: int,
+    zero_bubble: bool,
+    recomputes: bool,
+    shared: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Refuse a chain that would not be trained to the weights of one process.
+
+    Args:
+        found: what its blocks do.
+        ranks: of the run.
+        pieces: into which a batch is cut, or padded: micro-batches times copies, and parts along time.
+        zero_bubble: whether backward passes are split.
+        recomputes: whether forward passes are done again (checkpointing).
+        shared: parameters of which blocks on different ranks hold the same.
+
+    Raises:
+        UserError: names the block and what works instead.
+    """
+    if shared:
+        first, second = shared[0]
+        raise UserError(
+            f"{first} and {second} are one parameter, and this strategy would hold it twice and train the two apart: "
+            f"cut the chain elsewhere (strategy.stages), or use strategy.name=ddp or single."
+        )
+    for name, block in found.items():
+        if block.changed and (pieces > 1 or recomputes):
+            why = "cut into pieces" if pieces > 1 else "computed twice by strategy.checkpointing"
+            raise UserError(
+                f"block {name} changes its buffer {block.changed[0]} with each batch that it sees, so a batch "
+                f"{why} trains other statistics: use GroupNorm or LayerNorm instead, or strategy.microbatches=1 "
+                f"without data parallelism, split along time and checkpointing."
+            )
+        if block.random and (ranks > 1 or recomputes):
+            raise UserError(
+                f"block {name} draws from torch's own random generator, so processes would draw other numbers than one "
+                f"does: draw from the seeds that a block is given, as parallel_ser.models.blocks.Dropout does."
+            )
+        if block.split and zero_bubble:
+            raise UserError(
+                f"block {name} cannot have its backward pass split, which zero-bubble schedules do: {block.split}; "
+                f"use strategy.schedule=1f1b or interleaved1f1b."
+            )
