@@ -166,6 +166,8 @@ def test_bad_override_is_quoted(override: str) -> None:
         (["audio.min_seconds=2", "audio.max_seconds=1"], "audio.min_seconds=2 must be below audio.max_seconds=1"),
         (["strategy.microbatches=8", "train.batch=4"], "strategy.microbatches=8 cannot exceed train.batch=4"),
         (["strategy.name=single", "strategy.stages=[2]"], "leave it empty for single"),
+        (["model.width=0.25"], "model.size=s takes model.width=0.5 or more"),
+        (["model.size=m", "model.width=0.2"], "model.size=m takes model.width=0.25 or more"),
         (["strategy.stages=[0]"], "strategy.stages=[0] must rise from 1"),
         (["strategy.stages=[3,3]"], "strategy.stages=[3, 3] must rise from 1"),
         (["strategy.stages=[1,2]", "strategy.microbatches=2"], "needs strategy.microbatches of 3 or more, not 2"),

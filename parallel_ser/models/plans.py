@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from parallel_ser.models.settings import ModelSettings
+from parallel_ser.models.settings import FIRST, ModelSettings
 
 GROUPS = 8  # of every normalisation, and heads of every attention
 
@@ -19,10 +19,10 @@ class Plan:
 
 
 PLANS = {
-    "s": Plan((32, 48, 64, 80), (1, 1, 1, 1), 64),
-    "m": Plan((64, 96, 144, 208), (1, 1, 2, 2), 256),
-    "l": Plan((128, 256, 416, 592), (2, 2, 2, 3), 512),
-    "xl": Plan((256, 512, 800, 1120), (2, 2, 3, 3), 1024),
+    "s": Plan((FIRST["s"], 48, 64, 80), (1, 1, 1, 1), 64),
+    "m": Plan((FIRST["m"], 96, 144, 208), (1, 1, 2, 2), 256),
+    "l": Plan((FIRST["l"], 256, 416, 592), (2, 2, 2, 3), 512),
+    "xl": Plan((FIRST["xl"], 512, 800, 1120), (2, 2, 3, 3), 1024),
 }
 
 

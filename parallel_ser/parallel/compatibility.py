@@ -20,7 +20,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.chain import Chain, example
 
-VERSION = 1
+VERSION = 2
 FRAMES = 32
 """Of the small input, at the most."""
 
@@ -32,11 +32,13 @@ class Behaviour:
     Attributes:
         changed: buffers that a forward pass changes, such as ``norm.running_mean``.
         random: whether two passes with the same seeds differ: it draws from torch's own generator.
+        detached: whether its output has no gradient of its input.
         split: how a backward pass in two halves fails to give the gradients of the whole one; empty where it does not.
     """
 
     changed: tuple[str, ...] = ()
     random: bool = False
+    detached: bool = False
     split: str = ""
 
 
@@ -81,9 +83,12 @@ def _tried(block: nn.Module, x: Tensor, valid: Tensor, seed: Tensor) -> tuple[Be
         changed = tuple(name for name, buffer in block.named_buffers() if not torch.equal(buffer, before[name]))
         again = block(x, valid, seed)
     differs = not changed and not torch.equal(y, again)
+    leaf = x.detach().clone().requires_grad_()
+    total = block(leaf, valid, seed).sum()
+    detached = not total.requires_grad or torch.autograd.grad(total, leaf, allow_unused=True)[0] is None
     trained = any(p.requires_grad for p in block.parameters())
     split = "" if changed or differs or not trained else _split_backward(block, x, valid, seed)
-    return Behaviour(changed, differs, split), y.detach()
+    return Behaviour(changed, differs, detached, split), y.detach()
 
 
 def _split_backward(block: nn.Module, x: Tensor, valid: Tensor, seed: Tensor) -> str:
@@ -94,12 +99,12 @@ def _split_backward(block: nn.Module, x: Tensor, valid: Tensor, seed: Tensor) ->
         if hasattr(module, "apart"):
             module.apart = True  # type: ignore[assignment]
     weights = {name: p for name, p in block.named_parameters() if p.requires_grad}
-    leaf = x.detach().clone().requires_grad_()
-    y = block(leaf, valid, seed)
-    gradient = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
-    wanted = torch.autograd.grad(y, [leaf, *weights.values()], gradient, allow_unused=True)
-    leaf = x.detach().clone().requires_grad_()
     try:
+        leaf = x.detach().clone().requires_grad_()
+        y = block(leaf, valid, seed)
+        gradient = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
+        wanted = torch.autograd.grad(y, [leaf, *weights.values()], gradient, allow_unused=True)
+        leaf = x.detach().clone().requires_grad_()
         y = block(leaf, valid, seed) * 1.0  # no view, which torch could not detach
         got_input, groups = stage_backward_input([y], [gradient], [leaf], iter(weights.values()))
         stage_backward_weight(iter(weights.values()), groups)
@@ -166,6 +171,11 @@ def validate(
             raise UserError(
                 f"block {name} draws from torch's own random generator, so processes would draw other numbers than one "
                 f"does: draw from the seeds that a block is given, as parallel_ser.models.blocks.Dropout does."
+            )
+        if block.detached and ranks > 1 and name != next(iter(found)):
+            raise UserError(
+                f"block {name} gives its input no gradient, so nothing before it is trained, and what processes send "
+                f"each other would differ from what one computes: use strategy.name=single, or split the network there."
             )
         if block.split and zero_bubble:
             raise UserError(

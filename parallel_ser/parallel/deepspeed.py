@@ -40,8 +40,7 @@ class StageLayer(nn.Module):
         """The next micro-batch's activations."""
         one = self.line.popleft()
         y: Tensor = self.placed(x, one.valid, one.seed)
-        # DeepSpeed goes backward through every stage, also where nothing up to here is trained
-        return y if y.requires_grad or not torch.is_grad_enabled() else y.detach().requires_grad_()
+        return y
 
 
 class DeepSpeed(Staged):
@@ -49,6 +48,8 @@ class DeepSpeed(Staged):
 
     def wrap(self) -> None:
         """Nothing yet: the engine is made with the optimizer, and wants weights of the plain memory format."""
+        for module in self.modules:
+            module.differentiable = True
         self.layers = [StageLayer(module) for module in self.modules]
 
     def ready(self) -> None:

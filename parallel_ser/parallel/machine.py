@@ -16,7 +16,7 @@ from pathlib import Path
 from parallel_ser.errors import UserError
 from parallel_ser.files import cache_folder, cache_key, write_text
 
-VERSION = 6
+VERSION = 7
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,16 @@ class Pipeline(Staged):
                 module.apart = self.splits_backward  # type: ignore[assignment]
         return part
 
+    def wrap(self) -> None:
+        """See ``Strategy``; a backward pass in halves loses what lies behind an input without a gradient."""
+        super().wrap()
+        for module in self.modules:
+            module.differentiable = self.splits_backward
+
+    def trains(self, boundary: int) -> bool:
+        """See ``Staged``."""
+        return boundary > 0 if self.splits_backward else super().trains(boundary)
+
     def schedule(self, shape: tuple[int, ...]) -> Any:
         """The schedule for micro-batches of ``shape``.
 

@@ -17,7 +17,13 @@ class Placed(nn.Module):
     Inside, images are channels-last, which made a step of the small CNN half as fast again on a CPU with AVX-512; what
     passes between ranks is contiguous, as torch's pipeline wants it, and of the type ``leaves`` (by default as it was
     computed), as its gradient then is.
+
+    Attributes:
+        differentiable: whether what goes out has a gradient also where nothing up to it is trained, for schedules that
+            go backward through every stage.
     """
+
+    differentiable = False
 
     def __init__(
         self,
@@ -42,7 +48,8 @@ class Placed(nn.Module):
         computed = self._computed(given if given.ndim == 4 else _Dense.apply(given), valid, seed)
         y = computed.to(self.leaves or computed.dtype).contiguous()
         # torch's pipeline lets go of an output's storage: it must be no view, and nobody else's
-        return y.clone() if y is computed else y
+        y = y.clone() if y is computed else y
+        return y.requires_grad_() if self.differentiable and torch.is_grad_enabled() else y
 
     def _computed(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):

@@ -32,7 +32,7 @@ from parallel_ser.resident import own
 
 LARGE = 1 << 20  # floats of a large message
 ROUNDS = 7
-CHANNELS = 8
+CHANNELS = 16
 
 Work = Callable[[], object]
 

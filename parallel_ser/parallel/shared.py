@@ -19,6 +19,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
+from functools import cache
 from mmap import mmap
 from typing import Any
 
@@ -196,7 +197,7 @@ class Shared(BACKEND):
         super().__init__(rank, len(processes))
         self.memory, self.me, self.count, self.timeout = memory, rank, len(processes), timeout.total_seconds()
         self.peers = tuple(peer for peer in range(self.count) if peer != rank)
-        self.lives = {peer: os.pidfd_open(processes[peer]) for peer in self.peers}
+        self.lives = {peer: life_of(processes[peer]) for peer in self.peers}
         self.outgoing = {peer: Outgoing(memory, rank, peer) for peer in self.peers}
         self.incoming = {peer: Incoming(memory, rank, peer) for peer in self.peers}
         self.lines = {(peer, sends): deque[Message]() for peer in self.peers for sends in (False, True)}
@@ -226,7 +227,10 @@ class Shared(BACKEND):
 
     def _ended(self, peers: Sequence[int], seconds: float) -> bool:
         """Sleep for so long, or until one of the peers has ended; whether one has."""
-        return bool(select.select([self.lives[peer] for peer in peers], [], [], seconds)[0])
+        ended = select.poll()  # select() knows of the first 1,024 descriptors alone
+        for peer in peers:
+            ended.register(self.lives[peer], select.POLLIN)
+        return bool(ended.poll(1e3 * seconds))
 
     # --- collectives --------------------------------------------------------------------------------------------------
 
@@ -366,6 +370,12 @@ class Shared(BACKEND):
     def getBackendName(self) -> str:
         """See torch."""
         return NAME
+
+
+@cache
+def life_of(process: int) -> int:
+    """A descriptor that can be read when a process has ended; one for all groups that it is in."""
+    return os.pidfd_open(process)
 
 
 def flat(x: Tensor) -> Tensor:

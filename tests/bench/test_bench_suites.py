@@ -6,6 +6,7 @@ import pytest
 
 from parallel_ser.bench import suites
 from parallel_ser.parallel.requirements import obstacle
+from parallel_ser.parallel.schedule import registry
 from parallel_ser.parallel.settings import StrategySettings
 
 BLOCKS, PARTS = 11, 8
@@ -26,7 +27,7 @@ def test_all_strategies_are_there() -> None:
     assert {name for name, _ in names} == {
         *("single", "layer_split", "tensor_split", "pipeline", "deepspeed", "ddp", "fsdp")
     }
-    assert {schedule for name, schedule in names if name == "pipeline"} == set(suites.SCHEDULES)
+    assert {schedule for name, schedule in names if name == "pipeline"} == set(registry.names())
 
 
 def test_wanted_keeps_rows_by_how_they_begin() -> None:

@@ -44,7 +44,7 @@ def start(ranks: int, what: str, folder: Path, cases: list[str], begun: list[str
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
     command += [str(HERE / "resume_ranks.py"), what, str(folder), json.dumps(cases), json.dumps(begun)]
     surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=280, check=False, env=surroundings)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=surroundings)
     assert done.returncode == 0, done.stderr[-3000:]
 
 
@@ -68,7 +68,7 @@ def straight(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     return state
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(2000)
 @pytest.mark.parametrize("then", [f"{ranks} {case}" for ranks, cases in RANKS for case in cases])
 def test_what_any_began_another_ends_as_one_process_would(resumed: Path, straight: dict[str, Any], then: str) -> None:
     for before in BEGUN:
