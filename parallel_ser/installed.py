@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, requires, version
 from types import TracebackType
+from typing import Any
 
 PACKAGE = "parallel-ser"
 
@@ -18,14 +20,9 @@ def problem() -> str | None:
     It compares what is installed with what this package asks for, and imports none of it.
     """
     try:
-        wanted = requires(PACKAGE) or []
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        return None
-    try:
-        from packaging.requirements import Requirement
+        needed = _needed()
     except ImportError:
         return f"packaging is missing: run {_pip('packaging')}."
-    needed = [one for one in map(Requirement, wanted) if not one.marker or one.marker.evaluate({"extra": ""})]
     for one in needed:
         try:
             found = version(one.name)
@@ -36,7 +33,7 @@ def problem() -> str | None:
                 continue
             clause = f"{one.name} {found} is installed where {PACKAGE} needs {one.name}{one.specifier}"
         names = TOGETHER if one.name in TOGETHER else (one.name,)
-        return f"{clause}: run {_pip(*(f'{other.name}{other.specifier}' for other in needed if other.name in names))}."
+        return f"{clause}: run {_pip(*_asked(needed, names))}."
     return None
 
 
@@ -49,8 +46,12 @@ def explain(error: BaseException) -> str | None:
         return None
     reason = " ".join(str(error).split())[:200]
     if package in TOGETHER:
+        try:
+            pinned = _asked(_needed(), TOGETHER) or TOGETHER
+        except ImportError:
+            pinned = TOGETHER
         pair = " beside ".join(f"{name} {_version(name)}" for name in reversed(TOGETHER))
-        return f"{pair} does not load ({reason}): run {_pip('--force-reinstall', *_pinned())}."
+        return f"{pair} does not load ({reason}): run {_pip('--force-reinstall', *pinned)}."
     return f"{package} cannot be imported ({reason}): run {_pip('--force-reinstall', package)}."
 
 
@@ -65,15 +66,20 @@ def _importing(traceback: TracebackType | None) -> str:
     return ""
 
 
-def _pinned() -> list[str]:
-    """What this package asks of torch and torchaudio."""
+def _needed() -> list[Any]:
+    """What this package asks for here; nothing where it is a checkout that is not installed."""
     try:
-        from packaging.requirements import Requirement
+        wanted = requires(PACKAGE) or []
+    except PackageNotFoundError:
+        return []
+    from packaging.requirements import Requirement
 
-        every = map(Requirement, requires(PACKAGE) or [])
-    except (ImportError, PackageNotFoundError):
-        return list(TOGETHER)
-    return [f"{one.name}{one.specifier}" for one in every if one.name in TOGETHER] or list(TOGETHER)
+    return [one for one in map(Requirement, wanted) if not one.marker or one.marker.evaluate({"extra": ""})]
+
+
+def _asked(needed: Sequence[Any], names: Sequence[str]) -> tuple[str, ...]:
+    """The requirements of these names, as pip takes them."""
+    return tuple(f"{one.name}{one.specifier}" for one in needed if one.name in names)
 
 
 def _version(name: str) -> str:

@@ -35,5 +35,6 @@ class LayerSplit(Staged):
                 elif y.requires_grad:
                     y.backward(gradient)
             if axis.rank:
-                axis.send(torch.zeros_like(x) if x.grad is None else x.grad, axis.rank - 1).wait()
+                assert x.grad is not None
+                axis.send(x.grad, axis.rank - 1).wait()
         return axis.broadcast(total, axis.size - 1)

@@ -44,8 +44,7 @@ class Placed(nn.Module):
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """As the chain's."""
-        given = x if self.bf16 else x.to(self.dtype)
-        computed = self._computed(given if given.ndim == 4 else _Dense.apply(given), valid, seed)
+        computed = self._computed(x if self.bf16 else x.to(self.dtype), valid, seed)
         y = computed.to(self.leaves or computed.dtype).contiguous()
         # torch's pipeline lets go of an output's storage: it must be no view, and nobody else's
         y = y.clone() if y is computed else y
@@ -53,8 +52,7 @@ class Placed(nn.Module):
 
     def _computed(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            if x.ndim == 4:
-                x = _ChannelsLast.apply(x)
+            x = _Laid.apply(x)
             again = self.checkpointing if self.training and torch.is_grad_enabled() else "none"
             if again == "none":
                 y: Tensor = self.part(x, valid, seed)
@@ -65,24 +63,12 @@ class Placed(nn.Module):
             return x
 
 
-class _Dense(torch.autograd.Function):
-    """The same, whose gradient goes out contiguous, whatever it came as."""
+class _Laid(torch.autograd.Function):
+    """Images channels-last, others as they are; the gradient goes out contiguous, for gloo sends no other tensors."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.view_as(x)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        return gradient.contiguous()
-
-
-class _ChannelsLast(torch.autograd.Function):
-    """Another memory format inside, whose gradient goes out as the input came: gloo sends contiguous tensors only."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return x.contiguous(memory_format=torch.channels_last)
+        return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x.view_as(x)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:

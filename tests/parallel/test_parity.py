@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,7 +11,9 @@ from typing import Any
 import pytest
 import torch
 
-HERE = Path(__file__).parent
+sys.path.insert(0, str(Path(__file__).parent))
+from starting import run_ranks
+
 BOUNDS = {"fp32": 1e-5, "fp64": 1e-10}
 PIPELINES = ["gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev"]
 
@@ -82,11 +82,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], S
     def trained(ranks: int) -> dict[tuple[int, str], State]:
         cases = CASES[ranks]
         folder = tmp_path_factory.mktemp(f"ranks{ranks}")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-        command += [str(HERE / "parity_ranks.py"), str(folder), *map(json.dumps, cases)]
-        surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=surroundings)
-        assert done.returncode == 0, done.stderr[-3000:]
+        run_ranks("parity_ranks.py", ranks, str(folder), *map(json.dumps, cases))
         return {(ranks, json.dumps(case)): read(folder, json.dumps(case), ranks) for case in cases}
 
     with ThreadPoolExecutor(2) as together:  # one rank alone leaves a core to the others

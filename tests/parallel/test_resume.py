@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import torch
 
+sys.path.insert(0, str(Path(__file__).parent))
+from starting import run_ranks
+
 HERE = Path(__file__).parent
 COMMON = {"microbatches": 4}
 SINGLE = json.dumps({"name": "single", **COMMON})
@@ -41,11 +44,7 @@ BEGUN = [f"{ranks} {case}" for ranks, cases in RANKS for case in cases]
 
 
 def start(ranks: int, what: str, folder: Path, cases: list[str], begun: list[str]) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-    command += [str(HERE / "resume_ranks.py"), what, str(folder), json.dumps(cases), json.dumps(begun)]
-    surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, timeout=900, check=False, env=surroundings)
-    assert done.returncode == 0, done.stderr[-3000:]
+    run_ranks("resume_ranks.py", ranks, what, str(folder), json.dumps(cases), json.dumps(begun))
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -13,11 +11,11 @@ import pytest
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
+from starting import run_ranks
 from zoo_ranks import ZOO, chain_of
 
 from parallel_ser.parallel.compatibility import behaviours, shared_parameters
 
-HERE = Path(__file__).parent
 State = dict[str, Any]
 STRATEGIES: dict[str, dict[str, Any]] = {
     "layer_split": {"name": "layer_split", "microbatches": 2, "stages": [3]},
@@ -51,11 +49,7 @@ def refusal(kind: str, strategy: str) -> str:
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, str], State]:
     def trained(ranks: int, cases: list[dict[str, Any]]) -> list[State]:
         folder = tmp_path_factory.mktemp(f"zoo{ranks}")
-        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
-        command += [str(HERE / "zoo_ranks.py"), str(folder), *map(json.dumps, cases)]
-        surroundings = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(command, capture_output=True, text=True, timeout=600, check=False, env=surroundings)
-        assert done.returncode == 0, done.stderr[-3000:]
+        run_ranks("zoo_ranks.py", ranks, str(folder), *map(json.dumps, cases))
         return [torch.load(folder / f"{number}.pt", weights_only=True) for number in range(len(cases))]
 
     pairs = [(kind, name) for kind in ZOO for name in STRATEGIES]

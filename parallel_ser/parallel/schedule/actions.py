@@ -30,6 +30,11 @@ Orders = list[list[Action]]
 """The actions of each rank, in order."""
 
 
+def ranks_of(orders: Sequence[Sequence[Action]]) -> dict[int, int]:
+    """The rank of each stage that has an action."""
+    return {action.stage: rank for rank, order in enumerate(orders) for action in order}
+
+
 def in_turn(forward: Sequence[Action], backward: Sequence[Action], ahead: int) -> list[Action]:
     """``ahead`` forward actions, then a forward and a backward one in turn, then the backward ones that are left.
 

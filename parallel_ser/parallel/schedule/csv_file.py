@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from parallel_ser.errors import UserError
-from parallel_ser.parallel.schedule.actions import Action, Orders
+from parallel_ser.parallel.schedule.actions import Action, Orders, ranks_of
 from parallel_ser.parallel.schedule.simulate import simulate
 
 SUFFIX = ".csv"
@@ -64,7 +64,7 @@ def check(orders: Orders, path: Path) -> None:
     """
     if not orders:
         raise UserError(f"{path} has no actions: give a row for each rank, with cells such as 0F0.")
-    ranks = {action.stage: rank for rank, order in enumerate(orders) for action in order}
+    ranks = ranks_of(orders)
     counts = Counter(action for order in orders for action in order)
     for rank, order in enumerate(orders):
         for action in order:
@@ -99,5 +99,5 @@ def microbatches(orders: Orders) -> int:
 
 def stage_ranks(orders: Orders) -> list[int]:
     """The rank of each stage."""
-    ranks = {action.stage: rank for rank, order in enumerate(orders) for action in order}
+    ranks = ranks_of(orders)
     return [ranks[stage] for stage in range(len(ranks))]

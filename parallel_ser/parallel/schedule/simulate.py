@@ -20,7 +20,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from parallel_ser.parallel.schedule.actions import Action, Kind
+from parallel_ser.parallel.schedule.actions import Action, Kind, ranks_of
 
 PerStage = float | Sequence[float]
 """One number for all stages, or one for each."""
@@ -111,7 +111,7 @@ def simulate(
         ValueError: an action is there twice, or the ranks wait for each other for ever; names the stuck actions.
     """
     times = times or Times()
-    ranks = {action.stage: rank for rank, order in enumerate(orders) for action in order}
+    ranks = ranks_of(orders)
     last = max(ranks, default=0)
     ends: dict[tuple[str, int, int], float] = {}  # by kind, stage, micro-batch; "G" is the input's gradient, by B or I
     clocks = [0.0] * len(orders)

@@ -74,10 +74,11 @@ def test_several_stages_a_rank_are_ordered_as_torch_orders_them(name: str) -> No
     assert compared >= 15
 
 
-def test_gpipe_by_its_definition() -> None:
-    assert actions("gpipe", 2, 2) == [
-        [Action("F", rank, 0), Action("F", rank, 1), Action("B", rank, 0), Action("B", rank, 1)] for rank in (0, 1)
-    ]
+@pytest.mark.parametrize(("ranks", "micro"), SIZES)
+def test_gpipe_by_its_definition(ranks: int, micro: int) -> None:
+    for rank, order in enumerate(actions("gpipe", ranks, micro)):
+        assert order[:micro] == [Action("F", rank, part) for part in range(micro)]
+        assert order[micro:] == [Action("B", rank, part) for part in range(micro)]
 
 
 @given(ranks=st.integers(1, 9), micro=st.integers(1, 30))
