@@ -28,9 +28,6 @@ REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
 
 
-Clock = Callable[[Callable[[], object], torch.device], float]
-
-
 @dataclass(frozen=True)
 class BlockProfile:
     """One block at one shape of micro-batch.
@@ -116,9 +113,8 @@ def processor() -> str:
         return platform.processor()
 
 
-def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock | None = None) -> Profile:
-    """Count and time every block on random activations of the right shape; ``clock`` gives the seconds of a call."""
-    clock = clock or time_of
+def measure(chain: Chain, shape: Sequence[int], bf16: bool = False) -> Profile:
+    """Count and time every block on random activations of the right shape."""
     from torch.utils.flop_counter import FlopCounterMode
 
     parameter = next(chain.parameters())
@@ -147,11 +143,11 @@ def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock
         def backward(y: Tensor, targets: list[Tensor], gradient: Tensor) -> Callable[[], object]:
             return lambda: torch.autograd.grad(y, targets, gradient, retain_graph=True, allow_unused=True)
 
-        whole = clock(backward(forward(leaf), targets, torch.ones_like(y)), device) if targets else 0.0
-        ahead = clock(lambda forward=forward, leaf=leaf: forward(leaf), device)  # type: ignore[misc]
+        whole = time_of(backward(forward(leaf), targets, torch.ones_like(y)), device) if targets else 0.0
+        ahead = time_of(lambda forward=forward, leaf=leaf: forward(leaf), device)  # type: ignore[misc]
         of_input, of_weight = 0.0, whole  # without an input's gradient nothing is there to be done first
         if number:
-            of_input, of_weight = _halves(block, forward, leaf, ahead, clock)
+            of_input, of_weight = _halves(block, forward, leaf, ahead)
         measured.append(
             BlockProfile(
                 name=name,
@@ -167,7 +163,7 @@ def measure(chain: Chain, shape: Sequence[int], bf16: bool = False, clock: Clock
             )
         )
         x = y.detach()
-    measured = _as_one(measured, chain, tuple(shape), bf16, clock)
+    measured = _as_one(measured, chain, tuple(shape), bf16)
     chain.train(training)
     return Profile(tuple(shape), torch.get_num_threads(), tuple(measured))
 
@@ -214,7 +210,7 @@ def estimate(
 
 
 def _halves(
-    block: torch.nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, ahead: float, clock: Clock
+    block: torch.nn.Module, forward: Callable[[Tensor], Tensor], x: Tensor, ahead: float
 ) -> tuple[float, float]:
     """Seconds of a backward pass' halves, done as torch's pipeline does them, where a forward pass takes ``ahead``."""
     from parallel_ser.parallel.internals.pipelining import stage_backward_input, stage_backward_weight
@@ -229,22 +225,20 @@ def _halves(
 
     for norm in norms:
         norm.apart = True  # type: ignore[assignment]
-    begun, groups = clock(first, x.device), first()
+    begun, groups = time_of(first, x.device), first()
     for norm in norms:
         norm.apart = False  # type: ignore[assignment]
 
     def second() -> object:  # which takes its groups to pieces
         return stage_backward_weight(iter(weights), [dict(group) for group in groups], retain_graph=True)
 
-    of_weight = clock(second, x.device) if weights else 0.0
+    of_weight = time_of(second, x.device) if weights else 0.0
     for weight in weights:
         weight.grad = None
     return max(1e-9, begun - ahead), of_weight
 
 
-def _as_one(
-    blocks: list[BlockProfile], chain: Chain, shape: tuple[int, ...], bf16: bool, clock: Clock
-) -> list[BlockProfile]:
+def _as_one(blocks: list[BlockProfile], chain: Chain, shape: tuple[int, ...], bf16: bool) -> list[BlockProfile]:
     """Blocks' times, scaled so that their sums are the times of the whole chain.
 
     A block that is measured alone, again and again, finds its activations in the processor's cache; in a step it does
@@ -266,7 +260,7 @@ def _as_one(
         y = forward()
         return torch.autograd.grad(y, parameters, torch.ones_like(y), allow_unused=True) if parameters else y
 
-    ahead, all_of_it = clock(forward, device), clock(both, device)
+    ahead, all_of_it = time_of(forward, device), time_of(both, device)
     alone_ahead, alone_back = sum(block.forward for block in blocks), sum(block.backward for block in blocks)
     if not alone_ahead or not alone_back or all_of_it <= ahead:  # nothing was timed, or other work came between
         return blocks
