@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 
 import pytest
+from starting import run
 
 START = """
 import atexit, threading
+from starting import run
+
 from parallel_ser.hard_exit import HardExit
 leave = HardExit()
 """
@@ -29,5 +31,5 @@ leave(3)
 )
 def test_a_process_ends_with_its_status_when_what_is_registered_has_run(code: str, ended: tuple[int, str]) -> None:
     command = [sys.executable, "-c", START + code]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    done = run(command)
     assert (done.returncode, done.stdout) == ended, done.stderr

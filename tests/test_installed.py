@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
 
 import pytest
+from starting import run as start
 
 from parallel_ser.errors import UserError
 from parallel_ser.parallel import internals
@@ -39,9 +39,7 @@ def pretend(folder: Path, name: str, version: str, code: str = "") -> dict[str, 
 
 
 def run(command: list[str], folder: Path, surroundings: dict[str, str] | None = None) -> tuple[int, str, str]:
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=120, check=False, env=surroundings, cwd=folder
-    )
+    done = start(command, cwd=folder, env=surroundings)
     return done.returncode, done.stdout, done.stderr
 
 

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from starting import run as start
 from typer.testing import CliRunner
 
 from parallel_ser.cli import app
@@ -110,7 +110,7 @@ def test_playing_a_schedule_loads_no_torch() -> None:
         "except SystemExit: pass\n"
         "sys.exit('torch' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=60).returncode == 0
+    assert start([sys.executable, "-c", code]).returncode == 0
 
 
 def test_without_a_name_all_are_listed() -> None:

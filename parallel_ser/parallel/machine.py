@@ -17,6 +17,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.files import cache_folder, cache_key, write_text
 
 VERSION = 7
+LIMIT = 600  # seconds; a busy machine takes its time to start processes
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def probe(ranks: int, threads: int, folder: Path | None = None, share: bool = Tr
     command += ["-m", "parallel_ser.parallel.probe", *([] if share else ["sockets"])]
     surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=surroundings, check=True)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=surroundings, check=True)
         measured = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError) as error:
         raise UserError(f"measuring this machine with {ranks} processes failed: {error}.") from error

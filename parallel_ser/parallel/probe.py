@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.chain import Block, Chain, example
 from parallel_ser.parallel.batch import Inputs
-from parallel_ser.parallel.machine import Machine
+from parallel_ser.parallel.machine import LIMIT, Machine
 from parallel_ser.parallel.processes import Mesh, mesh
 from parallel_ser.parallel.registry import STRATEGIES, strategy_class
 from parallel_ser.parallel.settings import StrategySettings
@@ -182,7 +182,7 @@ if __name__ == "__main__":
     leave = HardExit()
     for every in STRATEGIES:
         strategy_class(every)
-    with mesh("cpu", timeout=100, share="sockets" not in sys.argv) as group:
+    with mesh("cpu", timeout=LIMIT, share="sockets" not in sys.argv) as group:
         machine = measure(group)
         before = own()
         names = ("layer_split", "pipeline", "fsdp", "deepspeed") if group.size > 1 else ("single",)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from starting import LIMIT
 
 from parallel_ser.audio.cache import FeatureCache
 from parallel_ser.audio.extract import Extractor, Features
@@ -208,7 +209,7 @@ def test_two_processes_fill_one_cache_at_once(tmp_path: Path, extractor: Extract
         assert process.stdin is not None
         process.stdin.write("\n")
         process.stdin.flush()
-    assert [process.communicate(timeout=60)[0] for process in both] == ["800\n", "800\n"]
+    assert [process.communicate(timeout=LIMIT)[0] for process in both] == ["800\n", "800\n"]
     FeatureCache(tmp_path / "alone", extractor).fill(paths)
     assert stored(tmp_path / "cache") == stored(tmp_path / "alone")
 

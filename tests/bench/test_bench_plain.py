@@ -126,7 +126,6 @@ def test_a_problem_of_another_kind_is_told_and_ends_the_search(tmp_path: Path, m
     assert made.rows[0][-1] == "rank 0: something else"
 
 
-@pytest.mark.timeout(120)
 def test_a_step_is_held_to_its_memory() -> None:
     """Weights, gradients and moments of 30 M parameters are 480 MB; without half of them there is no step."""
     found = Search(load(None, ["model.size=l"]), (2, 1, 16, 16), 4, 8 * 2**30, 2)

@@ -56,7 +56,6 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]
     return {row["name"]: row for row in rows}
 
 
-@pytest.mark.timeout(240)
 def test_a_sound_row_has_no_flag_but_noise_of_the_machine(spoilt: dict[str, dict[str, Any]]) -> None:
     assert not [flag for flag in spoilt["sound"]["flags"] if "INVALID" in flag or "grows" in flag]
     assert spoilt["sound"]["sent_mib"] > 0

@@ -39,12 +39,10 @@ def alone(small: Small, tmp_path_factory: pytest.TempPathFactory) -> list[Found]
     return small.search(tmp_path_factory.mktemp("alone"), one_candidate(**MIXED))
 
 
-@pytest.mark.timeout(400)
 def test_two_processes_find_what_one_finds(alone: list[Found], small: Small, tmp_path: Path) -> None:
     check_same_to_the_bit(small.search(tmp_path, one_candidate(**MIXED), jobs=2), alone, small)
 
 
-@pytest.mark.timeout(400)  # a busy machine takes its time to start the cluster's processes
 def test_dasks_cluster_finds_what_one_process_finds(alone: list[Found], small: Small, tmp_path: Path) -> None:
     pytest.importorskip("dask.distributed")
     check_same_to_the_bit(small.search(tmp_path, one_candidate(backend="dask", **MIXED), jobs=2), alone, small)

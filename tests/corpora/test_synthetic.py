@@ -9,6 +9,7 @@ import librosa
 import numpy as np
 import pytest
 import soundfile
+from starting import LIMIT
 
 from parallel_ser.corpora import voice
 from parallel_ser.corpora.base import Corpus, Utterance
@@ -266,7 +267,7 @@ def test_two_processes_may_fill_the_cache_at_once(tmp_path: Path) -> None:
     )
     command = [sys.executable, "-c", program, str(tmp_path / "shared")]
     racers = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
-    answers = [racer.communicate(timeout=60)[0] for racer in racers]
+    answers = [racer.communicate(timeout=LIMIT)[0] for racer in racers]
     assert [racer.returncode for racer in racers] == [0, 0]
     assert answers[0] == answers[1]
     assert contents(make(SMALL, tmp_path / "shared", jobs=1)) == contents(make(SMALL, tmp_path / "own", jobs=1))

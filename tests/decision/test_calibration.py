@@ -10,6 +10,7 @@ from scipy.special import softmax
 from sklearn.isotonic import IsotonicRegression
 from sklearn.metrics import brier_score_loss
 from sklearn.metrics import log_loss as sklearn_log_loss
+from starting import run
 
 from parallel_ser.decision import calibration
 from parallel_ser.decision.calibration import (
@@ -187,8 +188,7 @@ def test_what_does_not_fit_is_refused() -> None:
 
 
 def test_nothing_heavy_is_imported_before_it_is_needed() -> None:
-    import subprocess
     import sys
 
     code = f"import sys, {calibration.__name__}; sys.exit('sklearn' in sys.modules or 'scipy' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+    assert run([sys.executable, "-c", code]).returncode == 0

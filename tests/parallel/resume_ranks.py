@@ -1,4 +1,4 @@
-"""What each rank of the resume test runs: ``save`` stops each case at step 5, ``resume`` goes on to step 10."""
+"""What each rank of the resume test runs: ``save`` stops each case half way, ``resume`` goes on to the end."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-from parity_ranks import batch, make
+from parity_ranks import STEPS, batch, make
 
 from parallel_ser.hard_exit import HardExit
 from parallel_ser.parallel.processes import Mesh, mesh
 from parallel_ser.training import standing
 
-HALF = 5
+HALF = STEPS // 2
 
 
 def save(case: str, ranks: Mesh, folder: Path) -> None:
@@ -33,7 +33,7 @@ def resume(case: str, ranks: Mesh, folder: Path, begun: list[str]) -> None:
         assert path is not None
         info = standing.info(path, strategy.signature)
         standing.load(path, strategy, info["updates"], ranks)
-        losses = [strategy.train_step(*batch(step, dtype)) for step in range(HALF, 2 * HALF)]
+        losses = [strategy.train_step(*batch(step, dtype)) for step in range(HALF, STEPS)]
         state = strategy.full_state()
         if ranks.first:
             torch.save({**state, "losses": losses}, folder / f"{before} then {ranks.size} {case}.pt")
@@ -41,9 +41,9 @@ def resume(case: str, ranks: Mesh, folder: Path, begun: list[str]) -> None:
 
 if __name__ == "__main__":
     leave = HardExit()
-    what, out, cases, begun = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3]), json.loads(sys.argv[4])
-    with mesh("cpu", threads=1, timeout=60) as group:
-        for each in cases:
+    what, out, cases = sys.argv[1], Path(sys.argv[2]), json.loads(sys.argv[3])
+    with mesh("cpu", threads=1, timeout=300) as group:
+        for each, begun in cases.items():
             try:
                 save(each, group, out) if what == "save" else resume(each, group, out, begun)
             except Exception:

@@ -123,7 +123,7 @@ if __name__ == "__main__":
         shared.reach = lambda *_: -1
     store = dist.FileStore(sys.argv[4], size)
     torch.set_num_threads(1)
-    dist.init_process_group(shared.register(), store=store, rank=rank, world_size=size, timeout=timedelta(seconds=60))
+    dist.init_process_group(shared.register(), store=store, rank=rank, world_size=size, timeout=timedelta(seconds=300))
     work: Callable[[int, int], None] = globals()[what]
     work(rank, size)
     os._exit(0)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from parity_ranks import STEPS
+from starting import run_cases
 
-sys.path.insert(0, str(Path(__file__).parent))
-from starting import run_ranks
-
+HERE = Path(__file__).parent
 BOUNDS = {"fp32": 1e-5, "fp64": 1e-10}
 PIPELINES = ["gpipe", "1f1b", "interleaved1f1b", "loopedbfs", "interleavedzb", "zbv", "dualpipev"]
 
@@ -51,7 +49,7 @@ MESHES = [
     {**CHANNEL, "axis": "time", "schedule": "zbv", "precision": "fp64"},
 ]
 ALONE = [{"name": "pipeline", "schedule": "gpipe"}, *SPLITS[1:5]]
-PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + OWN + ATTENTION + FROZEN, 4: BOTH + MESHES}
+PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + OWN + ATTENTION + FROZEN, 4: SPLITS + MESHES}
 RUNS = [(ranks, json.dumps(case)) for ranks, cases in PARALLEL.items() for case in cases]
 
 State = dict[str, Any]
@@ -79,27 +77,27 @@ def read(folder: Path, case: str, ranks: int) -> State:
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[int, str], State]:
-    def trained(ranks: int) -> dict[tuple[int, str], State]:
-        cases = CASES[ranks]
-        folder = tmp_path_factory.mktemp(f"ranks{ranks}")
-        run_ranks("parity_ranks.py", ranks, str(folder), *map(json.dumps, cases))
-        return {(ranks, json.dumps(case)): read(folder, json.dumps(case), ranks) for case in cases}
-
-    with ThreadPoolExecutor(2) as together:  # one rank alone leaves a core to the others
-        every = list(together.map(trained, sorted(CASES)))
-    return {key: state for states in every for key, state in states.items()}
+    """What each case came to; of one that failed or hung what it said."""
+    found: dict[tuple[int, str], State] = {}
+    for ranks, cases in CASES.items():
+        folder, names = tmp_path_factory.mktemp(f"ranks{ranks}"), [json.dumps(case) for case in cases]
+        failed = run_cases(HERE / "parity_ranks.py", ranks, folder, names)
+        found |= {
+            (ranks, case): {"failed": failed[case]} if case in failed else read(folder, case, ranks) for case in names
+        }
+    return found
 
 
 def difference(ours: torch.Tensor, truth: torch.Tensor) -> float:
     return float((ours.double() - truth.double()).norm() / truth.double().norm().clamp_min(1e-12))
 
 
-@pytest.mark.timeout(2000)
 @pytest.mark.parametrize(("ranks", "case"), RUNS)
 def test_a_strategy_trains_what_single_trains(results: dict[tuple[int, str], State], ranks: int, case: str) -> None:
     settings = json.loads(case)
     bound = BOUNDS[settings.get("precision", "fp32")]
     truth, ours = results[1, truth_of(settings)], results[ranks, case]
+    assert "failed" not in ours, ours["failed"]
     for part in ("weights", "average", "optimizer"):
         assert ours[part].keys() == truth[part].keys()
         for name, value in truth[part].items():
@@ -111,12 +109,12 @@ def test_a_strategy_trains_what_single_trains(results: dict[tuple[int, str], Sta
     assert difference(ours["ranks"][0]["logits"], truth["ranks"][0]["logits"]) < max(bound, 1e-6)  # logits are float32
 
 
-@pytest.mark.timeout(2000)
 @pytest.mark.parametrize("case", [json.dumps(case) for case in BF16])
 def test_in_bfloat16_it_does_up_to_its_rounding(results: dict[tuple[int, str], State], case: str) -> None:
     """Between stages bfloat16 passes. The bounds are some times its step of 1/256; gradients add up many of them."""
     settings = json.loads(case)
     truth, ours = results[1, truth_of(settings)], results[2, case]
+    assert "failed" not in ours, ours["failed"]
 
     def joined(state: State, field: str) -> torch.Tensor:
         moments = sorted(state["optimizer"].items())
@@ -164,10 +162,12 @@ def test_what_torch_and_deepspeed_send_is_counted(results: dict[tuple[int, str],
     assert len({sent(case, "send") for case in one_stage_a_rank}) == 1
     weights = results[1, truth_of(SPLITS[3])]["weights"]
     gradients = 4 * sum(weight.numel() for weight in weights.values())
-    assert sent(SPLITS[3], "all-reduce") == 10 * (gradients + 4 + 8)  # and the loss, and the norm in double precision
-    assert sent(SPLITS[4], "all-gather") >= 10 * gradients / 2
-    assert sent(SPLITS[4], "reduce-scatter") >= 10 * gradients / 2
+    assert sent(SPLITS[3], "all-reduce") == STEPS * (
+        gradients + 4 + 8
+    )  # and the loss, and the norm in double precision
+    assert sent(SPLITS[4], "all-gather") >= STEPS * gradients / 2
+    assert sent(SPLITS[4], "reduce-scatter") >= STEPS * gradients / 2
 
 
 def test_training_moved_the_weights(results: dict[tuple[int, str], State]) -> None:
-    assert len(set(results[1, truth_of({})]["ranks"][0]["losses"])) == 10
+    assert len(set(results[1, truth_of({})]["ranks"][0]["losses"])) == STEPS

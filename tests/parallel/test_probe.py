@@ -10,7 +10,6 @@ import pytest
 from parallel_ser.parallel.machine import probe
 
 
-@pytest.mark.timeout(200)
 def test_two_processes_are_measured_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = probe(2, 1, tmp_path)
     assert len(found.slowdown) == 2

@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from starting import LIMIT
 
 HERE = Path(__file__).parent
 
@@ -18,7 +19,7 @@ def run(what: str, ranks: int, folder: Path) -> None:
         subprocess.Popen([*command, str(rank), str(ranks), str(folder / "store")], stderr=subprocess.PIPE, text=True)
         for rank in range(ranks)
     ]
-    told = [one.communicate(timeout=100)[1] for one in started]
+    told = [one.communicate(timeout=LIMIT)[1] for one in started]
     assert [one.returncode for one in started] == [0] * ranks, "\n".join(told)
 
 

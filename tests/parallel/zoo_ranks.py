@@ -241,9 +241,9 @@ def run(case: dict[str, Any], ranks: Mesh) -> dict[str, Any]:
 if __name__ == "__main__":
     leave = HardExit()
     folder, *cases = sys.argv[1:]
-    with mesh("cpu", threads=1, timeout=60) as group:
-        for number, case in enumerate(cases):
+    with mesh("cpu", threads=1, timeout=300) as group:
+        for case in cases:
             result = run(json.loads(case), group)
             if group.first:
-                torch.save(result, f"{folder}/{number}.pt")
+                torch.save(result, f"{folder}/{case}.pt")
     leave(0)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
+from starting import run
 
 from parallel_ser.errors import UserError
 from parallel_ser.report import figures
@@ -126,8 +127,7 @@ def test_a_training_without_an_epoch_has_no_curve(tmp_path: Path) -> None:
 
 
 def test_no_global_state_of_matplotlib_is_used(tmp_path: Path) -> None:
-    import subprocess
     import sys
 
     code = "import sys, parallel_ser.report.figures; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60).returncode == 0
+    assert run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,6 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import imread
 from matplotlib.text import Text
 from rich.console import Console
+from starting import run
 
 from parallel_ser.errors import UserError
 from parallel_ser.report import timeline
@@ -229,4 +229,4 @@ def test_a_timeline_wider_than_the_terminal_is_left_to_the_picture(record: dict[
 
 def test_no_global_state_of_matplotlib_is_used(tmp_path: Path) -> None:
     code = "import sys, parallel_ser.report.timeline; sys.exit('matplotlib.pyplot' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60).returncode == 0
+    assert run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0

@@ -50,7 +50,7 @@ if __name__ == "__main__":
     out, *runs = sys.argv[1:]
     last_rank = os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1)
     statuses = []
-    with processes.mesh("cpu", threads=1, timeout=60) as ranks:
+    with processes.mesh("cpu", threads=1, timeout=300) as ranks:
         # one group for all runs: to make several in one process, one after the other, is a race in torch
         processes.mesh = lambda *_, **__: nullcontext(ranks)  # type: ignore[assignment]
         own = clock.machine

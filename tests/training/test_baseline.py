@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from classical_runs import FOLDS, GIVEN, GMM, SVM, copied, done, of_fold, refused, said
 from sklearn.metrics import balanced_accuracy_score
+from starting import LIMIT
 
 from parallel_ser.audio.extract import Extractor
 from parallel_ser.audio.functionals import Functionals
@@ -205,7 +206,7 @@ def searching(folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
         env={**os.environ, "PARALLEL_SER_DEBUG": ""},
     )
     try:
-        until = time.monotonic() + 300
+        until = time.monotonic() + LIMIT
         while set(folder.glob("search/fold-*/tried-*.npy")) == known:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < until
@@ -214,12 +215,12 @@ def searching(folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     finally:
         for pid in processes(process.pid):
             os.kill(pid, signal.SIGKILL)
-        process.wait(timeout=10)
+        process.wait(timeout=LIMIT)
 
 
 def check_left_behind(session: int, folder: Path, least: int) -> None:
     """No process, and the candidates that were finished, each whole."""
-    until = time.monotonic() + 30
+    until = time.monotonic() + LIMIT
     while left := processes(session):
         assert time.monotonic() < until, left
         time.sleep(0.05)
@@ -228,13 +229,12 @@ def check_left_behind(session: int, folder: Path, least: int) -> None:
     assert all(np.load(path).shape == (70, 7) for path in kept)
 
 
-@pytest.mark.timeout(900)  # five seconds of work; a busy machine takes its time to start nine processes
 def test_a_run_that_lost_a_worker_and_then_was_ended_goes_on_to_the_same_result(svm_run: Path, tmp_path: Path) -> None:
     folder, undisturbed = tmp_path / "disturbed", tmp_path / "undisturbed"
     with searching(folder) as process:
         workers = [pid for pid, command in processes(process.pid).items() if "popen_loky" in command]
         os.kill(workers[0], signal.SIGKILL)
-        errors = process.communicate(timeout=150)[1]
+        errors = process.communicate(timeout=LIMIT)[1]
         assert process.returncode == 2, errors
         assert [line for line in errors.splitlines() if not re.fullmatch(r"[a-z]+: \d+%", line)] == [
             "error: a worker process was killed while searching, most likely for want of memory; what was finished is "
@@ -243,7 +243,7 @@ def test_a_run_that_lost_a_worker_and_then_was_ended_goes_on_to_the_same_result(
         check_left_behind(process.pid, folder, least=1)
     with searching(folder, "run.resume=true") as process:
         process.terminate()
-        errors = process.communicate(timeout=150)[1]
+        errors = process.communicate(timeout=LIMIT)[1]
         assert process.returncode == 143, errors
         check_left_behind(process.pid, folder, least=2)
     done("baseline", *MANY, f"run.folder={undisturbed}")

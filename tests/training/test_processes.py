@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+from starting import LIMIT
+from starting import run as start
 
 sys.path.insert(0, str(Path(__file__).parent))
 from test_run import BIN, ROOT, TINY
@@ -45,18 +47,16 @@ def test_a_killed_rank_ends_the_run_soon_and_is_named(tmp_path: Path, name: str)
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=surroundings(tmp_path)
     )
     try:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + LIMIT
         while not (tmp_path / "run/fold-0/model.pt").exists():  # an epoch is done
             assert time.monotonic() < deadline
             assert run.poll() is None, run.communicate()[1]
             time.sleep(0.1)
         victims = ranks_of(run.pid)
         os.kill(victims["1"], signal.SIGKILL)
-        began = time.monotonic()
-        _, errors = run.communicate(timeout=60)
+        _, errors = run.communicate(timeout=LIMIT)
     finally:
         run.kill()
-    assert time.monotonic() - began < 30
     assert run.returncode == 2
     told = [line for line in errors.splitlines() if line.startswith("error:")]
     assert told == [line for line in told if "process 1 of the run was killed by signal 9" in line]
@@ -69,6 +69,9 @@ def test_a_rank_that_raises_is_shown_and_not_those_that_lost_it(tmp_path: Path) 
     script.write_text(
         """
 import os
+from starting import LIMIT
+from starting import run as start
+
 from parallel_ser.training import data, main
 plain = data.Training.batch
 def batch(self, *given):
@@ -80,11 +83,7 @@ main.rank()
 """
     )
     command = [str(BIN / "torchrun"), "--standalone", "--nproc_per_node=2", str(script), *LONG, "run.folder=run"]
-    began = time.monotonic()
-    done = subprocess.run(
-        command, capture_output=True, text=True, timeout=90, cwd=tmp_path, env=surroundings(tmp_path), check=False
-    )
-    assert time.monotonic() - began < 60
+    done = start(command, cwd=tmp_path, env=surroundings(tmp_path))
     assert done.returncode != 0
     assert "ZeroDivisionError: the first cause" in done.stderr
     assert "Connection closed" not in done.stderr
@@ -107,7 +106,7 @@ def test_two_agents_train_together_in_a_folder_that_they_share(tmp_path: Path) -
             )
         )
     for agent in agents:
-        _, errors = agent.communicate(timeout=100)
+        _, errors = agent.communicate(timeout=LIMIT)
         assert agent.returncode == 0, errors[-2000:]
     assert json.loads((tmp_path / "shared/metrics.json").read_text())["n"] == 21
     assert json.loads((tmp_path / "shared/environment.json").read_text())["processes"] == 2
@@ -123,18 +122,9 @@ def test_two_agents_train_together_in_a_folder_that_they_share(tmp_path: Path) -
     ],
 )
 def test_what_cannot_work_is_refused_before_any_process_starts(tmp_path: Path, given: list[str], said: str) -> None:
-    began = time.monotonic()
-    done = subprocess.run(
-        [str(BIN / "parallel-ser"), "train", *TINY, "train.batch=16", *given],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=tmp_path,
-        env=surroundings(tmp_path),
-        check=False,
-    )
+    command = [BIN / "parallel-ser", "train", *TINY, "train.batch=16", *given]
+    done = start(command, cwd=tmp_path, env=surroundings(tmp_path))
     assert done.returncode == 2
-    assert time.monotonic() - began < 20  # a second on an idle machine
     assert len(done.stderr.splitlines()) == 1
     assert said in done.stderr
     assert not list(tmp_path.iterdir())

@@ -21,6 +21,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from starting import run
 from typer.testing import CliRunner
 
 from parallel_ser.cli import app
@@ -88,7 +89,7 @@ def surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def start(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run([str(part) for part in command], capture_output=True, text=True, timeout=60, cwd=ROOT)
+    done = run(command, cwd=ROOT)
     assert done.returncode == 0, done.stderr[-3000:]
     return done
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import doctest
-import subprocess
 import sys
 from collections import Counter
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from starting import run
 from torch.distributed.pipelining import schedules as torch_schedules
 
 from parallel_ser.errors import UserError
@@ -150,4 +150,4 @@ def test_an_unknown_schedule_is_a_key_error() -> None:
 
 def test_neither_orders_nor_their_simulation_load_torch(tmp_path: Path) -> None:
     code = "import sys, parallel_ser.parallel.settings; sys.exit('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], cwd=tmp_path, timeout=60).returncode == 0
+    assert run([sys.executable, "-c", code], cwd=tmp_path).returncode == 0
