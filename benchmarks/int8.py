@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d
 from torch.utils.benchmark import Timer
 
-from parallel_ser.models.chain import example
+from parallel_ser.models.batch import example
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 
@@ -65,7 +65,8 @@ def main() -> None:
             module.register_forward_hook(lambda conv, x, y: inputs.append((conv, x[0])))
     rows, sums = [], [0.0] * 4
     with torch.inference_mode():
-        chain(*example((given.batch, 1, ROWS, FRAMES), torch.float32, "cpu"))
+        batch = example((given.batch, 1, ROWS, FRAMES))
+        chain(batch.x, **batch.beside)
         for conv, x in inputs:
             x = x.contiguous(memory_format=LAST)
             weights = (conv.weight, conv.bias)

@@ -48,12 +48,13 @@ from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
-from parallel_ser.parallel.partition import bounds
-from parallel_ser.parallel.processes import mesh
-from parallel_ser.parallel.registry import STRATEGIES, strategy_class
+from parallel_ser.parallel.comm.context import process_context
+from parallel_ser.parallel.cost.partition import stage_slices
+from parallel_ser.parallel.engine.state import local
+from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.schedule.registry import schedule_of
 from parallel_ser.parallel.settings import StrategySettings, microbatch
-from parallel_ser.parallel.strategy import local
+from parallel_ser.parallel.strategies.registry import strategies
 from parallel_ser.resident import status
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
@@ -101,7 +102,7 @@ def v_cut(every: Sequence[Need], parts: int) -> tuple[int, ...]:
     least = math.inf
     for cuts in itertools.combinations(range(1, len(every)), 2 * RANKS - 1):
         held = [0] * RANKS
-        for rank, (start, stop) in zip(places, bounds(cuts, len(every))):
+        for rank, (start, stop) in zip(places, stage_slices(cuts, len(every))):
             held[rank] += sum(one.state + min(parts, RANKS) * one.kept for one in every[start:stop])
         if max(held) < least:
             best, least = cuts, max(held)
@@ -128,7 +129,7 @@ def reckoned(name: str, settings: dict[str, Any], factor: float, args: argparse.
     if settings["name"] == "pipeline":
         cut = v_cut(every, parts)
         held, alone = [0] * RANKS, [0] * RANKS
-        for rank, (start, stop) in zip(schedule_of("zbv").placement(RANKS), bounds(cut, len(every))):
+        for rank, (start, stop) in zip(schedule_of("zbv").placement(RANKS), stage_slices(cut, len(every))):
             held[rank] += sum(one.state + RANKS * one.kept for one in every[start:stop])
             alone[rank] += sum(one.state for one in every[start:stop])
         return max(held) + copies, max(alone), cut
@@ -146,9 +147,10 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
     """What one rank runs."""
     phase = "build"
     settings = StrategySettings.model_validate(case["strategy"])
-    kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
+    for one in strategies().values():  # imports all, so that the baseline is the same for all
+        one.compose(StrategySettings(name=one.name))
     leave = HardExit()
-    with mesh("cpu", threads=1, timeout=900) as ranks:
+    with process_context("cpu", threads=1, timeout=900) as ranks:
         now = status()
         limit = int(case["limit"] * GIB) - now["VmRSS"] + now["VmData"]
         resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
@@ -157,7 +159,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
             chain = chain_of(case["factor"])
             record["whole"] = sum(p.numel() for p in chain.parameters())
             phase = "setup"
-            strategy = kinds[settings.name](settings, clip_norm=10.0)
+            strategy = Strategy(settings, clip_norm=10.0)
             shape = (microbatch(settings, ranks.size, case["size"]), 1, ROWS, case["frames"])
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
             del chain

@@ -24,12 +24,13 @@ from resident import write_record as write
 from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
-from parallel_ser.parallel.partition import block_costs, cut
-from parallel_ser.parallel.processes import mesh
-from parallel_ser.parallel.registry import STRATEGIES, strategy_class
+from parallel_ser.parallel.comm.context import process_context
+from parallel_ser.parallel.cost.partition import block_costs, partition
+from parallel_ser.parallel.engine.state import local
+from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.schedule.registry import schedule_of
 from parallel_ser.parallel.settings import StrategySettings, microbatch
-from parallel_ser.parallel.strategy import local
+from parallel_ser.parallel.strategies.registry import strategies
 from parallel_ser.resident import own
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
@@ -41,7 +42,7 @@ RESULT = Path(__file__).parent / "results" / "memory.json"
 
 def cases(parts: int, memory_cut: list[int], checkpoint_cut: list[int], costs: list[float]) -> dict[str, Any]:
     """Strategy settings by the name of the case; pipelines are cut by arithmetic, where it is not said otherwise."""
-    pipeline = {"name": "pipeline", "microbatches": parts, "stages": list(cut(costs, range(RANKS)))}
+    pipeline = {"name": "pipeline", "microbatches": parts, "stages": list(partition(costs, range(RANKS)))}
     every: dict[str, dict[str, Any]] = {
         "single, whole batch": {"name": "single", "microbatches": 1},
         "single": {"name": "single", "microbatches": parts},
@@ -57,7 +58,7 @@ def cases(parts: int, memory_cut: list[int], checkpoint_cut: list[int], costs: l
         "pipeline zbv": {
             **pipeline,
             "schedule": "zbv",
-            "stages": list(cut(costs, schedule_of("zbv").placement(RANKS))),
+            "stages": list(partition(costs, schedule_of("zbv").placement(RANKS))),
         },
         "tensor_split time": {"name": "tensor_split", "axis": "time", "microbatches": parts},
         "tensor_split channel": {"name": "tensor_split", "axis": "channel", "microbatches": parts},
@@ -75,14 +76,15 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
     settings = StrategySettings.model_validate(case["strategy"])
     if settings.name == "deepspeed":
         import deepspeed  # noqa: F401 its import belongs to the baseline
-    kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
+    for one in strategies().values():  # imports all, so that the baseline is the same for all
+        one.compose(StrategySettings(name=one.name))
     leave = HardExit()
-    with mesh("cpu", threads=1, timeout=900) as ranks:
+    with process_context("cpu", threads=1, timeout=900) as ranks:
         baseline = own()
         peaks: dict[str, int] = {}
         with peak(peaks, "build"):
             chain = build(ModelSettings(size=case["size"]), ROWS, CLASSES, seed=0)
-        strategy = kinds[settings.name](settings, clip_norm=10.0)
+        strategy = Strategy(settings, clip_norm=10.0)
         shape = (microbatch(settings, ranks.size, case["batch"]), 1, ROWS, case["frames"])
         with peak(peaks, "setup"):
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
@@ -185,7 +187,7 @@ def main() -> None:
     every, costs = needs(chain, shape), block_costs(chain, shape)
     cuts = [balanced(every, RANKS, args.microbatches, again) for again in (False, True)]
     del chain
-    for given, again in [(cut(costs, range(RANKS)), False), *zip(cuts, (False, True))]:
+    for given, again in [(partition(costs, range(RANKS)), False), *zip(cuts, (False, True))]:
         told = ", ".join(f"{one / GIB:.2f}" for one in fullest(every, given, args.microbatches, again))
         print(f"{list(given)}{', checkpointing' if again else ''}: reckoned {told} GiB", file=sys.stderr)
     what = {key: getattr(args, key) for key in ("size", "batch", "frames", "microbatches", "steps")}

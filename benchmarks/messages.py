@@ -31,7 +31,7 @@ from torch import Tensor
 
 from parallel_ser.files import write_text
 from parallel_ser.hard_exit import HardExit
-from parallel_ser.parallel.processes import mesh
+from parallel_ser.parallel.comm.context import process_context
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.run_folder import environment
 
@@ -78,7 +78,7 @@ def there_and_back(x: Tensor, group: dist.ProcessGroup | None) -> None:
 def rank() -> None:
     """One process of the first part; the first prints the medians."""
     leave = HardExit()
-    with mesh("cpu", threads=1, timeout=300) as ranks:
+    with process_context("cpu", threads=1, timeout=300) as ranks:
         groups: dict[str, Any] = {"memory": dist.group.WORLD, "sockets": dist.new_group(backend="gloo")}
         found = {}
         for size in SIZES:

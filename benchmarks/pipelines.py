@@ -23,13 +23,13 @@ from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
 from parallel_ser.files import write_text
 from parallel_ser.hard_exit import HardExit
+from parallel_ser.models.batch import Inputs
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
-from parallel_ser.parallel.batch import Inputs
-from parallel_ser.parallel.partition import bounds
-from parallel_ser.parallel.pipeline import Pipeline
-from parallel_ser.parallel.processes import Mesh, mesh
+from parallel_ser.parallel.comm.context import ProcessContext, process_context
+from parallel_ser.parallel.cost.partition import stage_slices
+from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
@@ -52,10 +52,10 @@ class Part(nn.Module):
         return y
 
 
-def ours(ranks: Mesh, args: argparse.Namespace, x: Tensor, targets: Tensor) -> tuple[Step, tuple[int, ...]]:
+def ours(ranks: ProcessContext, args: argparse.Namespace, x: Tensor, targets: Tensor) -> tuple[Step, tuple[int, ...]]:
     """A step of the project's strategy, and where it cuts."""
     settings = StrategySettings(name="pipeline", schedule="1f1b", microbatches=args.microbatches)
-    strategy = Pipeline(settings, clip_norm=10.0)
+    strategy = Strategy(settings, clip_norm=10.0)
     chain = build(ModelSettings(size=args.size, dropout=0.0), ROWS, CLASSES, 0)
     names = [name for name, _ in chain.named_children()]
     shape = (args.batch // args.microbatches, 1, ROWS, args.frames)
@@ -72,10 +72,10 @@ def ours(ranks: Mesh, args: argparse.Namespace, x: Tensor, targets: Tensor) -> t
     return step, cuts
 
 
-def plain(ranks: Mesh, args: argparse.Namespace, x: Tensor, targets: Tensor, cuts: tuple[int, ...]) -> Step:
+def plain(ranks: ProcessContext, args: argparse.Namespace, x: Tensor, targets: Tensor, cuts: tuple[int, ...]) -> Step:
     """A step as in torch's tutorial."""
     chain = build(ModelSettings(size=args.size, dropout=0.0), ROWS, CLASSES, 0)
-    part = Part(chain.part(*bounds(cuts, len(chain))[ranks.rank]))
+    part = Part(chain.part(*stage_slices(cuts, len(chain))[ranks.rank]))
     stage = PipelineStage(part, ranks.rank, ranks.size, torch.device("cpu"))
 
     def loss(logits: Tensor, wanted: Tensor) -> Tensor:
@@ -116,7 +116,7 @@ def main() -> None:
     parser.add_argument("--result", type=Path)
     args = parser.parse_args()
     leave = HardExit()
-    with mesh("cpu", threads=1, timeout=300) as ranks:
+    with process_context("cpu", threads=1, timeout=300) as ranks:
         torch.manual_seed(0)
         x, targets = (
             torch.randn(args.batch, 1, ROWS, args.frames),

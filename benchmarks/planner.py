@@ -22,17 +22,19 @@ import torch
 
 from parallel_ser.files import write_text
 from parallel_ser.hard_exit import HardExit
+from parallel_ser.models.batch import random_batch
 from parallel_ser.models.cnn import build
 from parallel_ser.models.plans import GROUPS
 from parallel_ser.models.settings import ModelSettings
-from parallel_ser.parallel.batch import random_batch
-from parallel_ser.parallel.facts import Facts
-from parallel_ser.parallel.machine import probe
-from parallel_ser.parallel.planner import plan
-from parallel_ser.parallel.processes import bind, mesh
-from parallel_ser.parallel.profile import processor
-from parallel_ser.parallel.registry import STRATEGIES, strategy_class
+from parallel_ser.parallel.comm.context import process_context
+from parallel_ser.parallel.comm.pinning import pin_cores
+from parallel_ser.parallel.cost.block_profile import processor
+from parallel_ser.parallel.cost.hardware_model import probe
+from parallel_ser.parallel.cost.model_profile import ModelProfile
+from parallel_ser.parallel.cost.planner import plan
+from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings, microbatch
+from parallel_ser.parallel.strategies.registry import strategies
 from parallel_ser.resident import own, own_peak
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.settings import TrainSettings
@@ -43,17 +45,18 @@ ROWS, CLASSES, WARM, STEPS = 64, 8, 2, 6
 def rank(given: dict[str, Any]) -> None:
     """One process of a measurement; the first prints the seconds of its steps and all ranks' peaks."""
     torch.manual_seed(0)
-    kinds = {name: strategy_class(name) for name in STRATEGIES}  # all, so that the baseline is the same for all
+    for one in strategies().values():  # imports all, so that the baseline is the same for all
+        one.compose(StrategySettings(name=one.name))
     if given["strategy"]["name"] == "deepspeed":
         import deepspeed  # noqa: F401 its import belongs to the baseline
     leave = HardExit()
-    with mesh("cpu", given["threads"], timeout=120, share=given["share"]) as ranks:
+    with process_context("cpu", given["threads"], timeout=120, share=given["share"]) as ranks:
         if given["bind"]:
-            bind(given["threads"])
+            pin_cores(given["threads"])
         baseline = own()
         settings = StrategySettings.model_validate(given["strategy"])
         chain = build(ModelSettings(size=given["size"]), ROWS, CLASSES, 0)
-        strategy = kinds[settings.name](settings, clip_norm=1.0)
+        strategy = Strategy(settings, clip_norm=1.0)
         batch, frames = given["batch"], given["frames"]
         shape = (microbatch(settings, ranks.size, batch), 1, ROWS, frames)
         strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
@@ -130,7 +133,7 @@ def main() -> None:
         rank(json.loads(given.rank))
     threads = max(1, len(os.sched_getaffinity(0)) // given.ranks)
     torch.set_num_threads(threads)
-    facts = Facts(build(ModelSettings(size=given.size), ROWS, CLASSES, 0), (given.batch, 1, ROWS, given.frames))
+    facts = ModelProfile(build(ModelSettings(size=given.size), ROWS, CLASSES, 0), (given.batch, 1, ROWS, given.frames))
     base = StrategySettings()
     candidates = chosen(plan(given.ranks, facts, probe(given.ranks, threads), GROUPS, base), given.parts)
     results: dict[str, list[dict[str, Any]]] = {one.name: [] for one in candidates}

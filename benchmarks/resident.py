@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from parallel_ser.models.chain import Chain, example
-from parallel_ser.parallel.batch import Inputs, random_batch
-from parallel_ser.parallel.partition import bounds
+from parallel_ser.models.batch import Inputs, example, random_batch
+from parallel_ser.models.chain import Chain, call
+from parallel_ser.parallel.cost.partition import stage_slices
 from parallel_ser.resident import own, own_peak, reset_peak
 
 MIB = 2**20
@@ -86,7 +86,8 @@ class Need:
 
 def needs(chain: Chain, shape: Sequence[int]) -> list[Need]:
     """Of each block, for micro-batches of ``shape``; asked of a copy on the meta device, so nothing is computed."""
-    x, valid, seed = example(shape, torch.float32)
+    inputs = example(shape, device="meta")
+    x = inputs.x
     found = []
     for block in chain.skeleton():
         own = {p.untyped_storage()._cdata for p in block.parameters()}
@@ -98,7 +99,7 @@ def needs(chain: Chain, shape: Sequence[int]) -> list[Need]:
 
         x = x.detach().requires_grad_()
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            y = block(x, valid, seed)
+            y = call(block, x, inputs.beside)
         held = sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in own)
         sizes = [p.numel() for p in block.parameters()]
         found.append(Need(sum(sizes) * ADAMW, held, x.numel() * 4, max(sizes) * 4))
@@ -122,7 +123,7 @@ def stage_bytes(every: Sequence[Need], start: int, stop: int, flying: int, check
 
 def fullest(every: Sequence[Need], cuts: Sequence[int], parts: int, checkpointing: bool = False) -> list[int]:
     """Bytes of each rank of a 1F1B pipeline that is cut so."""
-    stages = bounds(cuts, len(every))
+    stages = stage_slices(cuts, len(every))
     return [
         stage_bytes(every, start, stop, min(parts, len(stages) - rank), checkpointing)
         for rank, (start, stop) in enumerate(stages)

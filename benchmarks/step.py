@@ -27,10 +27,10 @@ from resident import CLASSES, ROWS, batch, table, write_record
 from parallel_ser.bench.roofline import measure_peaks, step_flops
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
-from parallel_ser.parallel.partition import block_costs
-from parallel_ser.parallel.processes import Mesh
+from parallel_ser.parallel.comm.context import ProcessContext
+from parallel_ser.parallel.cost.partition import block_costs
+from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings
-from parallel_ser.parallel.single import Single
 from parallel_ser.resident import keep_freed
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.run_folder import environment
@@ -70,9 +70,9 @@ def ours(size: str, count: int, parts: int, bf16: bool) -> Pair:
     """The same under ``single``; recognition in as many parts as the training has micro-batches."""
     keep_freed()
     settings = TrainSettings(learning_rate=1e-4)
-    strategy = Single(StrategySettings(name="single", microbatches=parts), settings.clip_norm, bf16=bf16)
+    strategy = Strategy(StrategySettings(name="single", microbatches=parts), settings.clip_norm, bf16=bf16)
     chain = build(ModelSettings(size=size, dropout=0.0), ROWS, CLASSES, 0)
-    here = Mesh(0, 1, torch.device("cpu"))
+    here = ProcessContext(0, 1, torch.device("cpu"))
     strategy.setup(chain, cross_entropy, lambda own: adamw(own, settings), here, (count // parts, 1, ROWS, FRAMES))
     inputs, targets = batch(count, FRAMES)
 

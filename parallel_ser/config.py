@@ -19,6 +19,7 @@ from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.errors import UserError
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.strategies.registry import descriptor_of
 from parallel_ser.settings import Settings
 from parallel_ser.training.settings import RunSettings, TrainSettings
 
@@ -51,7 +52,7 @@ class Config(Settings):
                 f"{self.audio.max_seconds:g}"
             )
         parts = self.strategy.microbatches * self.strategy.data_parallel
-        if self.strategy.name != "single" and parts > self.train.batch:
+        if descriptor_of(self.strategy.name).most != 1 and parts > self.train.batch:
             copies = self.strategy.data_parallel
             times = f" times strategy.data_parallel={copies}" if copies > 1 else ""
             raise ValueError(

@@ -165,7 +165,10 @@ def test_bad_override_is_quoted(override: str) -> None:
         (["audio.sample_rate=8000"], "features.f_max=8000 lies above half of audio.sample_rate=8000; use 4000 or less"),
         (["audio.min_seconds=2", "audio.max_seconds=1"], "audio.min_seconds=2 must be below audio.max_seconds=1"),
         (["strategy.microbatches=8", "train.batch=4"], "strategy.microbatches=8 cannot exceed train.batch=4"),
-        (["strategy.name=single", "strategy.stages=[2]"], "leave it empty for single"),
+        (
+            ["strategy.name=single", "strategy.stages=[2]"],
+            "or deepspeed; single does without it",
+        ),
         (["model.width=0.25"], "model.size=s takes model.width=0.5 or more"),
         (["model.size=m", "model.width=0.2"], "model.size=m takes model.width=0.25 or more"),
         (["strategy.stages=[0]"], "strategy.stages=[0] must rise from 1"),

@@ -17,6 +17,7 @@ import numpy as np
 from parallel_ser.bench.record import Record, Row, Sample
 from parallel_ser.bench.suites import expected_bubble
 from parallel_ser.parallel.settings import layout
+from parallel_ser.parallel.strategies.registry import descriptor_of
 
 LOSS_TOLERANCE = 1e-3
 """Relative; rounding alone stays below a tenth of it over the steps that are compared, a wrong gradient does not."""
@@ -203,8 +204,8 @@ def _other_training(good: Sequence[Sample], reference: Sequence[Sample]) -> list
 
 
 def _slowed(row: Row, good: Sequence[Sample]) -> list[str]:
-    """A rank that computes far longer than the others where the work is divided evenly (data and tensor splits)."""
-    if row.job.ranks < 2 or row.job.strategy.name not in ("ddp", "fsdp", "tensor_split"):
+    """A rank that computes far longer than the others where the work is divided evenly (see its descriptor)."""
+    if row.job.ranks < 2 or not descriptor_of(row.job.strategy.name).even:
         return []
     compute = np.array([[share.compute for share in one.shares] for one in good if one.shares])
     if not compute.size:

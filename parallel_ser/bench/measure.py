@@ -95,7 +95,7 @@ def _jobs(asked: Asked, config: Config, cores: int) -> list[Job]:
     else:
         schedules = asked.strategies or ("gpipe", "1f1b")
         jobs = suites.microbatches(asked.nproc, cores, asked.model, asked.batch, COUNTS, schedules, blocks)
-    if not any(job.strategy.name != "single" for job in jobs):
+    if all(suites.is_alone(job.strategy) for job in jobs):
         every = suites.every_strategy(asked.nproc, asked.microbatches)
         raise UserError(f"--strategies {','.join(asked.strategies)} names none of {', '.join(every)}.")
     return jobs

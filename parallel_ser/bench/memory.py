@@ -23,17 +23,18 @@ import torch
 
 from parallel_ser.bench.plain import Bar, Kept, Plain
 from parallel_ser.bench.pool import Pool
-from parallel_ser.bench.suites import every_strategy, runnable
+from parallel_ser.bench.suites import alone, every_strategy, runnable
 from parallel_ser.config import Config
+from parallel_ser.models.batch import random_batch
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.cnn import outline
 from parallel_ser.models.plans import GROUPS
-from parallel_ser.parallel.batch import random_batch
-from parallel_ser.parallel.facts import Facts
-from parallel_ser.parallel.machine import described
-from parallel_ser.parallel.planner import Prediction, predict
-from parallel_ser.parallel.processes import mesh
+from parallel_ser.parallel.comm.context import process_context
+from parallel_ser.parallel.cost.hardware_model import described
+from parallel_ser.parallel.cost.model_profile import ModelProfile
+from parallel_ser.parallel.cost.planner import Prediction, predict
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.strategies.registry import descriptor_of
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.resident import map_from, reset_peak, status
 from parallel_ser.training.start import started
@@ -93,7 +94,7 @@ class Attempt:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # C++ says at length that it got no memory
         train = self.config.train.model_copy(update={"batch": self.shape[0]})
         config = self.config.model_copy(update={"strategy": self.strategy, "train": train})
-        with mesh(train.device, self.threads, timeout=120, share=train.shared_memory) as ranks:
+        with process_context(train.device, self.threads, timeout=120, share=train.shared_memory) as ranks:
             map_from(MAPPED)
             reset_peak()
             _hold(self.limit, ranks.device)
@@ -118,8 +119,7 @@ def _hold(limit: int, device: torch.device) -> None:
 
 def strategies(ranks: int, batch: int, microbatches: int, blocks: int, wanted: Sequence[str] = ()) -> dict[str, Any]:
     """Strategy settings and processes by the name of the row: one process first, which the rest is compared with."""
-    whole = StrategySettings(name="single", microbatches=1)
-    parts = StrategySettings(name="single", microbatches=min(microbatches, batch))
+    whole, parts = alone(1), alone(min(microbatches, batch))
     rows = {
         "single, whole batch": (whole, 1),
         "single": (parts, 1),
@@ -160,8 +160,8 @@ class Search:
     def _chain(self, power: int) -> Chain:
         return outline(self.widened(power).model, self.shape[2], self.classes)
 
-    def _facts(self, power: int) -> Facts:
-        return Facts(self._chain(power), self.shape, self.config.train.precision == "bf16", flops=1e9)
+    def _facts(self, power: int) -> ModelProfile:
+        return ModelProfile(self._chain(power), self.shape, self.config.train.precision == "bf16", flops=1e9)
 
     def parameters(self, power: int) -> int:
         """Of the network."""
@@ -191,7 +191,7 @@ class Search:
 
     def attempt(self, settings: StrategySettings, ranks: int, power: int) -> dict[str, Any]:
         """Try it: ``peaks`` where it trains, else ``problem``."""
-        if settings.name in ("pipeline", "deepspeed", "layer_split"):
+        if descriptor_of(settings.name).staged:
             cuts = self.emptiest(settings, ranks, power).cuts
             settings = settings.model_copy(update={"stages": cuts})
         threads = max(1, self.cores // ranks)
@@ -263,14 +263,14 @@ def _why(problem: str) -> str:
 
 def _said(sizes: dict[str, int], rows: dict[str, tuple[StrategySettings, int]]) -> list[str]:
     split = {name: size for name, size in sizes.items() if rows[name][1] > 1}
-    alone = {name: size for name, size in sizes.items() if rows[name][1] == 1}
-    if not split or not alone:
+    whole = {name: size for name, size in sizes.items() if rows[name][1] == 1}
+    if not split or not whole:
         return ["Nothing could be compared."]
-    best, base = max(split, key=lambda name: split[name]), max(alone, key=lambda name: alone[name])
-    times = split[best] / alone[base]
+    best, base = max(split, key=lambda name: split[name]), max(whole, key=lambda name: whole[name])
+    times = split[best] / whole[base]
     said = [
         f"Largest: {best}, {split[best] / 1e6:.1f} M parameters on {rows[best][1]} processes, {times:.2f} times the "
-        f"largest of one process ({base}, {alone[base] / 1e6:.1f} M)."
+        f"largest of one process ({base}, {whole[base] / 1e6:.1f} M)."
     ]
     if times < 1.0:
         said.append("One process holds more: at this size activations weigh more than what is split.")

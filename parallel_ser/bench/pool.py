@@ -5,22 +5,23 @@ from __future__ import annotations
 import multiprocessing
 import socket
 import time
+from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
-PRELOADED = ("parallel_ser.bench.worker", "parallel_ser.parallel.registry")
+PRELOADED = ("parallel_ser.bench.worker", "parallel_ser.parallel.engine.strategy")
 
 
 class Pool:
     """Starts the ranks of a measurement; importing torch for each would take longer than what is measured.
 
     Args:
-        deepspeed: import it too; else a rank that needs it does so by itself.
+        imports: packages to import too; else a rank that needs one does so by itself.
     """
 
-    def __init__(self, deepspeed: bool = False):
+    def __init__(self, imports: Iterable[str] = ()):
         self.context = multiprocessing.get_context("forkserver")
-        self.context.set_forkserver_preload([*PRELOADED, *(["deepspeed"] if deepspeed else [])])
+        self.context.set_forkserver_preload([*PRELOADED, *sorted(imports)])
 
     def run(self, task: Any, ranks: int, seconds: float) -> dict[str, Any]:
         """What the first rank's work gives, or ``problem``; whatever happens, no process is left.

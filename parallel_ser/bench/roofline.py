@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional
 
-from parallel_ser.parallel.profile import BlockProfile, Profile
+from parallel_ser.parallel.cost.block_profile import BlockProfile, BlockProfiles
 
 SECONDS = 0.15
 """For each kernel of a peak."""
@@ -110,7 +110,7 @@ def least_bytes(block: BlockProfile) -> float:
     return 3.0 * block.entering + 2.0 * block.leaving + 3.0 * block.parameters
 
 
-def passes(profile: Profile, peaks: Peaks) -> list[Pass]:
+def passes(profile: BlockProfiles, peaks: Peaks) -> list[Pass]:
     """Each block of a profile under the roof, then all of them together.
 
     The first block's input has no gradient: neither is its arithmetic counted, nor its bytes.

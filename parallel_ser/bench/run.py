@@ -15,12 +15,13 @@ import torch
 from parallel_ser.bench.pool import Pool
 from parallel_ser.bench.record import Job, Record, Row, Sample
 from parallel_ser.bench.roofline import measure_peaks
-from parallel_ser.bench.suites import expected_bubble, settle
+from parallel_ser.bench.suites import expected_bubble, is_alone, settle
 from parallel_ser.bench.worker import Task
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
-from parallel_ser.parallel.processes import choose_device
+from parallel_ser.parallel.comm.context import choose_device
+from parallel_ser.parallel.strategies.registry import descriptor_of
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.run_folder import environment
@@ -71,7 +72,7 @@ class Runner:
         A row that a stop left with a sample of a round is not measured again in it.
         """
         began = time.monotonic()
-        self.pool = Pool(deepspeed=any(job.strategy.name == "deepspeed" for job in plan.jobs))
+        self.pool = Pool({name for job in plan.jobs for name in descriptor_of(job.strategy.name).imports})
         if record is None:
             jobs = self._tuned(plan) if plan.tune else plan.jobs
             record = self._new(plan, jobs)
@@ -103,7 +104,7 @@ class Runner:
 
     def _tuned(self, plan: Plan) -> list[Job]:
         """The plan's jobs with the fastest of the single process's micro-batches, the tie-break that people forget."""
-        singles = [job for job in plan.jobs if job.strategy.name == "single"]
+        singles = [job for job in plan.jobs if is_alone(job.strategy)]
         seconds = {}
         for place, job in enumerate(singles):
             self.told("trying the single process", place, len(singles))

@@ -6,47 +6,38 @@ from collections.abc import Sequence
 from typing import Any
 
 from parallel_ser.bench.record import Job
-from parallel_ser.parallel.requirements import obstacle
-from parallel_ser.parallel.schedule.registry import actions, names
+from parallel_ser.parallel.requirements import find_incompatibility
+from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.schedule.simulate import Times, simulate
-from parallel_ser.parallel.settings import (
-    SCHEDULED,
-    StrategySettings,
-    layout,
-    schedule_name,
-    stage_ranks,
-    stages_per_rank,
-)
+from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name, stage_ranks, stages_per_rank
+from parallel_ser.parallel.strategies.registry import one_process
+from parallel_ser.parallel.strategies.registry import strategies as strategies_of
 
 SINGLE = (1, 2, 4, 8)
 """Micro-batches that the single process is tried with: the smaller ones fit the caches."""
 
 
 def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]:
-    """All strategies by the name of their row; DeepSpeed also with the cut that it makes by itself.
+    """All strategies of several processes by the name of their row, as their descriptors have them.
 
-    What is no pipeline takes its batch whole: micro-batches would only multiply its messages.
+    What follows no schedule takes its batch whole: micro-batches would only multiply its messages.
     """
-    made: dict[str, dict[str, Any]] = {
-        "layer_split": {"name": "layer_split"},
-        "tensor_split channel": {"name": "tensor_split", "axis": "channel"},
-        "tensor_split time": {"name": "tensor_split", "axis": "time"},
-        **{f"pipeline {one}": {"name": "pipeline", "schedule": one} for one in names()},
-        "deepspeed 1f1b": {"name": "deepspeed", "schedule": "1f1b"},
-        "deepspeed 1f1b, cut by parameters": {"name": "deepspeed", "schedule": "1f1b", "cut": "parameters"},
-        "deepspeed dualpipev": {"name": "deepspeed", "schedule": "dualpipev"},
-        "ddp": {"name": "ddp"},
-        "fsdp": {"name": "fsdp"},
-    }
-    if ranks >= 4 and ranks % 2 == 0:
-        mesh: dict[str, Any] = {"name": "pipeline", "schedule": "1f1b"}
-        made["pipeline 1f1b × data 2"] = {**mesh, "data_parallel": 2}
-        made["pipeline 1f1b × time 2"] = {**mesh, "tensor_parallel": 2, "axis": "time"}
-        made["pipeline 1f1b × channel 2"] = {**mesh, "tensor_parallel": 2, "axis": "channel"}
     return {
-        name: StrategySettings(**{"microbatches": microbatches if given["name"] in SCHEDULED else 1, **given})
-        for name, given in made.items()
+        label: StrategySettings(**{"microbatches": microbatches if "schedule" in one.takes else 1, **given})
+        for one in strategies_of().values()
+        if one is not one_process()
+        for label, given in one.rows(ranks).items()
     }
+
+
+def alone(microbatches: int) -> StrategySettings:
+    """One process, which the others are compared with."""
+    return StrategySettings(name=one_process().name, microbatches=microbatches)
+
+
+def is_alone(settings: StrategySettings) -> bool:
+    """Whether it is that one."""
+    return settings.name == one_process().name
 
 
 def runnable(settings: StrategySettings, ranks: int, blocks: int, parts: int, batch: int) -> StrategySettings | None:
@@ -55,7 +46,7 @@ def runnable(settings: StrategySettings, ranks: int, blocks: int, parts: int, ba
         if count * settings.data_parallel > batch:
             continue
         tried = settings.model_copy(update={"microbatches": count})
-        if obstacle(tried, ranks, blocks, parts) is None:
+        if find_incompatibility(tried, ranks, blocks, parts) is None:
             return tried
     return None
 
@@ -99,7 +90,7 @@ def strategies(
     single = [
         Job(
             name=f"single, {count} micro-batch{'es' * (count > 1)}",
-            strategy=StrategySettings(name="single", microbatches=count),
+            strategy=alone(count),
             ranks=1,
             threads=used,
             **common,
@@ -122,12 +113,12 @@ def settle(jobs: Sequence[Job], seconds: dict[str, float]) -> list[Job]:
 
     ``seconds`` has the median step of each single job that was tried.
     """
-    singles = [job for job in jobs if job.strategy.name == "single" and job.name in seconds]
+    singles = [job for job in jobs if is_alone(job.strategy) and job.name in seconds]
     best = min(singles, key=lambda job: seconds[job.name])
     reference = best.model_copy(update={"name": "single", "reference": True})
-    alone = best.model_copy(update={"name": "single, one core", "threads": 1})
-    rest = [job for job in jobs if job.strategy.name != "single"]
-    return [reference, *([alone] if best.threads > 1 else []), *rest]
+    one_core = best.model_copy(update={"name": "single, one core", "threads": 1})
+    rest = [job for job in jobs if not is_alone(job.strategy)]
+    return [reference, *([one_core] if best.threads > 1 else []), *rest]
 
 
 def microbatches(
@@ -137,10 +128,8 @@ def microbatches(
     jobs = []
     for schedule in schedules:
         for count in counts:
-            settings = StrategySettings(name="pipeline", schedule="gpipe", microbatches=count).model_copy(
-                update={"schedule": schedule}
-            )
-            if count <= batch and obstacle(settings, ranks, blocks, 8) is None:
+            settings = StrategySettings(microbatches=count).model_copy(update={"schedule": schedule})
+            if count <= batch and find_incompatibility(settings, ranks, blocks, 8) is None:
                 jobs.append(
                     Job(
                         name=f"{schedule}, {count} micro-batches",
@@ -163,7 +152,7 @@ def scaling(cores: int, size: str, batch: int, parts: int, blocks: int, names: S
     counts = [2**power for power in range(1, 12) if 2**power <= cores]
     jobs = []
     for kind in ("strong", "weak"):
-        one = StrategySettings(name="single", microbatches=4)
+        one = alone(4)
         common: dict[str, Any] = {"size": size, "group": kind, "threads": 1}
         jobs.append(Job(name=f"{kind} single, 1", strategy=one, ranks=1, batch=batch, reference=True, **common))
         for name in names:

@@ -20,8 +20,8 @@ from parallel_ser.bench.roofline import step_flops
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.models.cnn import outline
-from parallel_ser.parallel.partition import block_costs
-from parallel_ser.parallel.processes import Mesh, mesh
+from parallel_ser.parallel.comm.context import ProcessContext, process_context
+from parallel_ser.parallel.cost.partition import block_costs
 from parallel_ser.resident import busy, energy, own, own_peak, reset_peak, settled, thread_seconds
 from parallel_ser.training import metrics
 from parallel_ser.training.data import Dataset, probabilities
@@ -63,12 +63,12 @@ class Task:
     def measure(self) -> dict[str, Any] | None:
         """Measure on this rank of the group that the environment describes; on the first rank a ``Sample``'s fields."""
         train = self.config.train
-        with mesh(train.device, self.job.threads, timeout=120, share=train.shared_memory) as ranks:
+        with process_context(train.device, self.job.threads, timeout=120, share=train.shared_memory) as ranks:
             every: list[dict[str, Any]] = ranks.gather(_measured(self, ranks))
         return _together(every) if every else None
 
 
-def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
+def _measured(task: Task, ranks: ProcessContext) -> dict[str, Any]:
     baseline = own()
     reset_peak()
     with TemporaryDirectory() as folder:
@@ -84,22 +84,22 @@ def _measured(task: Task, ranks: Mesh) -> dict[str, Any]:
 
         def step(epoch: int, indices: list[int]) -> float:
             batch = training.batch(epoch, indices, strategy.reads_inputs)
-            ranks.agree(False)  # ranks that read inputs took longer: a step is timed from when all are there
+            ranks.any_rank(False)  # ranks that read inputs took longer: a step is timed from when all are there
             began = time.perf_counter()
             losses.append(strategy.train_step(batch.inputs, batch.targets))
             return time.perf_counter() - began
 
         for epoch, indices in batches.warm:
             step(epoch, indices)
-        strategy.meter.sent.clear()
+        strategy.stats.sent.clear()
         joules, threads, cpu, began = _joules(ranks), thread_seconds(), time.process_time(), time.perf_counter()
         times = [step(epoch, indices) for epoch, indices in batches.timed]
         wall, cpu, used = time.perf_counter() - began, time.process_time() - cpu, _joules(ranks)
         computing = busy(threads, thread_seconds()) if ranks.device.type == "cpu" else task.job.threads
         resident = settled()
-        sent = {kind: count / len(times) for kind, count in strategy.meter.sent.items()}
+        sent = {kind: count / len(times) for kind, count in strategy.stats.sent.items()}
         peak = own_peak() - baseline
-        tracer = Tracer(strategy.meter, task.job.strategy, ranks, Path(folder) / "trace.json", TRACED)
+        tracer = Tracer(strategy.stats, task.job.strategy, ranks, Path(folder) / "trace.json", TRACED)
         for epoch, indices in batches.traced:
             with tracer.batch():
                 batch = training.batch(epoch, indices, strategy.reads_inputs)
@@ -142,7 +142,7 @@ def _flops(trainer: Trainer, timed: Sequence[tuple[int, list[int]]]) -> float:
     return fmean(map(count, shapes))
 
 
-def _joules(ranks: Mesh) -> float | None:
+def _joules(ranks: ProcessContext) -> float | None:
     """What this rank can tell of: its GPU, or on the first rank the processors of all."""
     if ranks.device.type == "cuda":
         return energy(ranks.device.index)

@@ -12,7 +12,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.quantities import memory as memory_of
 
 if TYPE_CHECKING:
-    from parallel_ser.parallel.machine import Machine
+    from parallel_ser.parallel.cost.hardware_model import HardwareModel
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -67,13 +67,13 @@ def plan(
     print_plan(Console(), records, f"CNN {settings.model.size}, {nproc} processes, {batch}", rows)
 
 
-def _machine(ranks: int, link: str | None, flops: float) -> Machine | None:
+def _machine(ranks: int, link: str | None, flops: float) -> HardwareModel | None:
     """The machine that the options describe; None is this one."""
     if link is None and not flops:
         return None
     if link is None or not flops:
         raise UserError("a machine that is not here needs --link and --device-flops, such as 25GB/s,10us and 4e14.")
-    from parallel_ser.parallel.machine import described
+    from parallel_ser.parallel.cost.hardware_model import described
 
     rate, comma, latency = link.partition(",")
     match = re.fullmatch(r"([\d.]+)\s*(s|ms|us|µs|ns)", latency.strip())

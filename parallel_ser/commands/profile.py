@@ -36,8 +36,8 @@ def profile(
     from parallel_ser.config import load
     from parallel_ser.files import write_text
     from parallel_ser.models.cnn import build
-    from parallel_ser.parallel.processes import choose_device
-    from parallel_ser.parallel.profile import measure
+    from parallel_ser.parallel.comm.context import choose_device
+    from parallel_ser.parallel.cost.block_profile import measure
     from parallel_ser.report.roofline import print_roofline
     from parallel_ser.training.data import input_shape
     from parallel_ser.training.run_folder import environment

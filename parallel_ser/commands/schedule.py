@@ -124,13 +124,14 @@ def _named(name: str) -> Schedule:
 
 def _check(name: str, ranks: int, microbatches: int) -> None:
     """Refuse by the rules of a run, in the words of this command."""
-    from parallel_ser.parallel.requirements import require
+    from parallel_ser.parallel.requirements import validate
+    from parallel_ser.parallel.schedule.registry import SEQUENTIAL
     from parallel_ser.parallel.settings import StrategySettings
 
-    strategy = {"name": name} if name == "layer_split" else {"name": "pipeline", "schedule": name}
+    strategy = {"name": name} if name == SEQUENTIAL else {"schedule": name}
     settings = StrategySettings.model_validate({**strategy, "microbatches": microbatches})
     try:
-        require(settings, ranks, blocks=_MANY_BLOCKS)
+        validate(settings, ranks, blocks=_MANY_BLOCKS)
     except UserError as error:
         said = re.sub(r"--nproc (\d+) \([^)]*\)", r"--ranks \1", str(error))
         said = re.sub(r"strategy\.microbatches=(\d+)", r"--microbatches \1", said)

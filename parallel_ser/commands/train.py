@@ -25,12 +25,12 @@ def train(
     """
     from parallel_ser.config import load
     from parallel_ser.models.plans import GROUPS, count_blocks
-    from parallel_ser.parallel.requirements import require
+    from parallel_ser.parallel.requirements import validate
     from parallel_ser.training.launch import launch
     from parallel_ser.training.run_folder import choose
 
     settings = load(config, overrides or [])
-    require(settings.strategy, nproc, count_blocks(settings.model), GROUPS)  # refused now, and not by N processes
+    validate(settings.strategy, nproc, count_blocks(settings.model), GROUPS)  # refused now, and not by N processes
     choose(settings)
     if nproc > (cores := len(os.sched_getaffinity(0))):
         typer.echo(f"note: {nproc} processes share {cores} cores, so expect no speed-up.", err=True)

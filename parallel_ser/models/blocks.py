@@ -21,14 +21,14 @@ class MaskedGroupNorm(nn.GroupNorm):
     """GroupNorm whose mean and variance are over real frames (Wu & He 2018); padding comes out as zero.
 
     Attributes:
-        apart: whether autograd's own operations scale and shift, see ``normalise``.
+        split_weight_grad: whether autograd's own operations scale and shift, see ``normalise``.
     """
 
-    apart = False
+    split_weight_grad = False
 
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
         """``x``: ``(batch, channels, rows, frames)``, whatever it holds in padding; ``mask``: ``(batch, frames)``."""
-        return normalise(x, mask, self.weight, self.bias, self.num_groups, self.eps, self.apart)
+        return normalise(x, mask, self.weight, self.bias, self.num_groups, self.eps, self.split_weight_grad)
 
 
 def normalise(
@@ -38,7 +38,7 @@ def normalise(
     bias: Tensor,
     groups: int,
     eps: float,
-    apart: bool = False,
+    split_weight_grad: bool = False,
     total: Callable[[Tensor], Tensor] | None = None,
 ) -> Tensor:
     """Masked group normalisation, see ``MaskedGroupNorm``.
@@ -50,13 +50,13 @@ def normalise(
         bias: ``(channels,)``.
         groups: of channels.
         eps: added to the variance.
-        apart: scale and shift in operations of autograd's own. It takes one activation more, and is what autograd
-            needs to compute the parameters' gradients at another time than the input's.
+        split_weight_grad: scale and shift in operations of autograd's own. It takes one activation more, and is what
+            autograd needs to compute the parameters' gradients at another time than the input's.
         total: sums over the pieces of the utterances, where ``x`` is one of several.
     """
-    one, zero = (torch.ones_like(weight), torch.zeros_like(bias)) if apart else (weight, bias)
+    one, zero = (torch.ones_like(weight), torch.zeros_like(bias)) if split_weight_grad else (weight, bias)
     y: Tensor = _Normalise.apply(x, mask, one, zero, groups, eps, total or _alone)
-    if apart:
+    if split_weight_grad:
         y = torch.addcmul(bias[:, None, None], y, weight[:, None, None]) * mask.to(y.dtype)[:, None, None, :]
     return y
 

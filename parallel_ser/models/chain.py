@@ -1,6 +1,6 @@
-"""The chain: an ordered list of named blocks, each taking one float tensor to one.
+"""The chain: an ordered list of named blocks, each taking a tensor or a tuple of tensors to one.
 
-Beside the activations every block gets two small facts about the batch, whatever its depth:
+Beside the activations a block gets what its ``forward`` names of the facts about the batch, whatever its depth:
 
 ``valid`` ``(batch,)``
     the share of each utterance's frames that is real. A share holds at every depth, whatever the strides before it:
@@ -8,16 +8,25 @@ Beside the activations every block gets two small facts about the batch, whateve
 ``seed`` ``(batch,)``
     an integer per utterance and step, from which a block draws its random numbers. So the draws do not depend on
     which process computes the block, or on how the batch is cut into micro-batches.
+and ``extras`` of the batch, by their names.
+
+Any module is a block: one whose ``forward`` takes activations alone is given these alone.
 """
 
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+
+from parallel_ser.errors import UserError
+from parallel_ser.models.batch import Activations, Inputs
 
 
 class Block(nn.Module):
@@ -28,19 +37,51 @@ class Block(nn.Module):
         raise TypeError(f"{type(self).__name__} is a block without a forward")
 
 
+@cache
+def _asked(forward: Callable[..., Any]) -> tuple[tuple[str, ...], frozenset[str], bool]:
+    """Names that a ``forward`` has beside its first, those that it needs, and whether it takes any."""
+    parameters = list(inspect.signature(forward).parameters.values())[2:]
+    names = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needed = frozenset(p.name for p in names if p.default is p.empty)
+    return tuple(p.name for p in names), needed, any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
+def named(kind: type[nn.Module], beside: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """What the ``forward`` of a module names of what goes beside the activations.
+
+    Raises:
+        UserError: it names something that the batch does not have.
+    """
+    names, needed, takes_any = _asked(kind.forward)
+    if lacking := needed - beside.keys():
+        raise UserError(
+            f"{kind.__name__}.forward asks for {sorted(lacking)[0]}, which the batch does not have; it has "
+            f"{', '.join(sorted(beside))}."
+        )
+    return beside if takes_any else {name: beside[name] for name in names if name in beside}
+
+
+def call(block: nn.Module, x: Activations, beside: Mapping[str, Tensor]) -> Activations:
+    """A block's output; see ``named``."""
+    y: Activations = block(x, **named(type(block), beside))
+    return y
+
+
 class Chain(nn.Sequential):
     """Named blocks in order; they keep their names in a part of the chain."""
 
-    def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Activations, valid: Tensor, seed: Tensor, **extras: Tensor) -> Activations:  # type: ignore[override]
         """Run all blocks.
 
         Args:
-            x: ``(batch, 1, rows, frames)``, zero where padded.
+            x: what the first takes: of a speech model ``(batch, 1, rows, frames)``, zero where padded.
             valid: ``(batch,)`` share of real frames.
             seed: ``(batch,)`` int64.
+            extras: ``(batch, ...)`` each.
         """
+        beside = {"valid": valid, "seed": seed, **extras}
         for block in self:
-            x = block(x, valid, seed)
+            x = call(block, x, beside)
         return x
 
     def skeleton(self) -> Chain:
@@ -51,15 +92,19 @@ class Chain(nn.Sequential):
         memo |= {id(buffer): torch.empty_like(buffer, device="meta") for buffer in self.buffers()}
         return copy.deepcopy(self, memo)
 
-    def shapes(self, shape: Sequence[int]) -> list[tuple[int, ...]]:
-        """The shape before each block and after the last, for an input of ``shape``; computes nothing."""
-        x, valid, seed = example(shape, next(self.parameters()).dtype)
-        shapes = [tuple(x.shape)]
+    def edges(self, inputs: Inputs) -> list[Activations]:
+        """What enters each block and what leaves the last, on the meta device; computes nothing."""
+        dtype = next(self.parameters()).dtype
+
+        def empty(tensor: Tensor) -> Tensor:
+            return torch.empty_like(tensor, device="meta", dtype=dtype if tensor.is_floating_point() else None)
+
+        inputs = inputs.mapped(empty)
+        every = [inputs.x]
         with torch.no_grad():
             for block in self.skeleton():
-                x = block(x, valid, seed)
-                shapes.append(tuple(x.shape))
-        return shapes
+                every.append(call(block, every[-1], inputs.beside))
+        return every
 
     def part(self, start: int, stop: int) -> Chain:
         """The blocks from ``start`` up to ``stop``; they and their names are this chain's own."""
@@ -81,20 +126,6 @@ def stored(module: nn.Module) -> dict[str, Tensor]:
     kept = module.state_dict(keep_vars=True)
     names = [*(name for name, _ in module.named_parameters()), *(name for name, _ in module.named_buffers())]
     return {name: kept[name] for name in names if name in kept}
-
-
-def example(
-    shape: Sequence[int], dtype: torch.dtype, device: torch.device | str = "meta"
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A batch to measure or count with: random activations of ``shape``, whole utterances, seeds of 0.
-
-    On the meta device, for a skeleton, it takes no memory.
-    """
-    return (
-        torch.randn(tuple(shape), dtype=dtype, device=device),
-        torch.ones(shape[0], device=device),
-        torch.zeros(shape[0], dtype=torch.int64, device=device),
-    )
 
 
 def frame_mask(valid: Tensor, frames: int) -> Tensor:

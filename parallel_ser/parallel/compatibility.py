@@ -9,7 +9,7 @@ import copy
 import inspect
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,9 +18,10 @@ from torch import Tensor, nn
 
 from parallel_ser.errors import UserError
 from parallel_ser.files import cache_folder, cache_key, write_text
-from parallel_ser.models.chain import Chain, example
+from parallel_ser.models.batch import Activations, Inputs, differentiable, example, leaf, tensors
+from parallel_ser.models.chain import Chain, call
 
-VERSION = 2
+VERSION = 3
 FRAMES = 32
 """Of the small input, at the most."""
 
@@ -42,26 +43,25 @@ class Behaviour:
     split: str = ""
 
 
-def behaviours(chain: Chain, shape: Sequence[int], folder: Path | None = None) -> dict[str, Behaviour]:
+def behaviours(chain: Chain, given: Sequence[int] | Inputs, folder: Path | None = None) -> dict[str, Behaviour]:
     """What each block does, by its name, from the cache where it was tried before.
 
     Args:
         chain: is not changed.
-        shape: of an input.
+        given: inputs, or their shape.
         folder: of the cache, by default the user's.
     """
-    small = (2, *shape[1:-1], min(shape[-1], FRAMES))
-    key = [VERSION, torch.__version__, chain.signature(), str(chain), list(small), sorted(_sources(chain))]
+    small = _small(example(given, next(chain.parameters()).dtype))
+    key = [VERSION, torch.__version__, chain.signature(), str(chain), small.key, sorted(_sources(chain))]
     path = (folder or cache_folder()) / "behaviours" / f"{cache_key(key)}.json"
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return {name: Behaviour(**{**one, "changed": tuple(one["changed"])}) for name, one in kept.items()}
     except (OSError, ValueError, KeyError, TypeError):  # not there, or of another version
         pass
-    found = {}
-    x, valid, seed = example(small, next(chain.parameters()).dtype, "cpu")
+    found, x = {}, small.x
     for name, block in chain.named_children():
-        found[name], x = _tried(copy.deepcopy(block).train(), x, valid, seed)
+        found[name], x = _tried(copy.deepcopy(block).train(), x, small.beside)
     write_text(path, json.dumps({name: asdict(one) for name, one in found.items()}, indent=1) + "\n")
     return found
 
@@ -75,44 +75,53 @@ def _sources(chain: nn.Module) -> Iterator[str]:
             yield f"{kind.__module__}.{kind.__qualname__}"
 
 
-def _tried(block: nn.Module, x: Tensor, valid: Tensor, seed: Tensor) -> tuple[Behaviour, Tensor]:
+def _small(inputs: Inputs) -> Inputs:
+    """Two utterances, of images the first frames."""
+    few = inputs.resized(2)
+    return few.mapped(lambda one: one[..., :FRAMES].contiguous() if one.ndim == 4 else one)
+
+
+def _tried(block: nn.Module, x: Activations, beside: Mapping[str, Tensor]) -> tuple[Behaviour, Activations]:
     """What a copy of a block does, and its output."""
     before = {name: buffer.clone() for name, buffer in block.named_buffers()}
     with torch.random.fork_rng(devices=[]):
-        y = block(x, valid, seed)
+        y = call(block, x, beside)
         changed = tuple(name for name, buffer in block.named_buffers() if not torch.equal(buffer, before[name]))
-        again = block(x, valid, seed)
-    differs = not changed and not torch.equal(y, again)
-    leaf = x.detach().clone().requires_grad_()
-    total = block(leaf, valid, seed).sum()
-    detached = not total.requires_grad or torch.autograd.grad(total, leaf, allow_unused=True)[0] is None
+        again = call(block, x, beside)
+    differs = not changed and not all(map(torch.equal, tensors(y), tensors(again)))
+    own = leaf(x)
+    outputs = differentiable(call(block, own, beside))
+    inputs = differentiable(own)
+    reached = torch.autograd.grad([y.sum() for y in outputs], inputs, allow_unused=True) if outputs and inputs else []
+    detached = not any(gradient is not None for gradient in reached)
     trained = any(p.requires_grad for p in block.parameters())
-    split = "" if changed or differs or not trained else _split_backward(block, x, valid, seed)
-    return Behaviour(changed, differs, detached, split), y.detach()
+    split = "" if changed or differs or detached or not trained else _split_backward(block, x, beside)
+    return Behaviour(changed, differs, detached, split), leaf(y, False)
 
 
-def _split_backward(block: nn.Module, x: Tensor, valid: Tensor, seed: Tensor) -> str:
+def _split_backward(block: nn.Module, x: Activations, beside: Mapping[str, Tensor]) -> str:
     """How the halves of a backward pass, as zero-bubble schedules compute them, differ from the whole."""
     from parallel_ser.parallel.internals.pipelining import stage_backward_input, stage_backward_weight
 
     for module in block.modules():
-        if hasattr(module, "apart"):
-            module.apart = True  # type: ignore[assignment]
+        if hasattr(module, "split_weight_grad"):
+            module.split_weight_grad = True  # type: ignore[assignment]
     weights = {name: p for name, p in block.named_parameters() if p.requires_grad}
     try:
-        leaf = x.detach().clone().requires_grad_()
-        y = block(leaf, valid, seed)
-        gradient = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)
-        wanted = torch.autograd.grad(y, [leaf, *weights.values()], gradient, allow_unused=True)
-        leaf = x.detach().clone().requires_grad_()
-        y = block(leaf, valid, seed) * 1.0  # no view, which torch could not detach
-        got_input, groups = stage_backward_input([y], [gradient], [leaf], iter(weights.values()))
+        own = leaf(x)
+        outputs, inputs = differentiable(call(block, own, beside)), differentiable(own)
+        gradients = [torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape) for y in outputs]
+        wanted = torch.autograd.grad(outputs, [*inputs, *weights.values()], gradients, allow_unused=True)
+        own = leaf(x)
+        inputs = differentiable(own)
+        outputs = [y * 1.0 for y in differentiable(call(block, own, beside))]  # no view, which torch could not detach
+        got_inputs, groups = stage_backward_input(outputs, gradients, inputs, iter(weights.values()))
         stage_backward_weight(iter(weights.values()), groups)
     except Exception as error:  # whatever autograd finds that it cannot do
         return f"it fails ({' '.join(str(error).split())[:120]})"
-    got = [got_input[0], *(p.grad for p in weights.values())]
-    for name, own, whole in zip(["its input", *weights], got, wanted):
-        if (own is None) != (whole is None) or (own is not None and whole is not None and _far(own, whole)):
+    got = [*got_inputs, *(p.grad for p in weights.values())]
+    for name, mine, whole in zip(["its input"] * len(inputs) + [*weights], got, wanted, strict=True):
+        if (mine is None) != (whole is None) or (mine is not None and whole is not None and _far(mine, whole)):
             return f"it gives other gradients of {name}"
     return ""
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.schedule.registry import schedule_of
 from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name
+from parallel_ser.parallel.strategies.descriptor import StrategyDescriptor
+from parallel_ser.parallel.strategies.registry import AUTO, descriptor_of
 
-STAGED = ("layer_split", "pipeline", "deepspeed")
+OTHER = "pipeline"  # what is named to one who wants several processes
 MOST = 1025  # numbers below it are looked through for one that works
 
 
-def require(settings: StrategySettings, ranks: int, blocks: int, parts: int = 8) -> None:
+def validate(settings: StrategySettings, ranks: int, blocks: int, parts: int = 8) -> None:
     """Refuse what the strategy cannot run.
 
     Args:
@@ -22,7 +24,7 @@ def require(settings: StrategySettings, ranks: int, blocks: int, parts: int = 8)
     Raises:
         UserError: names the setting and the nearest value that works.
     """
-    said = obstacle(settings, ranks, blocks, parts)
+    said = find_incompatibility(settings, ranks, blocks, parts)
     if said is None:
         return
     problem, setting = said
@@ -33,9 +35,9 @@ def require(settings: StrategySettings, ranks: int, blocks: int, parts: int = 8)
     def stands(number: int) -> str | None:
         """Which setting would be in the way with another number."""
         if setting == "processes":
-            found = obstacle(settings, number, blocks, parts)
+            found = find_incompatibility(settings, number, blocks, parts)
         else:
-            found = obstacle(settings.model_copy(update={setting: number}), ranks, blocks, parts)
+            found = find_incompatibility(settings.model_copy(update={setting: number}), ranks, blocks, parts)
         return found and found[1]
 
     now = ranks if setting == "processes" else getattr(settings, setting)
@@ -46,13 +48,13 @@ def require(settings: StrategySettings, ranks: int, blocks: int, parts: int = 8)
         cure = "use another strategy"
     elif setting == "processes":
         cure = f"use --nproc {number} (--nproc_per_node={number} with torchrun)"
-        cure += " or strategy.name=pipeline" if settings.name == "single" else ""
+        cure += f" or strategy.name={OTHER}" if descriptor_of(settings.name).most else ""
     else:
         cure = f"the nearest that works is strategy.{setting}={number}"
     raise UserError(f"{problem}: {cure}.")
 
 
-def obstacle(settings: StrategySettings, ranks: int, blocks: int, parts: int) -> tuple[str, str] | None:
+def find_incompatibility(settings: StrategySettings, ranks: int, blocks: int, parts: int) -> tuple[str, str] | None:
     """What is in the way, as a clause, and the setting (or ``processes``) to change; None when nothing is.
 
     ======================  ===================================================================
@@ -67,28 +69,31 @@ def obstacle(settings: StrategySettings, ranks: int, blocks: int, parts: int) ->
     ======================  ===================================================================
     """
     name = f"strategy.name={settings.name}"
-    if settings.name == "auto":
+    strategy = descriptor_of(settings.name)
+    if strategy is AUTO:
         return None
-    if settings.name == "single":
-        return None if ranks == 1 else (f"{name} runs in one process, not in {ranks}", "processes")
+    if strategy.most and ranks > strategy.most:
+        return f"{name} runs in {'one process' if strategy.most == 1 else strategy.most}, not in {ranks}", "processes"
     data, pipeline, tensor = layout(settings, ranks)
     if data * pipeline * tensor != ranks or not pipeline * tensor:
         given = {"data_parallel": settings.data_parallel, "tensor_parallel": settings.tensor_parallel}
         told = " and ".join(f"strategy.{key}={value}" for key, value in given.items() if value > 1)
         return f"{told} cannot be made of {ranks} processes", "processes"
     if tensor > 1 and settings.axis == "channel" and parts % tensor:
-        setting = "tensor_parallel" if settings.name == "pipeline" else "processes"
+        setting = "tensor_parallel" if "tensor_parallel" in strategy.takes else "processes"
         return f"strategy.axis=channel cannot share {parts} groups of channels among {tensor} processes", setting
-    return _pipeline_obstacle(settings, pipeline, blocks) if settings.name in STAGED else None
+    return _of_pipeline(settings, strategy, pipeline, blocks) if strategy.staged else None
 
 
-def _pipeline_obstacle(settings: StrategySettings, ranks: int, blocks: int) -> tuple[str, str] | None:
+def _of_pipeline(
+    settings: StrategySettings, strategy: StrategyDescriptor, ranks: int, blocks: int
+) -> tuple[str, str] | None:
     schedule = schedule_of(schedule_name(settings))
     several = schedule.per_rank
     stages, cuts = several * ranks, list(settings.stages)
     refusal = schedule.refusal(ranks, settings.microbatches)
-    if settings.name == "deepspeed" and several == 1:
-        refusal = None  # its own 1F1B takes any number of micro-batches
+    if strategy.any_microbatches(settings):
+        refusal = None
     if refusal and refusal[1] == "processes":
         return refusal
     if stages > blocks:

@@ -11,11 +11,9 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from parallel_ser.parallel.schedule.csv_file import SUFFIX
 from parallel_ser.parallel.schedule.registry import from_file, names, schedule_of
+from parallel_ser.parallel.strategies.descriptor import Layout
+from parallel_ser.parallel.strategies.registry import AUTO, descriptor_of, strategies, taking
 from parallel_ser.settings import Settings
-
-DEEPSPEED_SCHEDULES = ("1f1b", "dualpipev")
-SCHEDULED = ("pipeline", "deepspeed")
-"""Strategies that follow ``strategy.schedule``."""
 
 
 def _known(value: object) -> str:
@@ -31,8 +29,17 @@ def _known(value: object) -> str:
     return str(value)
 
 
+def _strategy(value: object) -> str:
+    """A strategy's name."""
+    if value not in (known := [*strategies(), AUTO.name]):
+        near = get_close_matches(str(value).lower(), known, n=1)
+        guess = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"strategy.name must be one of {', '.join(known)}, not {value!r}{guess}")
+    return str(value)
+
+
 Schedule = Annotated[str, BeforeValidator(_known)]
-Name = Literal["single", "layer_split", "tensor_split", "pipeline", "deepspeed", "ddp", "fsdp", "auto"]
+Name = Annotated[str, BeforeValidator(_strategy)]
 
 
 class StrategySettings(Settings):
@@ -45,7 +52,7 @@ class StrategySettings(Settings):
     ``cut``: the cost of a block: its measured ``time``, its ``arithmetic`` or its ``parameters``.
     ``axis``: what the ranks of a tensor split share: ``channel`` or ``time``.
     ``tensor_parallel``: ranks that share each stage of a pipeline along ``axis``.
-    ``zero``: 1 spreads the optimizer's state over the copies of a ``deepspeed`` run.
+    ``zero``: 1 spreads the optimizer's state over the copies of a pipeline under DeepSpeed.
     ``data_parallel``: how many times the whole is there, each copy with its share of the batch.
     ``checkpointing``: what keeps only its input and is computed again backward: nothing, each stage or each block.
     ``replicate_unsplittable``: compute a block whole on each rank where its type has no rule to split it.
@@ -65,39 +72,37 @@ class StrategySettings(Settings):
 
     @model_validator(mode="after")
     def _combination(self) -> StrategySettings:
-        if self.tensor_parallel > 1 and self.name != "pipeline":
+        strategy = descriptor_of(self.name)
+        for setting in ("tensor_parallel", "data_parallel", "zero", "stages"):
+            given = getattr(self, setting)
+            if given != type(self).model_fields[setting].default and setting not in strategy.takes:
+                value = list(given) if isinstance(given, tuple) else given
+                others = " or ".join(taking(setting))
+                raise ValueError(
+                    f"strategy.{setting}={value} belongs to strategy.name={others}; {self.name} does without it"
+                )
+        if "schedule" in strategy.takes and strategy.schedules and self.schedule not in strategy.schedules:
             raise ValueError(
-                f"strategy.tensor_parallel={self.tensor_parallel} belongs to strategy.name=pipeline; "
-                f"tensor_split takes all processes of a copy by itself"
+                f"strategy.schedule={self.schedule} is not of strategy.name={self.name}, which has "
+                f"{' and '.join(strategy.schedules)}"
             )
-        if self.data_parallel > 1 and self.name in ("single", "ddp", "fsdp"):
-            raise ValueError(
-                f"strategy.data_parallel={self.data_parallel} is for strategies that split the model; "
-                f"ddp and fsdp take all processes by themselves"
-            )
-        if self.name == "deepspeed" and self.schedule not in DEEPSPEED_SCHEDULES:
-            raise ValueError(f"strategy.schedule={self.schedule} is not DeepSpeed's, which has 1f1b and dualpipev")
-        if self.zero and self.name != "deepspeed":
-            raise ValueError("strategy.zero=1 belongs to strategy.name=deepspeed; fsdp spreads all of a model's state")
         if not self.stages:
             return self
-        if self.name not in ("pipeline", "deepspeed", "layer_split"):
-            raise ValueError(f"strategy.stages belongs to strategy.name=pipeline; leave it empty for {self.name}")
         if self.stages[0] < 1 or any(later <= earlier for earlier, later in pairwise(self.stages)):
             raise ValueError(f"strategy.stages={list(self.stages)} must rise from 1 or more, such as [2, 4]")
         count = len(self.stages) + 1
-        plan = schedule_of(self.schedule)
-        if self.name == "pipeline" and plan.per_rank == 1 and self.microbatches < (least := plan.least(count)):
+        plan = schedule_of(schedule_name(self))
+        if not strategy.any_microbatches(self) and plan.per_rank == 1 and self.microbatches < plan.least(count):
             raise ValueError(
-                f"strategy.schedule={self.schedule} over {count} stages needs strategy.microbatches of {least} "
-                f"or more, not {self.microbatches}"
+                f"strategy.schedule={self.schedule} over {count} stages needs strategy.microbatches of "
+                f"{plan.least(count)} or more, not {self.microbatches}"
             )
         return self
 
 
 def schedule_name(settings: StrategySettings) -> str:
-    """The schedule that a strategy follows; where it has none that of the layer split, one micro-batch at a time."""
-    return settings.schedule if settings.name in SCHEDULED else "layer_split"
+    """The schedule that a strategy follows; where it has none one micro-batch at a time."""
+    return descriptor_of(settings.name).schedule(settings)
 
 
 def stages_per_rank(settings: StrategySettings) -> int:
@@ -116,14 +121,9 @@ def stage_ranks(settings: StrategySettings, ranks: int) -> list[int]:
     return schedule_of(schedule_name(settings)).placement(ranks)
 
 
-def layout(settings: StrategySettings, ranks: int) -> tuple[int, int, int]:
-    """The grid (data, pipeline, tensor) of ``ranks`` processes; its product is smaller where they do not divide."""
-    if settings.name in ("single", "ddp", "fsdp"):
-        return ranks, 1, 1
-    copy = ranks // settings.data_parallel
-    if settings.name == "tensor_split":
-        return settings.data_parallel, 1, copy
-    return settings.data_parallel, copy // settings.tensor_parallel, settings.tensor_parallel
+def layout(settings: StrategySettings, ranks: int) -> Layout:
+    """The mesh (data, pipeline, tensor) of ``ranks`` processes; its product is smaller where they do not divide."""
+    return descriptor_of(settings.name).layout(settings, ranks)
 
 
 def microbatch(settings: StrategySettings, ranks: int, batch: int) -> int:
@@ -132,4 +132,4 @@ def microbatch(settings: StrategySettings, ranks: int, batch: int) -> int:
     >>> microbatch(StrategySettings(microbatches=4, data_parallel=2), 4, 32)
     4
     """
-    return -(-batch // (settings.microbatches * layout(settings, ranks)[0]))
+    return -(-batch // (settings.microbatches * layout(settings, ranks).data))

@@ -9,19 +9,19 @@ import torch
 from parallel_ser.config import Config
 from parallel_ser.models.cnn import build, outline
 from parallel_ser.models.plans import GROUPS
-from parallel_ser.parallel.facts import Facts
-from parallel_ser.parallel.machine import Machine, probe
-from parallel_ser.parallel.planner import Prediction, plan
+from parallel_ser.parallel.cost.hardware_model import HardwareModel, probe
+from parallel_ser.parallel.cost.model_profile import ModelProfile
+from parallel_ser.parallel.cost.planner import Prediction, plan
 
 
-def facts_of(config: Config, rows: int, classes: int, frames: int, flops: float = 0.0) -> Facts:
+def facts_of(config: Config, rows: int, classes: int, frames: int, flops: float = 0.0) -> ModelProfile:
     """The facts of the chain that a run would train; for a device that is not here, of its outline alone."""
     chain = outline(config.model, rows, classes) if flops else build(config.model, rows, classes, config.train.seed)
-    return Facts(chain, (config.train.batch, 1, rows, frames), config.train.precision == "bf16", flops)
+    return ModelProfile(chain, (config.train.batch, 1, rows, frames), config.train.precision == "bf16", flops)
 
 
 def ranked(
-    config: Config, facts: Facts, ranks: int, limit: float = float("inf"), machine: Machine | None = None
+    config: Config, facts: ModelProfile, ranks: int, limit: float = float("inf"), machine: HardwareModel | None = None
 ) -> list[Prediction]:
     """Predictions for this machine, or for another that is given; the fastest first.
 

@@ -23,7 +23,7 @@ from parallel_ser.corpora import protocols, registry
 from parallel_ser.corpora.audit import Audit, audit
 from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.protocols import Fold
-from parallel_ser.parallel.batch import Inputs
+from parallel_ser.models.batch import Inputs
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.settings import TrainSettings
 

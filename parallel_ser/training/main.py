@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from parallel_ser.corpora.audit import Audit
     from parallel_ser.corpora.protocols import Fold
-    from parallel_ser.parallel.processes import Mesh
+    from parallel_ser.parallel.comm.context import ProcessContext
     from parallel_ser.training.data import Dataset
     from parallel_ser.training.interrupts import Request
     from parallel_ser.training.predictions import Predictions
@@ -80,21 +80,22 @@ def run(config: Config) -> int:
     import torch
     from rich.console import Console
 
-    from parallel_ser.parallel.processes import bind, mesh
+    from parallel_ser.parallel.comm.context import process_context
+    from parallel_ser.parallel.comm.pinning import pin_cores
     from parallel_ser.training import run_folder
     from parallel_ser.training.interrupts import Stopped, heed
 
     console = Console()
-    with mesh(config.train.device, config.train.threads, share=config.train.shared_memory) as ranks:
-        folder = Path(ranks.together(lambda: str(run_folder.choose(config)), share=True))
-        data, folds, audits = ranks.together(lambda: _prepare(config, folder, ranks))
+    with process_context(config.train.device, config.train.threads, share=config.train.shared_memory) as ranks:
+        folder = Path(ranks.rank0_first(lambda: str(run_folder.choose(config)), share=True))
+        data, folds, audits = ranks.rank0_first(lambda: _prepare(config, folder, ranks))
         if config.strategy.name == "auto":
-            config = ranks.together(lambda: _chosen(config, data, ranks, console), share=True)
+            config = ranks.rank0_first(lambda: _chosen(config, data, ranks, console), share=True)
         if config.train.tune == "auto":
             config = _tuned(config, data, ranks, console)
-        ranks.write(lambda: _open(config, folder, ranks, folds, audits))
+        ranks.rank0_only(lambda: _open(config, folder, ranks, folds, audits))
         if config.train.bind:
-            bind(torch.get_num_threads())  # not before: features are made on every core
+            pin_cores(torch.get_num_threads())  # not before: features are made on every core
         with heed() as request:
             try:
                 parts = [
@@ -120,19 +121,19 @@ def run(config: Config) -> int:
             print_metrics(console, run_folder.write_results(folder, predictions, metrics))
             console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
 
-        ranks.write(report)
+        ranks.rank0_only(report)
     return 0
 
 
-def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[Fold], list[Audit]]:
+def _prepare(config: Config, folder: Path, ranks: ProcessContext) -> tuple[Dataset, list[Fold], list[Audit]]:
     """Data and folds; the first rank fills the cache before the others come here."""
     from parallel_ser.models.plans import GROUPS, count_blocks
-    from parallel_ser.parallel.requirements import require
+    from parallel_ser.parallel.requirements import validate
     from parallel_ser.report.terminal import progress
     from parallel_ser.training import run_folder
     from parallel_ser.training.data import prepare
 
-    require(config.strategy, ranks.size, count_blocks(config.model), GROUPS)
+    validate(config.strategy, ranks.size, count_blocks(config.model), GROUPS)
     if not ranks.first:
         return prepare(config)
     if config.run.resume:
@@ -141,7 +142,7 @@ def _prepare(config: Config, folder: Path, ranks: Mesh) -> tuple[Dataset, list[F
         return prepare(config, advance)
 
 
-def _chosen(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Config:
+def _chosen(config: Config, data: Dataset, ranks: ProcessContext, console: Console) -> Config:
     """The settings with the strategy that the planner expects to be the fastest."""
     from parallel_ser.training.choose import facts_of, ranked
 
@@ -151,7 +152,7 @@ def _chosen(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Con
     return config.model_copy(update={"strategy": best.settings})
 
 
-def _tuned(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Config:
+def _tuned(config: Config, data: Dataset, ranks: ProcessContext, console: Console) -> Config:
     """The settings with the number of micro-batches that is fastest here."""
     from parallel_ser.training.tune import tuned
 
@@ -162,7 +163,7 @@ def _tuned(config: Config, data: Dataset, ranks: Mesh, console: Console) -> Conf
     return found
 
 
-def _open(config: Config, folder: Path, ranks: Mesh, folds: list[Fold], audits: list[Audit]) -> None:
+def _open(config: Config, folder: Path, ranks: ProcessContext, folds: list[Fold], audits: list[Audit]) -> None:
     """Make the folder of a new run, and store the audits."""
     import torch
 
@@ -175,7 +176,14 @@ def _open(config: Config, folder: Path, ranks: Mesh, folds: list[Fold], audits: 
 
 
 def _run_fold(
-    config: Config, data: Dataset, fold: Fold, run: Path, ranks: Mesh, console: Console, request: Request, trace: bool
+    config: Config,
+    data: Dataset,
+    fold: Fold,
+    run: Path,
+    ranks: ProcessContext,
+    console: Console,
+    request: Request,
+    trace: bool,
 ) -> Predictions:
     """Train and test one fold; one that an earlier stop left finished is read."""
     from parallel_ser.report.steps import print_steps
@@ -186,8 +194,8 @@ def _run_fold(
 
     folder = run_folder.fold_folder(run, fold.index)
     finished = folder / "predictions.csv"
-    if ranks.together(lambda: config.run.resume and finished.exists(), share=True):
-        return ranks.together(lambda: Predictions.from_csv(finished), share=True)
+    if ranks.rank0_first(lambda: config.run.resume and finished.exists(), share=True):
+        return ranks.rank0_first(lambda: Predictions.from_csv(finished), share=True)
     trainer = Trainer(config, data, fold, ranks, folder, request)
     if config.run.resume:
         trainer.resume()
@@ -206,7 +214,7 @@ def _run_fold(
         training_curves(trainer.progress.history, folder / "curves.png")
         predictions.to_csv(finished)  # last: it says that the fold is finished
 
-    ranks.write(write)
+    ranks.rank0_only(write)
     return predictions
 
 
@@ -229,7 +237,7 @@ def rank() -> NoReturn:
             if first:
                 print(f"error: {found}", file=sys.stderr, flush=True)
         else:
-            from parallel_ser.parallel.processes import lost_a_peer
+            from parallel_ser.parallel.comm.context import lost_a_peer
 
             if lost_a_peer(error):
                 time.sleep(10)  # the rank that failed first is shown; torchrun ends this one meanwhile

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from parallel_ser.errors import UserError
+from parallel_ser.models.batch import Inputs
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
-from parallel_ser.parallel.batch import Inputs
-from parallel_ser.parallel.placed import Placed
+from parallel_ser.parallel.engine.stage_module import StageModule
 from parallel_ser.training import checkpoint
 from parallel_ser.training.data import Views, probabilities
 from parallel_ser.training.normalise import Normaliser
@@ -31,7 +31,7 @@ class Model:
         views: of an utterance that an answer is the mean of.
     """
 
-    module: Placed
+    module: StageModule
     classes: tuple[str, ...]
     normaliser: Normaliser
     views: Views
@@ -72,6 +72,6 @@ def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) 
     chain = build(settings, len(normaliser.mean), len(classes), seed=0)
     checkpoint.fits(path, content, chain.signature())
     chain.load(content["weights"])
-    module = Placed(chain, torch.device("cpu"), bf16).eval()
+    module = StageModule(chain, torch.device("cpu"), bf16).eval()
     module.to(memory_format=torch.channels_last)
     return Model(module, classes, normaliser, views)

@@ -25,15 +25,15 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from parallel_ser.errors import UserError
 from parallel_ser.files import write_text
-from parallel_ser.parallel.processes import Mesh, Told
-from parallel_ser.parallel.strategy import Strategy
+from parallel_ser.parallel.comm.context import ProcessContext, QuietExit
+from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.training.checkpoint import fits
 
 FORMAT = 2
 INFO = "training.json"
 
 
-def save(folder: Path, step: int, strategy: Strategy, progress: Mapping[str, Any], mesh: Mesh) -> None:
+def save(folder: Path, step: int, strategy: Strategy, progress: Mapping[str, Any], mesh: ProcessContext) -> None:
     """Write where training stands, on every rank alike.
 
     Args:
@@ -47,16 +47,16 @@ def save(folder: Path, step: int, strategy: Strategy, progress: Mapping[str, Any
         UserError: it cannot be written; the checkpoint before it is kept.
     """
     target = folder / f"step-{step}"
-    mesh.write(lambda: shutil.rmtree(target, ignore_errors=True))  # what an interrupted save has left
+    mesh.rank0_only(lambda: shutil.rmtree(target, ignore_errors=True))  # what an interrupted save has left
     writer = HuggingFaceStorageWriter(str(target), save_distributed=True)
     try:
-        dcp.save(strategy.state(), storage_writer=writer, no_dist=not dist.is_initialized())
+        dcp.save(strategy.state.shards(), storage_writer=writer, no_dist=not dist.is_initialized())
     except (Exception, CheckpointException) as error:  # the ranks' failures in one, and no Exception
         if not mesh.first:
-            raise Told(2) from error
+            raise QuietExit(2) from error
         shutil.rmtree(target, ignore_errors=True)
         raise UserError(f"cannot write the checkpoint {target}: {_reason(error)}.") from error
-    info = {"format": FORMAT, "signature": strategy.signature, "updates": strategy.updates, "progress": progress}
+    info = {"format": FORMAT, "signature": strategy.signature, "updates": strategy.state.updates, "progress": progress}
 
     def finish() -> None:
         write_text(target / INFO, json.dumps(info, indent=1) + "\n")
@@ -64,7 +64,7 @@ def save(folder: Path, step: int, strategy: Strategy, progress: Mapping[str, Any
             if older != target:
                 shutil.rmtree(older, ignore_errors=True)
 
-    mesh.write(finish)
+    mesh.rank0_only(finish)
 
 
 def newest(folder: Path) -> Path | None:
@@ -89,7 +89,7 @@ def info(path: Path, signature: Mapping[str, list[int]]) -> dict[str, Any]:
     return content
 
 
-def load(path: Path, strategy: Strategy, updates: int, mesh: Mesh) -> None:
+def load(path: Path, strategy: Strategy, updates: int, mesh: ProcessContext) -> None:
     """Give a strategy its part of a checkpoint that any other may have written, on every rank alike.
 
     Args:
@@ -108,13 +108,13 @@ def load(path: Path, strategy: Strategy, updates: int, mesh: Mesh) -> None:
         for name in strategy.signature:
             if f"weights.{name}" not in shapes:
                 raise ValueError(f"it has no {name}; was a file of it deleted?")
-        state = strategy.room(shapes)
+        state = strategy.state.empty_shards(shapes)
         dcp.load(state, storage_reader=reader, no_dist=not dist.is_initialized())
     except (Exception, CheckpointException) as error:
         if not mesh.first:
-            raise Told(2) from error
+            raise QuietExit(2) from error
         raise UserError(f"{path} is no readable checkpoint ({_reason(error)}).") from error
-    strategy.load_state(state, updates)
+    strategy.state.load_shards(state, updates)
 
 
 def _reason(error: BaseException) -> str:

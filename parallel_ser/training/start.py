@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from parallel_ser.config import Config
 from parallel_ser.models.cnn import build
-from parallel_ser.parallel.processes import Mesh
-from parallel_ser.parallel.registry import strategy_class
+from parallel_ser.parallel.comm.context import ProcessContext
+from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import microbatch
-from parallel_ser.parallel.strategy import Strategy
 from parallel_ser.training.optim import adamw, cross_entropy, freeze
 
 
-def started(config: Config, rows: int, classes: int, frames: int, ranks: Mesh) -> Strategy:
+def started(config: Config, rows: int, classes: int, frames: int, ranks: ProcessContext) -> Strategy:
     """The strategy of the settings, ready to step the network that they describe.
 
     Args:
@@ -27,8 +26,7 @@ def started(config: Config, rows: int, classes: int, frames: int, ranks: Mesh) -
     settings = config.train
     chain = build(config.model, rows, classes, settings.seed)
     freeze(chain, settings.freeze)
-    kind = strategy_class(config.strategy.name)
-    strategy = kind(config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16")
+    strategy = Strategy(config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16")
     part = (microbatch(config.strategy, ranks.size, settings.batch), 1, rows, frames)
     strategy.setup(chain, cross_entropy, lambda own: adamw(own, settings), ranks, part)
     return strategy

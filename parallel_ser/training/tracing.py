@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from parallel_ser.files import write_text
-from parallel_ser.parallel import clock, trace
-from parallel_ser.parallel.meter import Meter
-from parallel_ser.parallel.processes import Mesh
+from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.schedule.actions import Orders
 from parallel_ser.parallel.schedule.registry import actions
-from parallel_ser.parallel.settings import SCHEDULED, StrategySettings, layout, schedule_name
+from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name
+from parallel_ser.parallel.strategies.registry import descriptor_of
+from parallel_ser.parallel.tracing import clock, trace
+from parallel_ser.parallel.tracing.stats import CommStats
 
 WARM_UP, TRACED = 2, 3
 """Steps that are let pass, for they are slower, and steps that are traced."""
@@ -29,9 +30,11 @@ class Tracer:
 
     record: dict[str, Any] | None = None
 
-    def __init__(self, meter: Meter, settings: StrategySettings, mesh: Mesh, path: Path, steps: int) -> None:
+    def __init__(
+        self, stats: CommStats, settings: StrategySettings, mesh: ProcessContext, path: Path, steps: int
+    ) -> None:
         """Trace the third to fifth of ``steps`` steps, or the last three where there are fewer, to ``path``."""
-        self.meter, self.settings, self.mesh, self.path = meter, settings, mesh, path
+        self.stats, self.settings, self.mesh, self.path = stats, settings, mesh, path
         first = max(0, min(WARM_UP, steps - TRACED))
         self.traced = range(first, min(first + TRACED, steps))
         self.step = 0
@@ -43,12 +46,12 @@ class Tracer:
         For some ranks read inputs and others do not: what the step costs does not depend on that.
         """
         if self.step in self.traced:
-            self.meter.trace(afresh=self.step == self.traced.start)
-        with self.meter.span("batch"):
+            self.stats.trace(afresh=self.step == self.traced.start)
+        with self.stats.span("batch"):
             yield
-        if self.meter.tracing:
-            with self.meter.span("wait", detail="for the other ranks' batches"):
-                self.mesh.agree(False)
+        if self.stats.tracing:
+            with self.stats.span("wait", detail="for the other ranks' batches"):
+                self.mesh.any_rank(False)
 
     def done(self) -> None:
         """After a step; after the last that is traced the trace is written.
@@ -56,16 +59,16 @@ class Tracer:
         Raises:
             UserError: it cannot be written.
         """
-        self.meter.tracing = False  # what is between steps, such as the selection, is none of it
+        self.stats.tracing = False  # what is between steps, such as the selection, is none of it
         self.step += 1
         if self.traced and self.step == self.traced.stop:
             self._write()
 
     def _write(self) -> None:
         ahead, wrong = clock.offsets(self.mesh)
-        every = self.mesh.gather(trace.shifted(self.meter.spans, ahead[self.mesh.rank]))
-        self.meter.spans.clear()
-        self.mesh.write(lambda: self._tell(dict(enumerate(every)), wrong))
+        every = self.mesh.gather(trace.shifted(self.stats.spans, ahead[self.mesh.rank]))
+        self.stats.spans.clear()
+        self.mesh.rank0_only(lambda: self._tell(dict(enumerate(every)), wrong))
 
     def _tell(self, spans: trace.Spans, wrong: float) -> None:
         import json
@@ -93,5 +96,4 @@ def schedule_of(settings: StrategySettings, ranks: int) -> tuple[Orders, list[in
 
 def name_of(settings: StrategySettings) -> str:
     """Such as ``pipeline 1f1b``."""
-    more = dict.fromkeys(SCHEDULED, Path(settings.schedule).name) | {"tensor_split": settings.axis}
-    return f"{settings.name} {more.get(settings.name, '')}".rstrip()
+    return f"{settings.name} {descriptor_of(settings.name).words(settings)}".rstrip()

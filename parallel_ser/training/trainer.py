@@ -15,8 +15,8 @@ from torch import Tensor
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
-from parallel_ser.parallel.batch import Inputs
-from parallel_ser.parallel.processes import Mesh
+from parallel_ser.models.batch import Inputs
+from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.training import checkpoint, metrics, model_file, standing
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
 from parallel_ser.training.interrupts import Request, Stopped
@@ -58,7 +58,9 @@ class Progress:
 class Trainer:
     """One fold of a run, on every rank alike; the first rank alone writes."""
 
-    def __init__(self, config: Config, data: Dataset, fold: Fold, mesh: Mesh, folder: Path, request: Request) -> None:
+    def __init__(
+        self, config: Config, data: Dataset, fold: Fold, mesh: ProcessContext, folder: Path, request: Request
+    ) -> None:
         self.config, self.data, self.fold, self.mesh, self.folder = config, data, fold, mesh, folder
         self.request = request
         settings = config.train
@@ -102,7 +104,7 @@ class Trainer:
         path = standing.newest(self.last)
         if path is None:
             return
-        info = self.mesh.together(lambda: standing.info(path, self.signature))
+        info = self.mesh.rank0_first(lambda: standing.info(path, self.signature))
         standing.load(path, self.strategy, info["updates"], self.mesh)
         self.progress = Progress(**info["progress"])
 
@@ -135,12 +137,12 @@ class Trainer:
                 if tracer:
                     tracer.done()
                 if not math.isfinite(loss):  # the same on every rank
-                    self.mesh.together(self._diverged)
+                    self.mesh.rank0_first(self._diverged)
                 progress.losses.append(loss)
                 progress.seconds += time.perf_counter() - began
                 progress.step = step + 1
                 watch.step(loss)
-                if self.mesh.agree(self.request.signal != 0):
+                if self.mesh.any_rank(self.request.signal != 0):
                     self._stop(steps)
                 if (done + 1) % settings.checkpoint_every == 0:
                     self.save()
@@ -153,7 +155,7 @@ class Trainer:
 
     def _tracer(self, steps: int) -> Tracer:
         """What traces the first of the ``steps`` steps that are left."""
-        return Tracer(self.strategy.meter, self.config.strategy, self.mesh, self.folder / "trace.json", steps)
+        return Tracer(self.strategy.stats, self.config.strategy, self.mesh, self.folder / "trace.json", steps)
 
     def _stop(self, steps: int) -> NoReturn:
         self.save()
@@ -169,7 +171,7 @@ class Trainer:
 
     def _predict(self, inputs: Inputs) -> Tensor:
         """The strategy's, unless a stop was asked for: a pass over many utterances can take longer than the grace."""
-        if self.mesh.agree(self.request.signal != 0):
+        if self.mesh.any_rank(self.request.signal != 0):
             raise _Asked
         return self.strategy.predict(inputs)
 
@@ -180,14 +182,14 @@ class Trainer:
     def _finish_epoch(self, selection: list[np.ndarray], watch: Watch) -> None:
         progress, settings = self.progress, self.config.train
         began = time.perf_counter()
-        with self.strategy.averaged():
+        with self.strategy.state.ema_weights():
             predicted = probabilities(self._predict, selection, settings.batch).argmax(1)
             truth = np.array([self.data.label(index) for index in self.fold.select])
             confusion = metrics.confusion_matrix(truth, predicted, len(self.data.classes))
             uar = float(metrics.uar(confusion))
             if settings.keep == "last" or uar > progress.best:
-                weights = self.strategy.weights()
-                self.mesh.write(
+                weights = self.strategy.state.weights()
+                self.mesh.rank0_only(
                     lambda: model_file.save(self.model, self.signature, weights, self.data.classes, self.normaliser)
                 )
         if uar > progress.best:
@@ -212,7 +214,7 @@ class Trainer:
             UserError: the model's file is gone or damaged.
             Stopped: a signal asked for it; the trained fold is saved already.
         """
-        self.strategy.load_weights(self.mesh.together(self._kept_weights, share=True))
+        self.strategy.state.load_weights(self.mesh.rank0_first(self._kept_weights, share=True))
         settings = self.config.train
         views = Views(settings.views, settings.warp, self.data.bands)
         try:
@@ -221,7 +223,7 @@ class Trainer:
             )
         except _Asked:
             raise Stopped(f"the test of fold {self.fold.index}") from None
-        return self.mesh.together(lambda: self.data.said(self.fold.test, self.fold.index, rows))
+        return self.mesh.rank0_first(lambda: self.data.said(self.fold.test, self.fold.index, rows))
 
     def _kept_weights(self) -> dict[str, Tensor]:
         content = checkpoint.load(self.model)

@@ -17,11 +17,11 @@ import torch
 
 from parallel_ser.config import Config
 from parallel_ser.files import cache_folder, cache_key, write_text
+from parallel_ser.models.batch import random_batch
 from parallel_ser.models.plans import GROUPS, count_blocks
-from parallel_ser.parallel.batch import random_batch
-from parallel_ser.parallel.processes import Mesh
-from parallel_ser.parallel.profile import processor
-from parallel_ser.parallel.requirements import obstacle
+from parallel_ser.parallel.comm.context import ProcessContext
+from parallel_ser.parallel.cost.block_profile import processor
+from parallel_ser.parallel.requirements import find_incompatibility
 from parallel_ser.training.start import started
 
 VERSION = 4
@@ -53,7 +53,9 @@ def pick(trials: list[Trial], tolerance: float) -> Trial:
     return min(same or [first], key=lambda one: one.seconds)
 
 
-def tuned(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh, folder: Path | None = None) -> Config:
+def tuned(
+    config: Config, shape: tuple[int, ...], classes: int, ranks: ProcessContext, folder: Path | None = None
+) -> Config:
     """The settings with the fastest number of micro-batches, and nothing left to tune: so they repeat the run.
 
     Args:
@@ -64,11 +66,11 @@ def tuned(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh, fol
         folder: of what is kept by machine, model and shape; the user's cache by default.
     """
     path = (folder or cache_folder()) / "tune" / f"{_key(config, shape, ranks.size)}.json"
-    best = ranks.together(lambda: _kept(path), share=True)
+    best = ranks.rank0_first(lambda: _kept(path), share=True)
     if best is None:
         best = pick(_trials(config, shape, classes, ranks), ROUNDING[config.train.precision]).count
-        best = ranks.together(lambda: best, share=True)  # clocks differ: the first rank's choice is everybody's
-        ranks.write(lambda: write_text(path, json.dumps({"microbatches": best}) + "\n"))
+        best = ranks.rank0_first(lambda: best, share=True)  # clocks differ: the first rank's choice is everybody's
+        ranks.rank0_only(lambda: write_text(path, json.dumps({"microbatches": best}) + "\n"))
     strategy = config.strategy.model_copy(update={"microbatches": best})
     return config.model_copy(update={"strategy": strategy, "train": config.train.model_copy(update={"tune": "none"})})
 
@@ -86,7 +88,7 @@ def _key(config: Config, shape: tuple[int, ...], ranks: int) -> str:
     return cache_key(facts)
 
 
-def _trials(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) -> list[Trial]:
+def _trials(config: Config, shape: tuple[int, ...], classes: int, ranks: ProcessContext) -> list[Trial]:
     """The count that was asked for, then others from near it, until the time is up."""
     asked, data = config.strategy.microbatches, config.strategy.data_parallel
     blocks = count_blocks(config.model)
@@ -95,21 +97,23 @@ def _trials(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) -
     began = time.monotonic()
     for count in (asked, *others):
         settings = config.strategy.model_copy(update={"microbatches": count})
-        if count != asked and (count * data > shape[0] or obstacle(settings, ranks.size, blocks, GROUPS) is not None):
+        if count != asked and (
+            count * data > shape[0] or find_incompatibility(settings, ranks.size, blocks, GROUPS) is not None
+        ):
             continue
-        if trials and ranks.agree(time.monotonic() - began > BUDGET):
+        if trials and ranks.any_rank(time.monotonic() - began > BUDGET):
             break
         trials.append(_trial(config.model_copy(update={"strategy": settings}), shape, classes, ranks))
     return trials
 
 
-def _trial(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) -> Trial:
+def _trial(config: Config, shape: tuple[int, ...], classes: int, ranks: ProcessContext) -> Trial:
     strategy = started(config, shape[2], classes, shape[3], ranks)
     inputs, targets = random_batch(shape, classes)
     loss = strategy.train_step(inputs, targets)
     seconds = []
     for _ in range(STEPS):
-        ranks.agree(False)  # all begin together
+        ranks.any_rank(False)  # all begin together
         start = time.perf_counter()
         strategy.train_step(inputs, targets)
         seconds.append(time.perf_counter() - start)

@@ -16,7 +16,8 @@ def slow(trainer: Any) -> None:
     """The second rank computes for longer."""
     if trainer.mesh.rank != 1:
         return
-    gradients = trainer.strategy.gradients
+    passes = trainer.strategy.passes
+    gradients = passes.gradients
 
     def slowed(inputs: Any, targets: Any) -> Any:
         until = time.perf_counter() + 0.3
@@ -24,7 +25,7 @@ def slow(trainer: Any) -> None:
             pass
         return gradients(inputs, targets)
 
-    trainer.strategy.gradients = slowed
+    passes.gradients = slowed
 
 
 def fewer(trainer: Any) -> None:
@@ -35,15 +36,15 @@ def fewer(trainer: Any) -> None:
 
 def wrong_gradient(trainer: Any) -> None:
     """Gradients point the other way."""
-    update = trainer.strategy.update
+    step = trainer.strategy.optimizer.step
 
     def spoilt() -> None:
         for parameter in trainer.strategy.parameters.values():
             if parameter.grad is not None:
                 parameter.grad.neg_()
-        update()
+        step()
 
-    trainer.strategy.update = spoilt
+    trainer.strategy.optimizer.step = spoilt
 
 
 def leak(trainer: Any) -> None:

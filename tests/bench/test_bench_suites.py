@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from parallel_ser.bench import suites
-from parallel_ser.parallel.requirements import obstacle
+from parallel_ser.parallel.requirements import find_incompatibility
 from parallel_ser.parallel.schedule import registry
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.strategies.registry import strategies
 
 BLOCKS, PARTS = 11, 8
 
@@ -18,15 +19,13 @@ def test_every_row_has_the_same_cores_and_can_run(ranks: int, cores: int) -> Non
     assert {job.ranks * job.threads for job in jobs} == {cores}
     assert len({job.name for job in jobs}) == len(jobs)
     for job in jobs:
-        assert obstacle(job.strategy, job.ranks, BLOCKS, PARTS) is None
+        assert find_incompatibility(job.strategy, job.ranks, BLOCKS, PARTS) is None
         assert job.batch == 32
 
 
 def test_all_strategies_are_there() -> None:
     names = {(job.strategy.name, job.strategy.schedule) for job in suites.strategies(2, 2, "s", 32, 4, BLOCKS, PARTS)}
-    assert {name for name, _ in names} == {
-        *("single", "layer_split", "tensor_split", "pipeline", "deepspeed", "ddp", "fsdp")
-    }
+    assert {name for name, _ in names} == set(strategies())
     assert {schedule for name, schedule in names if name == "pipeline"} == set(registry.names())
 
 

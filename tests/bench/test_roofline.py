@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from parallel_ser.bench import roofline
 from parallel_ser.bench.roofline import Peaks, least_bytes, measure_peaks, passes, step_flops
 from parallel_ser.cli import app
-from parallel_ser.parallel.profile import BlockProfile, Profile
+from parallel_ser.parallel.cost.block_profile import BlockProfile, BlockProfiles
 
 BLOCK = BlockProfile(
     name="one",
@@ -36,14 +36,14 @@ def test_a_blocks_bytes_are_those_that_a_list_of_its_tensors_has() -> None:
 
 
 def test_the_roof_is_the_lower_of_peak_and_slope() -> None:
-    first, second, whole = passes(Profile((1,), 1, (BLOCK, BLOCK)), Peaks(flops=50.0, bandwidth=10.0))
+    first, second, whole = passes(BlockProfiles((1,), 1, (BLOCK, BLOCK)), Peaks(flops=50.0, bandwidth=10.0))
     assert (first.flops, second.flops, whole.flops) == (200.0, 300.0, 500.0)  # no gradient of the features
     assert (first.moved, second.moved) == (75.0, 85.0)
     assert first.attainable == pytest.approx(10.0 * 200.0 / 75.0)
     assert second.attainable == pytest.approx(10.0 * 300.0 / 85.0)
     assert whole.attainable == pytest.approx(500.0 / (7.5 + 8.5))  # both at the memory's pace
     assert second.achieved == 300.0 / 4.0
-    assert passes(Profile((1,), 1, (BLOCK,)), Peaks(10.0, 1e9))[0].attainable == 10.0
+    assert passes(BlockProfiles((1,), 1, (BLOCK,)), Peaks(10.0, 1e9))[0].attainable == 10.0
 
 
 def test_operations_of_a_step_are_counted_as_torch_counts_them() -> None:

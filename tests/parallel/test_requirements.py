@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from parallel_ser.errors import UserError
-from parallel_ser.parallel.requirements import require
+from parallel_ser.parallel.requirements import validate
 from parallel_ser.parallel.settings import StrategySettings, microbatch
 
 
@@ -40,13 +40,13 @@ def test_a_refusal_names_the_setting_and_what_works(
     changes: dict[str, Any], ranks: int, named: str, works: tuple[dict[str, Any], int]
 ) -> None:
     with pytest.raises(UserError) as caught:
-        require(settings(**changes), ranks, blocks=8)
+        validate(settings(**changes), ranks, blocks=8)
     said = str(caught.value)
     assert named in said
     assert said.endswith(".")
     assert "\n" not in said
     changed, count = works
-    require(settings(**changed), count, blocks=8)
+    validate(settings(**changed), count, blocks=8)
 
 
 @given(
@@ -64,7 +64,7 @@ def test_a_refusal_names_the_setting_and_what_works(
 def test_following_what_refusals_recommend_leads_to_a_run(changes: dict[str, Any], ranks: int) -> None:
     for _ in range(4):
         try:
-            require(settings(**changes), ranks, blocks=12)
+            validate(settings(**changes), ranks, blocks=12)
         except UserError as error:
             parts, processes = (re.search(rf"{n}(\d+)", str(error).rpartition(": ")[2]) for n in ("batches=", "nproc "))
             if not (parts or processes):
@@ -78,11 +78,11 @@ def test_following_what_refusals_recommend_leads_to_a_run(changes: dict[str, Any
 
 def test_single_names_the_strategy_for_more_processes() -> None:
     with pytest.raises(UserError, match=r"--nproc 1 .*strategy\.name=pipeline"):
-        require(settings(name="single"), 4, 8)
+        validate(settings(name="single"), 4, 8)
 
 
 def test_gpipe_takes_fewer_micro_batches_than_ranks() -> None:
-    require(settings(schedule="gpipe", microbatches=1), 4, 8)
+    validate(settings(schedule="gpipe", microbatches=1), 4, 8)
 
 
 @given(ranks=st.integers(1, 12), blocks=st.integers(1, 12), parts=st.integers(1, 12))
@@ -90,7 +90,7 @@ def test_pipeline_runs_exactly_where_every_rank_has_a_block_and_a_micro_batch(
     ranks: int, blocks: int, parts: int
 ) -> None:
     try:
-        require(settings(microbatches=parts), ranks, blocks)
+        validate(settings(microbatches=parts), ranks, blocks)
     except UserError:
         assert ranks > blocks or parts < ranks
     else:

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from parallel_ser.hard_exit import HardExit
-from parallel_ser.parallel import clock, processes
-from parallel_ser.parallel.strategy import Strategy
+from parallel_ser.parallel.comm import context
+from parallel_ser.parallel.engine.strategy import Strategy
+from parallel_ser.parallel.tracing import clock
 from parallel_ser.training.main import main
 
 
@@ -50,9 +51,9 @@ if __name__ == "__main__":
     out, *runs = sys.argv[1:]
     last_rank = os.environ["RANK"] == str(int(os.environ["WORLD_SIZE"]) - 1)
     statuses = []
-    with processes.mesh("cpu", threads=1, timeout=300) as ranks:
+    with context.process_context("cpu", threads=1, timeout=300) as ranks:
         # one group for all runs: to make several in one process, one after the other, is a race in torch
-        processes.mesh = lambda *_, **__: nullcontext(ranks)  # type: ignore[assignment]
+        context.process_context = lambda *_, **__: nullcontext(ranks)  # type: ignore[assignment]
         own = clock.machine
         for run in runs:
             arguments = json.loads(run)

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from parallel_ser.parallel.meter import Meter
-from parallel_ser.parallel.processes import Mesh
+from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.tracing.stats import CommStats
 from parallel_ser.training.tracing import Tracer, name_of, schedule_of
 
-ALONE = Mesh(0, 1, torch.device("cpu"))
+ALONE = ProcessContext(0, 1, torch.device("cpu"))
 
 
 @pytest.mark.parametrize(
@@ -21,18 +21,18 @@ ALONE = Mesh(0, 1, torch.device("cpu"))
 )
 def test_a_few_steps_are_traced_and_nothing_between_them(tmp_path: Path, steps: int, traced: list[int]) -> None:
     path = tmp_path / "trace.json"
-    meter = Meter()
-    tracer = Tracer(meter, StrategySettings(name="single"), ALONE, path, steps)
+    stats = CommStats()
+    tracer = Tracer(stats, StrategySettings(name="single"), ALONE, path, steps)
     for number in range(steps):
         with tracer.batch():
             pass
-        with meter.span("step"), meter.span("forward", detail=f"{number + 1}"):
+        with stats.span("step"), stats.span("forward", detail=f"{number + 1}"):
             time.sleep(1e-4)
         tracer.done()
-        with meter.span("selection"):
+        with stats.span("selection"):
             pass
     assert path.exists() == bool(traced)
-    assert not meter.spans
+    assert not stats.spans
     if traced:
         content = json.loads(path.read_text())
         events = [event for event in content["traceEvents"] if event["ph"] == "X"]

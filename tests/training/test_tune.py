@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from parallel_ser.config import Config, load
-from parallel_ser.parallel.processes import Mesh
+from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.training import tune
 from parallel_ser.training.tune import Trial, pick, tuned
 
-HERE = Mesh(0, 1, torch.device("cpu"))
+HERE = ProcessContext(0, 1, torch.device("cpu"))
 SHAPE = (8, 1, 16, 16)
 
 
@@ -52,7 +52,7 @@ def test_every_count_trains_the_same_and_the_choice_is_kept(tmp_path: Path, monk
 def test_another_shape_or_precision_is_measured_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     measured = []
 
-    def trials(config: Config, shape: tuple[int, ...], classes: int, ranks: Mesh) -> list[Trial]:
+    def trials(config: Config, shape: tuple[int, ...], classes: int, ranks: ProcessContext) -> list[Trial]:
         measured.append((shape, config.train.precision))
         return [Trial(1, 1.0, 1.0)]
 

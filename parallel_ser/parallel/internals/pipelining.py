@@ -13,10 +13,10 @@ from torch.distributed.pipelining import PipelineStage
 from torch.distributed.pipelining._backward import stage_backward_input, stage_backward_weight
 from torch.distributed.pipelining.schedules import _Action, _ComputationType, _PipelineScheduleRuntime
 
+from parallel_ser.parallel.comm.messages import timed
 from parallel_ser.parallel.internals import require_checked
-from parallel_ser.parallel.messages import timed
-from parallel_ser.parallel.meter import Meter
 from parallel_ser.parallel.schedule.actions import Orders
+from parallel_ser.parallel.tracing.stats import CommStats
 
 __all__ = ["Stage", "runtime", "stage_backward_input", "stage_backward_weight"]
 
@@ -36,7 +36,7 @@ class Stage(PipelineStage):
     on the meta device.
     """
 
-    meter: Meter
+    stats: CommStats
     _trimmed = False
 
     def _trim(self) -> None:
@@ -49,7 +49,7 @@ class Stage(PipelineStage):
     def forward_one_chunk(self, fwd_chunk_id: int, *args: Any, **kwargs: Any) -> Any:
         """See torch."""
         self._trim()
-        with self.meter.span("forward", detail=self._detail(fwd_chunk_id)):
+        with self.stats.span("forward", detail=self._detail(fwd_chunk_id)):
             output = super().forward_one_chunk(fwd_chunk_id, *args, **kwargs)
         _move(self.args_recv_info[fwd_chunk_id], META)
         return output
@@ -58,13 +58,13 @@ class Stage(PipelineStage):
         self, bwd_chunk_id: int, loss: Any = None, full_backward: bool = True, last_backward: bool = False
     ) -> Any:
         """See torch."""
-        with self.meter.span("backward" if full_backward else "input", detail=self._detail(bwd_chunk_id)):
+        with self.stats.span("backward" if full_backward else "input", detail=self._detail(bwd_chunk_id)):
             super().backward_one_chunk(bwd_chunk_id, loss, full_backward, last_backward)
         _move(self.grad_recv_info[bwd_chunk_id], META)
 
     def backward_weight_one_chunk(self, bwd_chunk_id: int, last_backward: bool = False) -> Any:
         """See torch."""
-        with self.meter.span("weight", detail=self._detail(bwd_chunk_id)):
+        with self.stats.span("weight", detail=self._detail(bwd_chunk_id)):
             return super().backward_weight_one_chunk(bwd_chunk_id, last_backward)
 
     def set_local_fwd_input(self, prev_stage_outputs: Any, mb_index: int) -> None:
@@ -76,20 +76,20 @@ class Stage(PipelineStage):
         """See torch."""
         self._trim()
         _move(self.args_recv_info[fwd_chunk_id], self.device)
-        return [timed(op, self.meter) for op in super().get_fwd_recv_ops(fwd_chunk_id)]
+        return [timed(op, self.stats) for op in super().get_fwd_recv_ops(fwd_chunk_id)]
 
     def get_bwd_recv_ops(self, bwd_chunk_id: int) -> list[dist.P2POp]:
         """See torch."""
         _move(self.grad_recv_info[bwd_chunk_id], self.device)
-        return [timed(op, self.meter) for op in super().get_bwd_recv_ops(bwd_chunk_id)]
+        return [timed(op, self.stats) for op in super().get_bwd_recv_ops(bwd_chunk_id)]
 
     def get_fwd_send_ops(self, fwd_chunk_id: int) -> list[dist.P2POp]:
         """See torch."""
-        return [timed(op, self.meter) for op in super().get_fwd_send_ops(fwd_chunk_id)]
+        return [timed(op, self.stats) for op in super().get_fwd_send_ops(fwd_chunk_id)]
 
     def get_bwd_send_ops(self, bwd_chunk_id: int) -> list[dist.P2POp]:
         """See torch."""
-        return [timed(op, self.meter) for op in super().get_bwd_send_ops(bwd_chunk_id)]
+        return [timed(op, self.stats) for op in super().get_bwd_send_ops(bwd_chunk_id)]
 
     def _detail(self, chunk: int) -> str:
         return f"stage {self.stage_index}, micro-batch {chunk}"
@@ -102,9 +102,7 @@ def _move(infos: Iterable[Any], device: torch.device) -> None:
             info.buffer = torch.empty_like(info.buffer, device=device, requires_grad=False)
 
 
-def runtime(
-    stages: Sequence[Stage], orders: Orders, microbatches: int, loss: Callable[[Tensor, Tensor], Tensor]
-) -> Any:
+def runtime(stages: Sequence[Stage], orders: Orders, microbatches: int, loss: Callable[[Any, Any], Tensor]) -> Any:
     """Torch's runtime of this rank's stages under ``orders``, the actions of every rank; call its ``step``.
 
     Gradients are not scaled: ``scale_grads`` would divide those that accumulate over steps again at each of them.

@@ -11,6 +11,9 @@ from parallel_ser.parallel.schedule import csv_file, orders
 from parallel_ser.parallel.schedule.actions import Orders
 from parallel_ser.parallel.schedule.descriptor import Schedule
 
+SEQUENTIAL = "layer_split"
+"""The schedule of what follows none: one micro-batch after another."""
+
 
 @cache
 def schedules() -> dict[str, Schedule]:
@@ -62,7 +65,7 @@ def actions(name: str, ranks: int, microbatches: int) -> Orders:
 
     Raises:
         KeyError: no schedule has that name.
-        ValueError: the schedule cannot run so many micro-batches on so many ranks; ``requirements.require`` tells a
+        ValueError: the schedule cannot run so many micro-batches on so many ranks; ``requirements.validate`` tells a
             user so, with the nearest number that works.
     """
     return schedule_of(name).orders(ranks, microbatches)

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from parallel_ser.errors import UserError
-from parallel_ser.parallel.requirements import require
+from parallel_ser.parallel.requirements import validate
 from parallel_ser.parallel.schedule import csv_file
 from parallel_ser.parallel.schedule.actions import Action
 from parallel_ser.parallel.schedule.registry import from_file, names, schedule_of
@@ -65,11 +65,11 @@ def test_settings_take_it_and_say_what_it_is_for() -> None:
     settings = StrategySettings.model_validate({"schedule": str(OWN), "microbatches": 8})
     assert settings.schedule == str(OWN.resolve())
     assert stage_ranks(settings, 2) == [0, 1]
-    require(settings, 2, blocks=8)
+    validate(settings, 2, blocks=8)
     with pytest.raises(UserError, match=r"needs strategy\.microbatches to be 8, not 4: .*strategy\.microbatches=8"):
-        require(settings.model_copy(update={"microbatches": 4}), 2, blocks=8)
+        validate(settings.model_copy(update={"microbatches": 4}), 2, blocks=8)
     with pytest.raises(UserError, match=r"written for 2 processes of a pipeline, not 3: use --nproc 2"):
-        require(settings, 3, blocks=8)
+        validate(settings, 3, blocks=8)
     with pytest.raises(ValidationError, match="did you mean zbv"):
         StrategySettings.model_validate({"schedule": "zbvv"})
     with pytest.raises(UserError, match=r"cannot read the schedule nowhere\.csv"):

@@ -16,7 +16,7 @@ from starting import run
 from torch.distributed.pipelining import schedules as torch_schedules
 
 from parallel_ser.errors import UserError
-from parallel_ser.parallel.requirements import require
+from parallel_ser.parallel.requirements import validate
 from parallel_ser.parallel.schedule import actions as parts
 from parallel_ser.parallel.schedule import descriptor, registry
 from parallel_ser.parallel.schedule.actions import Action
@@ -102,7 +102,7 @@ def test_layer_split_by_its_definition() -> None:
 def test_whatever_a_run_may_ask_for_is_whole_and_on_the_right_ranks(name: str, ranks: int, micro: int) -> None:
     strategy = {"name": name} if name == "layer_split" else {"name": "pipeline", "schedule": name}
     try:
-        require(StrategySettings.model_validate({**strategy, "microbatches": micro}), ranks, blocks=64)
+        validate(StrategySettings.model_validate({**strategy, "microbatches": micro}), ranks, blocks=64)
     except UserError:
         return
     orders = actions(name, ranks, micro)

@@ -7,7 +7,7 @@ from parallel_ser.parallel.schedule.descriptor import Schedule
 
 
 def orders(ranks: int, microbatches: int) -> Orders:
-    """Placed as ZB-V; in the middle a forward pass of one stage goes with a backward pass of the other.
+    """StageModule as ZB-V; in the middle a forward pass of one stage goes with a backward pass of the other.
 
     After DualPipe of DeepSeek (arXiv:2412.19437). The two of a pair are one after the other here.
 

@@ -1,0 +1,1 @@
+"""How ranks reach each other: process group, mesh dimensions, messages through sockets or shared memory."""

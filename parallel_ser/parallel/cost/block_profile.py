@@ -1,0 +1,318 @@
+"""What each block of a chain costs on this machine: measured once in one process, kept in the cache.
+
+A block's backward pass is timed whole, and by halves as torch's zero-bubble schedules compute it: gradients of the
+input (I) and of the parameters (W). Times are medians; each grows with the micro-batch, so a profile is of one shape.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from parallel_ser.files import cache_folder, cache_key, write_text
+from parallel_ser.models.batch import Activations, Inputs, differentiable, each, example, leaf, nbytes, tensors
+from parallel_ser.models.chain import Chain, call
+
+VERSION = 6
+REPEATS = 5
+SECONDS = 0.4  # after so long a block has been measured often enough
+
+
+@dataclass(frozen=True)
+class BlockProfile:
+    """One block at one shape of micro-batch.
+
+    Attributes:
+        name: of the block.
+        forward: seconds.
+        backward: seconds of the whole backward pass.
+        input: seconds of its half that gives the input's gradient, and what the forward pass takes longer to allow it.
+        weight: seconds of its half that gives the parameters' gradients.
+        saved: bytes that the forward pass keeps for the backward pass, beside the input and the parameters.
+        entering: bytes of the input.
+        leaving: bytes of the output.
+        parameters: bytes of the parameters.
+        flops: floating-point operations of the forward pass.
+    """
+
+    name: str
+    forward: float
+    backward: float
+    input: float
+    weight: float
+    saved: int
+    entering: int
+    leaving: int
+    parameters: int
+    flops: float
+
+
+@dataclass(frozen=True)
+class BlockProfiles:
+    """A chain at one shape of micro-batch ``(batch, channels, rows, frames)``."""
+
+    shape: tuple[int, ...]
+    threads: int
+    blocks: tuple[BlockProfile, ...]
+
+    def total(self, field: str) -> float:
+        """The sum of a field over the blocks."""
+        return sum(getattr(block, field) for block in self.blocks)
+
+
+def profile(
+    chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False, folder: Path | None = None, note: str = ""
+) -> BlockProfiles:
+    """The profile of a chain, from the cache where this machine has measured it with as many threads.
+
+    Args:
+        chain: is not changed; float32 on the CPU or on a GPU.
+        given: a micro-batch, or its shape.
+        bf16: whether it computes in bfloat16.
+        folder: of the cache, by default the user's.
+        note: what else the times depend on, such as how the blocks are split.
+    """
+    threads = torch.get_num_threads()
+    path = (folder or cache_folder()) / "profiles" / f"{_key(chain, given, bf16, threads, note)}.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        blocks = tuple(BlockProfile(**block) for block in kept["blocks"])
+        return BlockProfiles(tuple(kept["shape"]), kept["threads"], blocks)
+    except (OSError, ValueError, KeyError, TypeError):  # not there, or of another version
+        pass
+    measured = measure(chain, given, bf16)
+    write_text(path, json.dumps(asdict(measured), indent=1) + "\n")
+    return measured
+
+
+def _key(chain: Chain, given: Sequence[int] | Inputs, bf16: bool, threads: int, note: str) -> str:
+    """All that a profile depends on."""
+    device = next(chain.parameters()).device
+    place = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
+    shape = given.key if isinstance(given, Inputs) else list(given)
+    kinds = [type(block).__name__ for block in chain]
+    facts = [VERSION, chain.signature(), kinds, shape, bf16, threads, note, place, torch.__version__]
+    return cache_key(facts)
+
+
+def processor() -> str:
+    """The name of this machine's processor."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor()
+
+
+def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> BlockProfiles:
+    """Count and time every block on activations of the right shape."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    parameter = next(chain.parameters())
+    device = parameter.device
+    inputs = example(given, parameter.dtype, device)
+    place = "cuda" if device.type == "cuda" else "cpu"
+    training = chain.training
+    chain.train()
+    measured, x = [], inputs.x
+    for number, (name, block) in enumerate(chain.named_children()):
+        entering = each(_channels_last, x)
+
+        def forward(x: Activations, block: Any = block) -> Activations:
+            with torch.autocast(place, torch.bfloat16, enabled=bf16):
+                return call(block, x, inputs.beside)
+
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            forward(entering)
+        y, saved = _saved(forward, leaf(entering, number > 0), block)
+        parameters = [p for p in block.parameters() if p.requires_grad]
+        own = leaf(entering, number > 0)
+        targets = differentiable(own) + parameters
+
+        def backward(y: Activations, targets: list[Tensor]) -> Callable[[], object]:
+            outputs = differentiable(y)
+            gradients = [torch.ones_like(one) for one in outputs]
+            return lambda: torch.autograd.grad(outputs, targets, gradients, retain_graph=True, allow_unused=True)
+
+        whole = time_of(backward(forward(own), targets), device) if targets else 0.0
+        ahead = time_of(lambda forward=forward, own=own: forward(own), device)  # type: ignore[misc]
+        of_input, of_weight = 0.0, whole  # without an input's gradient nothing is there to be done first
+        if number and differentiable(own):
+            of_input, of_weight = _halves(block, forward, own, ahead, device)
+        measured.append(
+            BlockProfile(
+                name=name,
+                forward=ahead,
+                backward=whole,
+                input=of_input,
+                weight=of_weight,
+                saved=saved,
+                entering=nbytes(x),
+                leaving=nbytes(y),
+                parameters=nbytes(tuple(block.parameters())),
+                flops=float(counter.get_total_flops()),
+            )
+        )
+        x = leaf(y, False)
+    measured = _as_one(measured, chain, inputs, bf16)
+    chain.train(training)
+    return BlockProfiles(tuple(tensors(inputs.x)[0].shape), torch.get_num_threads(), tuple(measured))
+
+
+def _channels_last(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
+
+
+def estimate(
+    chain: Chain,
+    given: Sequence[int] | Inputs,
+    flops: float,
+    visit: Callable[[Activations, Activations, Any], object] | None = None,
+) -> BlockProfiles:
+    """The profile of a chain on a device that is not here, by arithmetic alone.
+
+    A backward pass takes as long as two forward passes, and each of its halves as long as one.
+
+    Args:
+        chain: on the meta device; one pass through it computes nothing and takes no memory.
+        given: a micro-batch, or its shape.
+        flops: operations a second of the device.
+        visit: is called behind each block with its input, its output and the block.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    inputs = example(given, next(chain.parameters()).dtype, "meta")
+    blocks, x = [], inputs.x
+    for number, (name, block) in enumerate(chain.named_children()):
+        x = leaf(x, number > 0)
+        with FlopCounterMode(display=False) as counter:
+            y, saved = _saved(partial(call, block, beside=inputs.beside), x, block)
+        if visit:
+            visit(x, y, block)
+        work = float(counter.get_total_flops())
+        blocks.append(
+            BlockProfile(
+                name=name,
+                forward=work / flops,
+                backward=2 * work / flops,
+                input=work / flops,
+                weight=work / flops,
+                saved=saved,
+                entering=nbytes(x),
+                leaving=nbytes(y),
+                parameters=nbytes(tuple(block.parameters())),
+                flops=work,
+            )
+        )
+        x = y
+    return BlockProfiles(tuple(tensors(inputs.x)[0].shape), torch.get_num_threads(), tuple(blocks))
+
+
+def _halves(
+    block: torch.nn.Module,
+    forward: Callable[[Activations], Activations],
+    x: Activations,
+    ahead: float,
+    device: torch.device,
+) -> tuple[float, float]:
+    """Seconds of a backward pass' halves, done as torch's pipeline does them, where a forward pass takes ``ahead``."""
+    from parallel_ser.parallel.internals.pipelining import stage_backward_input, stage_backward_weight
+
+    weights = [p for p in block.parameters() if p.requires_grad]
+    norms = [module for module in block.modules() if hasattr(module, "split_weight_grad")]
+    inputs = differentiable(x)
+
+    def first() -> list[dict[str, Any]]:
+        for one in inputs:
+            one.grad = None
+        outputs = [one * 1.0 for one in differentiable(forward(x))]  # no view, which torch could not detach
+        return stage_backward_input(outputs, [torch.ones_like(one) for one in outputs], inputs, iter(weights))[1]
+
+    for norm in norms:
+        norm.split_weight_grad = True  # type: ignore[assignment]
+    begun, groups = time_of(first, device), first()
+    for norm in norms:
+        norm.split_weight_grad = False  # type: ignore[assignment]
+
+    def second() -> object:  # which takes its groups to pieces
+        return stage_backward_weight(iter(weights), [dict(group) for group in groups], retain_graph=True)
+
+    of_weight = time_of(second, device) if weights else 0.0
+    for weight in weights:
+        weight.grad = None
+    return max(1e-9, begun - ahead), of_weight
+
+
+def _as_one(blocks: list[BlockProfile], chain: Chain, inputs: Inputs, bf16: bool) -> list[BlockProfile]:
+    """Blocks' times, scaled so that their sums are the times of the whole chain.
+
+    A block that is measured alone, again and again, finds its activations in the processor's cache; in a step it does
+    not.
+    """
+    device = next(chain.parameters()).device
+    place = "cuda" if device.type == "cuda" else "cpu"
+    x = each(_channels_last, inputs.x)
+    parameters = [p for p in chain.parameters() if p.requires_grad]
+
+    def forward() -> Activations:
+        with torch.autocast(place, torch.bfloat16, enabled=bf16):
+            return chain(x, **inputs.beside)
+
+    def both() -> object:
+        outputs = differentiable(forward())
+        gradients = [torch.ones_like(one) for one in outputs]
+        return torch.autograd.grad(outputs, parameters, gradients, allow_unused=True) if parameters else outputs
+
+    ahead, all_of_it = time_of(forward, device), time_of(both, device)
+    alone_ahead, alone_back = sum(block.forward for block in blocks), sum(block.backward for block in blocks)
+    if not alone_ahead or not alone_back or all_of_it <= ahead:  # nothing was timed, or other work came between
+        return blocks
+    f, b = ahead / alone_ahead, (all_of_it - ahead) / alone_back
+    return [
+        replace(one, forward=f * one.forward, backward=b * one.backward, input=b * one.input, weight=b * one.weight)
+        for one in blocks
+    ]
+
+
+def _saved(
+    forward: Callable[[Activations], Activations], x: Activations, block: torch.nn.Module
+) -> tuple[Activations, int]:
+    """A block's output, and the bytes that its graph keeps beside parameters and input; each storage once."""
+    known = {StorageWeakRef(one.untyped_storage()) for one in (*tensors(x), *block.parameters())}
+    kept: dict[StorageWeakRef, int] = {}
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if (key := StorageWeakRef(storage)) not in known:
+            kept[key] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        y = forward(x)
+    return y, sum(kept.values())
+
+
+def time_of(work: Callable[[], object], device: torch.device) -> float:
+    """Median seconds of a call, after one that warms up."""
+    times: list[float] = []
+    work()
+    while len(times) < REPEATS and (sum(times) < SECONDS or len(times) < 2):
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        began = time.perf_counter()
+        work()
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)

@@ -1,0 +1,106 @@
+"""What processes of this machine do to each other: how much they slow each other down, and how fast bytes pass.
+
+Measured once for a number of processes, in a few seconds, and kept in the cache.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from parallel_ser.errors import UserError
+from parallel_ser.files import cache_folder, cache_key, write_text
+
+VERSION = 7
+LIMIT = 600  # seconds; a busy machine takes its time to start processes
+
+
+@dataclass(frozen=True)
+class HardwareModel:
+    """Ranks and the links between them.
+
+    Attributes:
+        slowdown: how many times as long each of 1, 2, … processes takes when so many compute at once.
+        latency: seconds that a small message between two ranks costs them, which compute before and after it.
+        bandwidth: bytes a second of a large one.
+        reduce_latency: seconds that a small all-reduce over all ranks costs them, likewise.
+        reduce_bandwidth: bytes a second that a rank sends in a large all-reduce.
+        flops: of a device, where it is not this machine that is planned for; 0 means measured times.
+        overheads: seconds that a strategy takes, by its name, beside computing and messages: for each action of its
+            schedule; ``fsdp`` for each block and micro-batch.
+        jitter: share by which work takes longer where all ranks meet every few milliseconds, for the slowest of them.
+        resident: bytes that torch takes once in each process that trains, beside the model's.
+    """
+
+    slowdown: tuple[float, ...]
+    latency: float
+    bandwidth: float
+    reduce_latency: float
+    reduce_bandwidth: float
+    flops: float = 0.0
+    overheads: Mapping[str, float] = field(default_factory=dict)
+    jitter: float = 0.0
+    resident: float = 0.0
+
+    def slower(self, active: float) -> float:
+        """The slowdown with so many processes at work, between the measured numbers in a straight line."""
+        active = min(max(1.0, active), float(len(self.slowdown)))
+        below = int(active)
+        above = min(below + 1, len(self.slowdown))
+        share = active - below
+        return self.slowdown[below - 1] * (1 - share) + self.slowdown[above - 1] * share
+
+    def send(self, size: float) -> float:
+        """Seconds for ``size`` bytes between two ranks."""
+        return self.latency + size / self.bandwidth
+
+    def collective(self, size: float, calls: float = 1.0) -> float:
+        """Seconds for ``calls`` collectives in which a rank sends ``size`` bytes in all."""
+        return calls * self.reduce_latency + size / self.reduce_bandwidth
+
+
+def described(ranks: int, latency: float, bandwidth: float, flops: float) -> HardwareModel:
+    """A machine that is not here: its devices do not disturb each other."""
+    steps = max(1.0, 2.0 * (ranks - 1))
+    return HardwareModel((1.0,) * ranks, latency, bandwidth, steps * latency, bandwidth, flops)
+
+
+def probe(ranks: int, threads: int, folder: Path | None = None, share: bool = True) -> HardwareModel:
+    """This machine with so many processes of so many threads, from the cache where it was measured before.
+
+    Args:
+        ranks: the processes.
+        threads: of each.
+        folder: of what is kept; the user's cache by default.
+        share: whether messages pass through memory.
+
+    Raises:
+        UserError: the processes that measure it did not come to an end.
+    """
+    import torch
+
+    from parallel_ser.parallel.cost.block_profile import processor
+
+    facts = [VERSION, ranks, threads, share, processor(), len(os.sched_getaffinity(0)), torch.__version__]
+    path = (folder or cache_folder()) / "machines" / f"{cache_key(facts)}.json"
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return HardwareModel(**{**kept, "slowdown": tuple(kept["slowdown"])})
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+    command += ["-m", "parallel_ser.parallel.cost.measure_hardware", *([] if share else ["sockets"])]
+    surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=surroundings, check=True)
+        measured = json.loads(done.stdout.splitlines()[-1])
+    except (subprocess.SubprocessError, ValueError, IndexError) as error:
+        raise UserError(f"measuring this machine with {ranks} processes failed: {error}.") from error
+    machine = HardwareModel(**{**measured, "slowdown": tuple(measured["slowdown"])})
+    write_text(path, json.dumps(asdict(machine), indent=1) + "\n")
+    return machine

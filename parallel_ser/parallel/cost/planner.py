@@ -1,0 +1,287 @@
+"""Which way to split a model is fastest, before anything is trained: predicted from profiles, schedules and links.
+
+What is predicted of a candidate with data × pipeline × tensor ranks and m micro-batches:
+
+step time
+    its schedule played by ``simulate`` with the stages' measured times and the links' transfers; a rank of a tensor
+    split adds its collectives and halos to its work; then the sum of the gradients and the optimizer. Times grow with
+    the ranks that compute at once, as the machine was measured to slow down.
+memory
+    of the fullest rank, see ``memory_model``.
+bytes
+    that the busiest rank sends in a step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from parallel_ser.errors import UserError
+from parallel_ser.parallel.cost.hardware_model import HardwareModel
+from parallel_ser.parallel.cost.memory_model import stage_bytes
+from parallel_ser.parallel.cost.model_profile import ModelProfile, Part
+from parallel_ser.parallel.cost.partition import Memory, partition, stage_slices
+from parallel_ser.parallel.requirements import find_incompatibility
+from parallel_ser.parallel.schedule.actions import Orders
+from parallel_ser.parallel.schedule.registry import actions
+from parallel_ser.parallel.schedule.simulate import Simulation, Times, simulate
+from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name, stage_ranks
+from parallel_ser.parallel.strategies.descriptor import Layout, Traffic
+from parallel_ser.parallel.strategies.registry import descriptor_of, strategies
+
+MICROBATCHES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What a candidate is expected to do.
+
+    Attributes:
+        settings: of the candidate.
+        layout: data × pipeline × tensor ranks.
+        step: seconds.
+        memory: bytes of the fullest rank above the interpreter's own.
+        sent: bytes that the busiest rank sends in a step.
+        bubble: share of the step in which ranks of a pipeline wait.
+        cuts: where stages open.
+        refusal: why it cannot run; empty when it can.
+    """
+
+    settings: StrategySettings
+    layout: tuple[int, int, int]
+    step: float = 0.0
+    memory: float = 0.0
+    sent: float = 0.0
+    bubble: float = 0.0
+    cuts: tuple[int, ...] = ()
+    refusal: str = ""
+
+    @property
+    def name(self) -> str:
+        """Such as ``pipeline zbv ×8 data 2``."""
+        one = self.settings
+        words: list[str] = [f"{one.name} {descriptor_of(one.name).words(one)}".rstrip()]
+        words += [one.axis] if one.tensor_parallel > 1 else []
+        words.append(f"×{one.microbatches}")
+        words += [f"data {one.data_parallel}"] if one.data_parallel > 1 else []
+        words += [f"tensor {one.tensor_parallel}"] if one.tensor_parallel > 1 else []
+        words += [f"zero {one.zero}"] if one.zero else []
+        words += [f"again {one.checkpointing}"] if one.checkpointing != "none" else []
+        return " ".join(words)
+
+
+def candidates(ranks: int, batch: int, base: StrategySettings) -> Iterator[StrategySettings]:
+    """Every strategy, schedule, mesh, number of micro-batches and checkpointing for so many ranks."""
+    plain: dict[str, Any] = {"stages": (), "zero": 0, "tensor_parallel": 1, "data_parallel": 1}
+    for shape in _shapes(ranks, base):
+        for parts in (n for n in MICROBATCHES if n * int(shape.get("data_parallel", 1)) <= batch):
+            for kept in ("none", "block"):
+                yield base.model_copy(update={**plain, **shape, "microbatches": parts, "checkpointing": kept})
+
+
+def _shapes(ranks: int, base: StrategySettings) -> Iterator[dict[str, Any]]:
+    """Settings of every strategy on every mesh."""
+    divisors = [n for n in range(1, ranks + 1) if ranks % n == 0]
+    for strategy in strategies().values():
+        if (ranks == 1) != (strategy.most == 1):
+            continue
+        for data in divisors[:-1] if "data_parallel" in strategy.takes else [1]:
+            meshes: list[dict[str, Any]] = [{"axis": base.axis}]
+            if "tensor_parallel" in strategy.takes:
+                shares = [n for n in divisors if 1 < n < ranks // data and ranks // data % n == 0]
+                meshes += [{"tensor_parallel": n, "axis": axis} for n in shares for axis in ("time", "channel")]
+            for mesh in meshes:
+                for given in strategy.variants(data).values():
+                    yield {"name": strategy.name, "data_parallel": data, **mesh, **given}
+
+
+def predict(
+    settings: StrategySettings,
+    ranks: int,
+    facts: ModelProfile,
+    machine: HardwareModel,
+    groups: int,
+    limit: float = float("inf"),
+) -> Prediction:
+    """What a candidate would do, or why it cannot.
+
+    Args:
+        settings: of the candidate.
+        ranks: of the run.
+        facts: of the chain.
+        machine: the ranks run on.
+        groups: into which the channels of every block divide.
+        limit: bytes of memory a rank.
+    """
+    place = layout(settings, ranks)
+    said = find_incompatibility(settings, ranks, len(facts.chain), groups)
+    if said is not None:
+        return Prediction(settings, place, refusal=said[0])
+    batch, (data, _, tensor) = facts.batch, place
+    if settings.microbatches * data > batch:
+        clause = f"{settings.microbatches} micro-batches on {data} copies are more than {batch} utterances"
+        return Prediction(settings, place, refusal=clause)
+    part = facts.part(settings.axis, tensor, batch / (settings.microbatches * data))
+    try:
+        found = _staged(settings, place, part, machine, limit)
+    except ValueError as error:
+        return Prediction(settings, place, refusal=str(error))
+    step, memory, sent, bubble, cuts, own = found
+    step += _after(settings, place, part, own, facts, machine)
+    sent += _traffic(settings, place, part, own).size
+    if memory > limit:
+        clause = f"needs {memory / 2**20:,.0f} MiB on a rank, which has {limit / 2**20:,.0f} MiB"
+        return Prediction(settings, place, step, memory, sent, bubble, cuts, clause)
+    return Prediction(settings, place, step, memory, sent, bubble, cuts)
+
+
+def _again(settings: StrategySettings, part: Part) -> list[float]:
+    """Seconds of forward work that the backward pass of each block does again."""
+    return [0.0 if settings.checkpointing == "none" else block.forward for block in part.blocks]
+
+
+def _staged(
+    settings: StrategySettings, place: tuple[int, int, int], part: Part, machine: HardwareModel, limit: float
+) -> tuple[float, float, float, float, tuple[int, ...], float]:
+    """Step, memory, bytes, bubble, cuts and the parameter bytes of the fullest rank, of the passes alone."""
+    data, pipeline, tensor = place
+    schedule = schedule_name(settings)
+    where = stage_ranks(settings, pipeline)
+    orders = _orders(schedule, pipeline, settings.microbatches)
+    wire = [
+        machine.collective(part.collective_bytes[k], part.collectives[k])
+        + part.halos[k] * machine.latency
+        + part.halo_bytes[k] / machine.bandwidth
+        for k in range(len(part.blocks))
+    ]
+    again = _again(settings, part)
+    strategy = descriptor_of(settings.name)
+    shards = strategy.shards(settings, Layout(*place))
+    in_flight = _in_flight(schedule, pipeline, settings.microbatches)
+
+    def bytes_of(stage: int, start: int, stop: int) -> float:
+        return stage_bytes(settings, part.blocks[start:stop], in_flight[where[stage]], shards)
+
+    costs = [block.forward + block.backward + again[k] for k, block in enumerate(part.blocks)]
+    memory = Memory(limit - machine.resident, bytes_of)
+    cuts = settings.stages or _cut(tuple(costs), tuple(where))
+    if not settings.stages and _fullest(memory, stage_slices(cuts, len(costs)), where) > memory.limit:
+        cuts = partition(costs, where, memory)
+    edges = stage_slices(cuts, len(part.blocks))
+
+    def stages(values: Sequence[float]) -> list[float]:
+        return [sum(values[start:stop]) for start, stop in edges]
+
+    forward = stages([block.forward for block in part.blocks])
+    backward = stages([block.backward + more for block, more in zip(part.blocks, again)])
+    of_input = stages([block.input + more for block, more in zip(part.blocks, again)])
+    of_weight = stages([block.weight for block in part.blocks])
+    of_input[0], of_weight[0] = 0.0, backward[0]  # so torch does it where nobody asks for the gradient of the features
+    messages = [once / 2 for once in stages(wire)]  # as many forward as backward
+    leaving = [part.passing * part.blocks[stop - 1].leaving for _, stop in edges]
+
+    of_actions = pipeline > 1 and strategy.overhead == "action"
+    overhead = machine.overheads.get(settings.name, 0.0) if of_actions else 0.0
+    waiting = 1.0 + machine.jitter if tensor > 1 else 1.0
+
+    def played(slower: float) -> Simulation:
+        slower *= waiting
+
+        def with_messages(work: list[float]) -> list[float]:
+            return [slower * one + sent + overhead for one, sent in zip(work, messages)]
+
+        times = Times(
+            forward=with_messages(forward),
+            input=with_messages(of_input),
+            weight=[slower * one for one in of_weight],
+            backward=with_messages(backward),
+        )
+        return simulate(orders, times, lambda boundary: machine.send(leaving[boundary]))
+
+    ranks = data * pipeline * tensor
+    first = played(machine.slower(ranks))
+    active = ranks * (1.0 - first.bubble)
+    play = played(machine.slower(active)) if machine.slower(active) < machine.slower(ranks) else first
+    held = [0.0] * pipeline
+    weights = [0.0] * pipeline
+    sent = [0.0] * pipeline
+    for stage, (start, stop) in enumerate(edges):
+        rank = where[stage]
+        held[rank] += bytes_of(stage, start, stop)
+        weights[rank] += sum(block.parameters for block in part.blocks[start:stop]) / shards.weights
+        sent[rank] += settings.microbatches * sum(part.collective_bytes[start:stop] + part.halo_bytes[start:stop])
+        if stage + 1 < len(edges) and where[stage + 1] != rank:
+            sent[rank] += settings.microbatches * leaving[stage]
+            sent[where[stage + 1]] += settings.microbatches * leaving[stage]
+    return play.step, max(held) + machine.resident, max(sent), play.bubble, tuple(cuts), max(weights)
+
+
+@cache
+def _cut(costs: tuple[float, ...], where: tuple[int, ...]) -> tuple[int, ...]:
+    return partition(costs, where)
+
+
+def _fullest(memory: Memory, edges: Sequence[tuple[int, int]], where: Sequence[int]) -> float:
+    """Bytes that the fullest rank would hold."""
+    held = [0.0] * len(where)
+    for stage, edge in enumerate(edges):
+        held[where[stage]] += memory.bytes_of(stage, *edge)
+    return max(held)
+
+
+@cache
+def _orders(schedule: str, ranks: int, microbatches: int) -> Orders:
+    return actions(schedule, ranks, microbatches)
+
+
+@cache
+def _in_flight(schedule: str, ranks: int, microbatches: int) -> tuple[float, ...]:
+    """The most micro-batches that each rank holds; it does not depend on times."""
+    return tuple(simulate(_orders(schedule, ranks, microbatches)).in_flight)
+
+
+def _traffic(settings: StrategySettings, place: tuple[int, int, int], part: Part, own: float) -> Traffic:
+    """What a rank sends to complete gradients and weights."""
+    return descriptor_of(settings.name).traffic(settings, Layout(*place), own, len(part.blocks))
+
+
+def _after(
+    settings: StrategySettings,
+    place: tuple[int, int, int],
+    part: Part,
+    own: float,
+    facts: ModelProfile,
+    machine: HardwareModel,
+) -> float:
+    """Seconds of the gradients' sum, clipping and the optimizer."""
+    layout, strategy = Layout(*place), descriptor_of(settings.name)
+    traffic = _traffic(settings, place, part, own)
+    overhead = traffic.gathered * machine.overheads.get(settings.name, 0.0)
+    shards = strategy.shards(settings, layout)
+    stepped = own * shards.weights / shards.moments
+    update = stepped * facts.update_rate * machine.slower(layout.data * layout.pipeline * layout.tensor)
+    return machine.collective(traffic.size, traffic.calls) + overhead + update
+
+
+def plan(
+    ranks: int,
+    facts: ModelProfile,
+    machine: HardwareModel,
+    groups: int,
+    base: StrategySettings,
+    limit: float = float("inf"),
+) -> list[Prediction]:
+    """Every candidate, the fastest that runs first, then those that cannot run.
+
+    Raises:
+        UserError: none can run.
+    """
+    found = [predict(one, ranks, facts, machine, groups, limit) for one in candidates(ranks, facts.batch, base)]
+    found.sort(key=lambda one: (bool(one.refusal), one.step))
+    if not found or found[0].refusal:
+        why = found[0].refusal if found else "there is no candidate"
+        raise UserError(f"no strategy runs on {ranks} processes: {why}.")
+    return found

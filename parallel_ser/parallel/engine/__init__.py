@@ -1,0 +1,1 @@
+"""What trains a chain on its ranks."""

@@ -1,0 +1,1 @@
+"""One module a strategy; each found module is one, see ``registry``."""

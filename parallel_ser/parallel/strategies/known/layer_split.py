@@ -1,0 +1,17 @@
+"""Naive model parallelism: stages on ranks, one micro-batch at a time.
+
+One rank of a copy computes at a time, so it saves memory and no time; it is what pipelines improve on.
+"""
+
+from __future__ import annotations
+
+from parallel_ser.parallel.strategies.descriptor import StrategyDescriptor, stages
+
+STRATEGY = StrategyDescriptor(
+    name="layer_split",
+    summary="naive model parallelism: stages on ranks, one micro-batch at a time, sent by hand",
+    rank=1,
+    layout=stages,
+    takes=frozenset({"stages", "data_parallel"}),
+    overhead="action",
+)

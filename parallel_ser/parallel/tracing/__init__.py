@@ -1,0 +1,1 @@
+"""What ranks sent and did, on one clock."""

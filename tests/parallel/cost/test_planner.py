@@ -1,0 +1,183 @@
+"""Predictions against closed forms on a chain of equal blocks, and on a machine whose links are known."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from parallel_ser.cli import app
+from parallel_ser.errors import UserError
+from parallel_ser.models.cnn import build
+from parallel_ser.models.settings import ModelSettings
+from parallel_ser.parallel.cost.block_profile import BlockProfile
+from parallel_ser.parallel.cost.hardware_model import HardwareModel, described
+from parallel_ser.parallel.cost.model_profile import ModelProfile, Part
+from parallel_ser.parallel.cost.planner import candidates, plan, predict
+from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.strategies.registry import strategies
+
+BLOCKS, BATCH = 8, 32
+WEIGHTS, SAVED, EDGE = 1000, 700, 40  # bytes of a block, and an utterance's
+FREE = HardwareModel((1.0,) * 8, 0.0, 1e30, 0.0, 1e30)
+
+
+@dataclass
+class Equal:
+    """ModelProfile of equal blocks, each a second forward and two backward for an utterance."""
+
+    batch: int = BATCH
+    update_rate: float = 0.0
+
+    @property
+    def chain(self) -> list[None]:
+        return [None] * BLOCKS
+
+    def part(self, axis: str, size: int, count: float) -> Part:
+        share = count / size
+        sizes = {"saved": SAVED * share, "entering": EDGE * share, "leaving": EDGE * share}
+        times = {"forward": share, "backward": 2 * share, "input": share, "weight": share}
+        weights = WEIGHTS // size if axis == "channel" else WEIGHTS
+        block = BlockProfile(name="b", parameters=weights, flops=1.0, **times, **sizes)  # type: ignore[arg-type]
+        none = (0,) * BLOCKS
+        return Part((block,) * BLOCKS, none, none, none, none)
+
+
+def predicted(ranks: int, machine: HardwareModel = FREE, limit: float = float("inf"), **changes: Any) -> Any:
+    settings = StrategySettings.model_validate({"microbatches": 8, **changes})
+    return predict(settings, ranks, Equal(), machine, 8, limit)  # type: ignore[arg-type]
+
+
+WHOLE = 3 * BLOCKS * BATCH  # seconds of one process
+
+
+def test_times_are_those_of_the_closed_forms() -> None:
+    assert predicted(1, name="single").step == pytest.approx(WHOLE)
+    assert predicted(4, name="layer_split").step == pytest.approx(WHOLE)
+    for axis in ("time", "channel"):
+        assert predicted(4, name="tensor_split", axis=axis).step == pytest.approx(WHOLE / 4)
+    assert predicted(4, name="ddp").step == pytest.approx(WHOLE / 4)
+    for schedule in ("gpipe", "1f1b"):
+        found = predicted(4, name="pipeline", schedule=schedule)
+        assert found.step == pytest.approx(WHOLE / 4 * (8 + 3) / 8)
+        assert found.bubble == pytest.approx(3 / 11)
+        assert found.cuts == (2, 4, 6)
+    assert predicted(4, name="pipeline", schedule="interleaved1f1b").bubble == pytest.approx(3 / 19)
+    both = predicted(4, name="pipeline", data_parallel=2)
+    assert both.step == pytest.approx(WHOLE / 4 * (8 + 1) / 8)
+    assert predicted(4, name="pipeline", checkpointing="block").step == pytest.approx(WHOLE / 4 * 4 / 3 * 11 / 8)
+
+
+def test_memory_counts_state_and_what_is_in_flight() -> None:
+    edge, micro = EDGE * BATCH / 8, SAVED * BATCH / 8
+    spare = 2 * edge + 2 * WEIGHTS  # an activation and its gradient; copies of a block's weights
+    assert predicted(1, name="single").memory == pytest.approx(4 * WEIGHTS * BLOCKS + BLOCKS * micro + edge + spare)
+    for schedule, flight in (("gpipe", 8), ("1f1b", 4)):
+        found = predicted(4, name="pipeline", schedule=schedule).memory
+        assert found == pytest.approx(2 * (4 * WEIGHTS + flight * micro) + flight * edge + spare)
+    again = predicted(4, name="pipeline", schedule="1f1b", checkpointing="block").memory
+    assert again == pytest.approx(2 * (4 * WEIGHTS + 4 * edge) + spare + micro)
+    stage = predicted(4, name="pipeline", schedule="1f1b", checkpointing="stage").memory
+    assert stage == pytest.approx(2 * 4 * WEIGHTS + 4 * edge + spare + 2 * micro)
+    assert predicted(4, replace(FREE, resident=500.0), name="ddp").memory == predicted(4, name="ddp").memory + 500
+    assert predicted(4, name="fsdp").memory < predicted(4, name="ddp").memory
+
+
+def test_ranks_that_meet_wait_for_the_slowest() -> None:
+    restless = replace(FREE, jitter=0.1)
+    for axis in ("time", "channel"):
+        assert predicted(4, restless, name="tensor_split", axis=axis).step == pytest.approx(1.1 * WHOLE / 4)
+    assert predicted(4, restless, name="layer_split").step == pytest.approx(WHOLE)
+
+
+def test_between_stages_that_compute_in_bfloat16_half_the_bytes_pass() -> None:
+    chain = build(ModelSettings(size="s"), 16, 4, 0)
+    settings = StrategySettings(name="layer_split", cut="arithmetic")
+    wide, narrow = (
+        predict(settings, 2, ModelProfile(chain, (8, 1, 16, 32), bf16, flops=1e9), FREE, 8).sent
+        for bf16 in (False, True)
+    )
+    assert narrow == pytest.approx(wide / 2)
+
+
+def test_links_and_neighbours_cost_what_they_cost() -> None:
+    slow = described(4, latency=0.5, bandwidth=100.0, flops=1.0)
+    one = EDGE * BATCH / 8 / 100 + 0.5
+    sequential = predicted(4, slow, name="layer_split")
+    # there and back over three boundaries, eight times; the norm's sum at the end
+    assert sequential.step == pytest.approx(WHOLE + 8 * 2 * 3 * one + slow.reduce_latency)
+    assert sequential.sent == pytest.approx(2 * 8 * EDGE * BATCH / 8)
+    crowded = HardwareModel((1.0, 1.5, 2.0, 3.0), 0.0, 1e30, 0.0, 1e30)
+    assert predicted(4, crowded, name="ddp").step == pytest.approx(WHOLE / 4 * 3)
+    assert predicted(4, crowded, name="layer_split").step == pytest.approx(WHOLE)  # one computes at a time
+    assert crowded.slower(2.5) == pytest.approx(1.75)
+
+
+def test_what_cannot_run_says_why() -> None:
+    assert "8 groups of channels among 3 processes" in predicted(3, name="tensor_split", axis="channel").refusal
+    assert "more than 32 utterances" in predicted(2, name="ddp", microbatches=32).refusal
+    tight = predicted(4, name="pipeline", limit=5000.0)
+    assert "no cut into 4 stages keeps every rank within 5000 bytes" in tight.refusal
+
+
+def test_the_plan_is_ranked_and_complete() -> None:
+    found = plan(4, Equal(), FREE, 8, StrategySettings())  # type: ignore[arg-type]
+    good = [one for one in found if not one.refusal]
+    assert [one.step for one in good] == sorted(one.step for one in good)
+    assert all(one.refusal for one in found[len(good) :])
+    names = [one.name for one in found]
+    assert len(names) == len(set(names))
+    assert {one.settings.name for one in found} == set(strategies()) - {"single"}
+    for settings in candidates(4, BATCH, StrategySettings()):
+        assert StrategySettings.model_validate(settings.model_dump()) == settings
+    with pytest.raises(UserError, match="no strategy runs on 1 processes"):
+        plan(1, Equal(), FREE, 8, StrategySettings(), limit=10.0)  # type: ignore[arg-type]
+
+
+def test_parts_of_split_blocks_are_measured_alone() -> None:
+    chain = build(ModelSettings(size="s"), rows=16, classes=4, seed=0)
+    facts = ModelProfile(chain, (8, 1, 16, 64), flops=1e9)
+    whole, time, channel = facts.part("time", 1, 4), facts.part("time", 2, 4), facts.part("channel", 2, 4)
+    levels = slice(1, 5)
+    for halved in (time, channel):
+        assert sum(b.flops for b in halved.blocks[levels]) < 0.65 * sum(b.flops for b in whole.blocks[levels])
+        assert all(halved.collectives[levels])
+    assert time.halo_bytes[1] > 0
+    assert not any(channel.halos)
+    assert sum(time.halo_bytes) < sum(channel.collective_bytes) / 4
+    assert sum(b.parameters for b in time.blocks) == sum(b.parameters for b in whole.blocks)
+    assert sum(b.parameters for b in channel.blocks) < 0.6 * sum(b.parameters for b in whole.blocks)
+    assert whole.blocks[1].forward == pytest.approx(whole.blocks[1].flops / 1e9)
+
+
+FAR = ["plan", "--ranks", "4", "--link", "25GB/s,10us", "--device-flops", "4e14", "train.batch=16"]
+
+
+def test_the_command_plans_for_a_machine_that_is_not_here() -> None:
+    done = CliRunner().invoke(app, [*FAR, "--json"])
+    assert done.exit_code == 0, done.output
+    records = json.loads(done.stdout)
+    assert records[0]["step"] <= records[1]["step"]
+    table = CliRunner().invoke(app, [*FAR, "--rows", "3", "--memory-per-rank", "200MiB"], env={"COLUMNS": "160"})
+    assert table.exit_code == 0, table.output
+    assert records[0]["name"] in table.stdout
+    assert "refused:" in table.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--link", "fast"], "needs --link and --device-flops"),
+        (["--link", "fast", "--device-flops", "1e12"], "--link fast is not RATE,LATENCY"),
+        (["--link", "5XB/s,1us", "--device-flops", "1e12"], "--link 5XB is no size"),
+        (["--memory-per-rank", "lots"], "--memory-per-rank lots is no size"),
+    ],
+)
+def test_a_machine_that_cannot_be_read_is_refused(given: list[str], said: str) -> None:
+    done = CliRunner().invoke(app, ["plan", *given])
+    assert done.exit_code == 2
+    assert said in done.stderr
+    assert len(done.stderr.splitlines()) == 1

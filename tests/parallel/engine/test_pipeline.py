@@ -1,0 +1,78 @@
+"""A stage of torch's pipeline, alone in a process: what it keeps, and when."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from parallel_ser.parallel.comm.context import process_context
+from parallel_ser.parallel.comm.messages import timed
+from parallel_ser.parallel.internals.pipelining import Stage, runtime
+from parallel_ser.parallel.schedule.actions import Action
+from parallel_ser.parallel.tracing.stats import CommStats
+
+SHAPE = (2, 3)
+
+
+@pytest.fixture(autouse=True)
+def alone() -> Iterator[None]:
+    with process_context("cpu", threads=torch.get_num_threads()):
+        yield
+
+
+class Scaled(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.held: list[int] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.held.append(sum(not info.buffer.is_meta for (info,) in self.stage.args_recv_info.values()))  # type: ignore[union-attr, attr-defined]
+        return self.scale * x
+
+
+def test_a_stage_has_buffers_only_for_what_it_awaits_or_computes_with() -> None:
+    stages, modules = [], [Scaled(), Scaled()]
+    for number, module in enumerate(modules):
+        edges = [torch.empty(SHAPE, device="meta", requires_grad=one > 0) for one in (number, number + 1)]
+        stage = Stage(module, number, 2, torch.device("cpu"), input_args=edges[0], output_args=edges[1])
+        stage.stats = CommStats()
+        object.__setattr__(module, "stage", stage)
+        stages.append(stage)
+    modules[0].held = modules[1].held
+    object.__setattr__(modules[0], "stage", stages[1])
+    order = []
+    for micro in range(3):
+        order += [Action("F", 0, micro), Action("F", 1, micro), Action("B", 1, micro), Action("B", 0, micro)]
+    inputs = [torch.full(SHAPE, float(micro)) for micro in range(3)]
+    losses: list[Tensor] = []
+    steps = runtime(stages, [order], 3, lambda y, target: (y - target).sum())
+    for _ in range(2):
+        steps.step(
+            arg_mbs=[(x,) for x in inputs],
+            target_mbs=[torch.zeros(SHAPE)] * 3,
+            losses=losses,
+            return_outputs=False,
+        )
+    assert [float(loss.detach()) for loss in losses] == [0.0, 24.0, 48.0]
+    assert modules[0].scale.grad == modules[1].scale.grad == 2 * (2 * 6 * (0 + 1 + 2))  # two steps
+    assert modules[1].held[2:] == [0, 1] * 5  # while a first stage computes, and while a second does
+    kept = [*stages[1].args_recv_info.values(), *stages[0].grad_recv_info.values()]
+    assert all(info.buffer.is_meta and info.buffer.shape == SHAPE for (info,) in kept)
+
+
+def test_an_operation_that_is_timed_lets_its_tensor_go() -> None:
+    op = timed(dist.P2POp(dist.isend, torch.empty(SHAPE), 0), CommStats())
+    kept = weakref.ref(op)
+    gc.disable()
+    try:
+        del op
+        assert kept() is None
+    finally:
+        gc.enable()
