@@ -20,6 +20,7 @@ from parallel_ser.commands.plan import plan
 from parallel_ser.commands.predict import predict
 from parallel_ser.commands.profile import profile
 from parallel_ser.commands.schedule import schedule
+from parallel_ser.commands.strategies import strategies
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
 from parallel_ser.resident import keep_freed
@@ -68,6 +69,7 @@ app.command()(predict)
 app.command()(calibrate)
 app.command()(fuse)
 app.command()(features)
+app.command()(strategies)
 app.command()(schedule)
 app.command()(plan)
 app.command()(profile)

@@ -9,8 +9,6 @@ from starting import run
 
 START = """
 import atexit, threading
-from starting import run
-
 from parallel_ser.hard_exit import HardExit
 leave = HardExit()
 """

@@ -67,7 +67,7 @@ def preprocess(signal: np.ndarray, settings: AudioSettings, hop: int, name: str 
             clean, level = cleaned, cleaned_level
     speech = speech_mask(level, settings.silence_below_db)
     kept = np.flatnonzero(keep_mask(speech, settings.silence, hop / settings.sample_rate))
-    shorter = partition(clean, kept, hop)
+    shorter = cut(clean, kept, hop)
     if len(shorter) < settings.min_seconds * settings.sample_rate:
         kept, shorter = np.arange(len(speech)), clean
     return Processed(
@@ -151,7 +151,7 @@ def keep_mask(speech: np.ndarray, mode: Literal["off", "edges", "all"], seconds:
     return keep
 
 
-def partition(signal: np.ndarray, kept: np.ndarray, hop: int) -> np.ndarray:
+def cut(signal: np.ndarray, kept: np.ndarray, hop: int) -> np.ndarray:
     """The steps ``kept`` (their numbers, ascending) of a signal in steps of ``hop`` samples, joined."""
     if len(kept) == 1 + len(signal) // hop:
         return signal

@@ -27,8 +27,12 @@ CORES_TOLERANCE = 1.15
 """Times its share of the cores that a row may use."""
 LEAK = 2**20
 """Bytes a step from which memory that grows counts as a leak."""
-UNEQUAL = 1.5
-"""Times the other ranks' mean computing time from which a rank counts as slowed, where work is divided evenly."""
+AWAY = {"fp32": 2e-3, "bf16": 0.15}
+"""Relative difference of a tensor from one process's, by precision, from which a row is no result."""
+UNEQUAL = 1.12
+"""Times the other ranks' mean processor time from which a rank counts as slowed, where work is divided evenly."""
+BUSY = 1.25
+"""Times the other ranks' mean time from which ranks that took alike processor time were disturbed."""
 
 Interval = tuple[float, float]
 
@@ -59,7 +63,8 @@ def table(record: Record) -> list[dict[str, Any]]:
     there is nothing.
     """
     references = {row.job.group: row for row in record.rows if row.job.reference}
-    rows = [_row(row, references.get(row.job.group), _peak(row, record)) for row in record.rows]
+    precision = str(record.settings.get("train", {}).get("precision", "fp32"))
+    rows = [_row(row, references.get(row.job.group), _peak(row, record), precision) for row in record.rows]
     alone = {row["group"]: row["utterances_s"] for row in rows if row["ranks"] * row["threads"] == 1}
     for row in rows:
         if row["utterances_s"] and alone.get(row["group"]):
@@ -72,7 +77,7 @@ def _peak(row: Row, record: Record) -> float:
     return record.peak * row.job.ranks * (row.job.threads if record.device == "cpu" else 1)
 
 
-def _row(row: Row, reference: Row | None, peak: float) -> dict[str, Any]:
+def _row(row: Row, reference: Row | None, peak: float, precision: str) -> dict[str, Any]:
     job, good = row.job, [one for one in row.samples if not one.problem]
     found: dict[str, Any] = {
         "name": job.name,
@@ -84,7 +89,7 @@ def _row(row: Row, reference: Row | None, peak: float) -> dict[str, Any]:
         "reference": job.reference,
         "rounds": len(good),
         "expected_bubble": row.expected_bubble,
-        "flags": flags(row, reference),
+        "flags": flags(row, reference, precision),
         "speedup": None,
         "speedup_interval": None,
     }
@@ -163,7 +168,7 @@ def _limit(shares: dict[str, float | None]) -> str:
     return f"{worst} {costs[worst]:.0%}" if costs[worst] >= 0.05 else ""
 
 
-def flags(row: Row, reference: Row | None) -> list[str]:
+def flags(row: Row, reference: Row | None, precision: str = "fp32") -> list[str]:
     """What is wrong with a row, each in one clause; a row with a flag that begins with INVALID is no result."""
     good = [one for one in row.samples if not one.problem]
     found = []
@@ -173,6 +178,7 @@ def flags(row: Row, reference: Row | None) -> list[str]:
         return found
     if reference is not None and reference is not row and reference.job.batch == row.job.batch:
         found += _other_training(good, [one for one in reference.samples if not one.problem])
+    found += _untrue(good, AWAY[precision])
     share = row.job.ranks * row.job.threads
     used = median(one.cores for one in good)
     if used > CORES_TOLERANCE * share:
@@ -203,18 +209,40 @@ def _other_training(good: Sequence[Sample], reference: Sequence[Sample]) -> list
     return [f"INVALID: its losses leave one process's from step {first + 1} on (by {away.max():.1%})"]
 
 
+def _untrue(good: Sequence[Sample], most: float) -> list[str]:
+    """Parts of what was trained that are not one process's."""
+    found = []
+    for part, (away, name) in next((one.check for one in good if one.check), {}).items():
+        if away > most:
+            words = {"average": "averaged weights", "optimizer": "optimizer's moments"}.get(part, part)
+            what = f"{words} ({name})" if part != "predictions" else words
+            by = "altogether" if away == float("inf") else f"by {away:.1%}"
+            found.append(f"INVALID: its {what} differ from one process's {by}")
+    return found
+
+
 def _slowed(row: Row, good: Sequence[Sample]) -> list[str]:
-    """A rank that computes far longer than the others where the work is divided evenly (see its descriptor)."""
-    if row.job.ranks < 2 or not descriptor_of(row.job.strategy.name).even:
+    """A rank that computes longer than the others where every rank has as much to do (``even`` of its descriptor).
+
+    By processor time: by the clock a rank also takes longer where another process was given its core.
+    """
+    shares = [one.shares for one in good if one.shares]
+    if row.job.ranks < 2 or not descriptor_of(row.job.strategy.name).even or not shares:
         return []
-    compute = np.array([[share.compute for share in one.shares] for one in good if one.shares])
-    if not compute.size:
-        return []
-    typical = np.median(compute, axis=0)
-    worst = int(typical.argmax())
-    others = float(np.delete(typical, worst).mean())
-    if others and typical[worst] > UNEQUAL * others:
-        return [f"rank {worst} computes {typical[worst] / others:.1f} times as long as the others"]
+
+    def worst(field: str) -> tuple[int, float]:
+        """The rank that takes longest, and how many times as long as the others."""
+        typical = np.median([[getattr(share, field) for share in each] for each in shares], axis=0)
+        rank = int(typical.argmax())
+        others = float(np.delete(typical, rank).mean())
+        return rank, typical[rank] / others if others else 1.0
+
+    rank, times = worst("cpu")
+    if times > UNEQUAL:
+        return [f"rank {rank} computes {times:.2f} times as long as the others"]
+    rank, times = worst("compute")
+    if times > BUSY:
+        return [f"the machine was too busy to judge: rank {rank} took {times:.2f} times as long for as much work"]
     return []
 
 

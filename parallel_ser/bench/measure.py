@@ -13,7 +13,7 @@ from parallel_ser.bench.record import Job, Record
 from parallel_ser.bench.run import Plan, Runner
 from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
-from parallel_ser.models.plans import GROUPS, count_blocks
+from parallel_ser.models.registry import count_blocks, count_parts
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.training.data import corpora_of, prepare
 from parallel_ser.training.run_folder import stamped
@@ -84,14 +84,14 @@ def _steps(asked: Asked, folder: Path) -> Record:
 
 
 def _jobs(asked: Asked, config: Config, cores: int) -> list[Job]:
-    blocks = count_blocks(config.model)
+    blocks, parts = count_blocks(config.model), count_parts(config.model)
     if asked.suite == "strategies":
         jobs = suites.strategies(
-            asked.nproc, cores, asked.model, asked.batch, asked.microbatches, blocks, GROUPS, asked.strategies
+            asked.nproc, cores, asked.model, asked.batch, asked.microbatches, blocks, parts, asked.strategies
         )
     elif asked.suite == "scaling":
         names = asked.strategies or ("ddp", "tensor_split time", "pipeline 1f1b")
-        jobs = suites.scaling(cores, asked.model, asked.batch, GROUPS, blocks, names)
+        jobs = suites.scaling(cores, asked.model, asked.batch, parts, blocks, names)
     else:
         schedules = asked.strategies or ("gpipe", "1f1b")
         jobs = suites.microbatches(asked.nproc, cores, asked.model, asked.batch, COUNTS, schedules, blocks)
@@ -127,7 +127,14 @@ def _plain(asked: Asked, folder: Path) -> Plain:
             return features.measure(files[:: max(1, len(files) // FILES)][:FILES], cores, repeats, kept, told)
     from parallel_ser.bench import memory
 
-    rows = memory.strategies(asked.nproc, asked.batch, asked.microbatches, count_blocks(config.model), asked.strategies)
+    rows = memory.strategies(
+        asked.nproc,
+        asked.batch,
+        asked.microbatches,
+        count_blocks(config.model),
+        count_parts(config.model),
+        asked.strategies,
+    )
     with progress("features") as advance:
         data, _, _ = prepare(config, advance)
     shape = (asked.batch, 1, len(data.rows), data.typical_frames)

@@ -27,8 +27,7 @@ from parallel_ser.bench.suites import alone, every_strategy, runnable
 from parallel_ser.config import Config
 from parallel_ser.models.batch import random_batch
 from parallel_ser.models.chain import Chain
-from parallel_ser.models.cnn import outline
-from parallel_ser.models.plans import GROUPS
+from parallel_ser.models.registry import count_parts, outline, title
 from parallel_ser.parallel.comm.context import process_context
 from parallel_ser.parallel.cost.hardware_model import described
 from parallel_ser.parallel.cost.model_profile import ModelProfile
@@ -117,18 +116,20 @@ def _hold(limit: int, device: torch.device) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
-def strategies(ranks: int, batch: int, microbatches: int, blocks: int, wanted: Sequence[str] = ()) -> dict[str, Any]:
+def strategies(
+    ranks: int, batch: int, microbatches: int, blocks: int, parts: int, wanted: Sequence[str] = ()
+) -> dict[str, Any]:
     """Strategy settings and processes by the name of the row: one process first, which the rest is compared with."""
-    whole, parts = alone(1), alone(min(microbatches, batch))
+    whole, few = alone(1), alone(min(microbatches, batch))
     rows = {
         "single, whole batch": (whole, 1),
-        "single": (parts, 1),
-        "single, checkpointing": (parts.model_copy(update={"checkpointing": "block"}), 1),
+        "single": (few, 1),
+        "single, checkpointing": (few.model_copy(update={"checkpointing": "block"}), 1),
     }
     for name, settings in every_strategy(ranks, microbatches).items():
         asked = any(name.startswith(one) for one in wanted) if wanted else name.startswith(_ROWS)
         settings = settings.model_copy(update={"microbatches": microbatches})  # those hold less, whatever they cost
-        if not asked or (found := runnable(settings, ranks, blocks, GROUPS, batch)) is None:
+        if not asked or (found := runnable(settings, ranks, blocks, parts, batch)) is None:
             continue
         rows[name] = (found, ranks)
         if name == "pipeline 1f1b":
@@ -151,6 +152,7 @@ class Search:
         self.config, self.shape, self.classes, self.limit, self.cores = config, shape, classes, limit, cores
         self.pool = Pool()
         self.facts = cache(self._facts)
+        self.parts = count_parts(config.model)
 
     def widened(self, power: int) -> Config:
         """The configuration with its network so many steps wider."""
@@ -170,9 +172,9 @@ class Search:
     def emptiest(self, settings: StrategySettings, ranks: int, power: int) -> Prediction:
         """The prediction for the cut whose fullest rank is the emptiest."""
         machine = described(ranks, 1e-4, 1e9, 1e9)
-        best = predict(settings, ranks, self.facts(power), machine, GROUPS)
+        best = predict(settings, ranks, self.facts(power), machine, self.parts)
         while not best.refusal and best.cuts:
-            tighter = predict(settings, ranks, self.facts(power), machine, GROUPS, best.memory * 0.99)
+            tighter = predict(settings, ranks, self.facts(power), machine, self.parts, best.memory * 0.99)
             if tighter.refusal:
                 break
             best = tighter
@@ -250,7 +252,7 @@ def measure(search: Search, rows: dict[str, tuple[StrategySettings, int]], kept:
         )
     utterances, _, height, frames = search.shape
     data = (
-        f"CNN {search.config.model.size}, widened in steps of {STEP - 1:.0%}; {utterances} utterances of {height} × "
+        f"{title(search.config.model)}, widened in steps of {STEP - 1:.0%}; {utterances} utterances of {height} × "
         f"{frames}; {search.limit / 2**20:.0f} MiB a process, the interpreter's {IMPORTED / 2**20:.0f} or so among them"
     )
     named = [Bar(name, size / 1e6, size / 1e6, size / 1e6) for name, size in sizes.items()]

@@ -51,6 +51,7 @@ class RankShare(_Plain):
     communication: float
     bubble: float
     imbalance: float
+    cpu: float = 0.0
 
 
 class Sample(_Plain):
@@ -74,6 +75,8 @@ class Sample(_Plain):
         shares: of each rank.
         flops: operations of a timed step, mean; of its padded batch, and without what checkpointing does again.
         joules: of the timed steps, where the machine tells.
+        check: by part (``weights``, ``average``, ``optimizer``, ``predictions``) the largest relative difference from
+            one process after the same steps, and of which tensor; of one round alone, and not of one process.
         problem: why there is no sample; empty where there is one.
     """
 
@@ -94,6 +97,7 @@ class Sample(_Plain):
     shares: tuple[RankShare, ...] = ()
     flops: float = 0.0
     joules: float | None = None
+    check: dict[str, tuple[float, str]] = {}
     problem: str = ""
 
 

@@ -99,7 +99,9 @@ class Runner:
 
     def _sample(self, job: Job, number: int, steps: int) -> Sample:
         assert self.pool is not None
-        task = Task(job, self.config, self.data, self.fold, steps, number == 0, self.hooks.get(job.name, ""))
+        first, checked = number == 0, number == 0 and not is_alone(job.strategy)
+        hook = self.hooks.get(job.name, "")
+        task = Task(job, self.config, self.data, self.fold, steps, first, checked, hook)
         return Sample(round=number, **self.pool.run(task, job.ranks, SECONDS))
 
     def _tuned(self, plan: Plan) -> list[Job]:

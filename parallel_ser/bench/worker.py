@@ -15,11 +15,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from parallel_ser.bench.check import check
 from parallel_ser.bench.record import Job, RankShare
 from parallel_ser.bench.roofline import step_flops
 from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
-from parallel_ser.models.cnn import outline
+from parallel_ser.models.registry import outline
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
 from parallel_ser.parallel.cost.partition import block_costs
 from parallel_ser.resident import busy, energy, own, own_peak, reset_peak, settled, thread_seconds
@@ -48,6 +49,7 @@ class Task:
         fold: whose training side is trained on.
         steps: that are timed.
         watch_memory: take some more steps to see whether it grows.
+        check: compare what is trained with one process.
         hook: ``module:function`` called with the trainer before the first step, on every rank; for tests that plant
             a defect.
     """
@@ -58,14 +60,16 @@ class Task:
     fold: Fold
     steps: int
     watch_memory: bool = True
+    check: bool = True
     hook: str = ""
 
     def measure(self) -> dict[str, Any] | None:
         """Measure on this rank of the group that the environment describes; on the first rank a ``Sample``'s fields."""
         train = self.config.train
-        with process_context(train.device, self.job.threads, timeout=120, share=train.shared_memory) as ranks:
+        with process_context(train.device, self.job.threads, timeout=600, share=train.shared_memory) as ranks:
             every: list[dict[str, Any]] = ranks.gather(_measured(self, ranks))
-        return _together(every) if every else None
+            checked = _checked(self, ranks) if self.check else {}
+        return {**_together(every), "check": checked} if every else None
 
 
 def _measured(task: Task, ranks: ProcessContext) -> dict[str, Any]:
@@ -73,9 +77,8 @@ def _measured(task: Task, ranks: ProcessContext) -> dict[str, Any]:
     reset_peak()
     with TemporaryDirectory() as folder:
         trainer = Trainer(_config(task), task.data, task.fold, ranks, Path(folder), Request())
-        if task.hook:
-            module, _, name = task.hook.partition(":")
-            getattr(importlib.import_module(module), name)(trainer)
+        if hook := _hook(task):
+            hook(trainer)
         strategy, training = trainer.strategy, trainer.training
         batches = _batches(trainer, task.steps)
         flops = _flops(trainer, batches.timed) if ranks.first else 0.0
@@ -127,6 +130,18 @@ def _measured(task: Task, ranks: ProcessContext) -> dict[str, Any]:
         "joules": used - joules if used is not None and joules is not None and used >= joules else None,
         **found,
     }
+
+
+def _hook(task: Task) -> Callable[[Trainer], object] | None:
+    module, _, name = task.hook.partition(":")
+    found: Callable[[Trainer], object] | None = getattr(importlib.import_module(module), name) if name else None
+    return found
+
+
+def _checked(task: Task, ranks: ProcessContext) -> dict[str, tuple[float, str]]:
+    """After all that is timed and counted: it takes memory of its own."""
+    with TemporaryDirectory() as folder:
+        return check(_config(task), task.data, task.fold, ranks, Path(folder), _hook(task))
 
 
 def _flops(trainer: Trainer, timed: Sequence[tuple[int, list[int]]]) -> float:

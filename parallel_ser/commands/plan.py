@@ -49,6 +49,7 @@ def plan(
     from rich.console import Console
 
     from parallel_ser.config import load
+    from parallel_ser.models.registry import title
     from parallel_ser.report.plan import print_plan
     from parallel_ser.training.choose import facts_of, ranked
     from parallel_ser.training.data import input_shape
@@ -64,7 +65,7 @@ def plan(
         typer.echo(encoder.dumps(records, indent=1))
         return
     batch = f"{settings.train.batch} utterances of {frames} frames"
-    print_plan(Console(), records, f"CNN {settings.model.size}, {nproc} processes, {batch}", rows)
+    print_plan(Console(), records, f"{title(settings.model)}, {nproc} processes, {batch}", rows)
 
 
 def _machine(ranks: int, link: str | None, flops: float) -> HardwareModel | None:

@@ -35,7 +35,7 @@ def profile(
     from parallel_ser.bench.roofline import measure_peaks, passes
     from parallel_ser.config import load
     from parallel_ser.files import write_text
-    from parallel_ser.models.cnn import build
+    from parallel_ser.models.registry import build, title
     from parallel_ser.parallel.comm.context import choose_device
     from parallel_ser.parallel.cost.block_profile import measure
     from parallel_ser.report.roofline import print_roofline
@@ -53,7 +53,7 @@ def profile(
     peaks = measure_peaks(device, torch.bfloat16 if bf16 else torch.float32)
     found = passes(measure(chain.to(memory_format=torch.channels_last), shape, bf16), peaks)
     record = {
-        "model": f"CNN {settings.model.size}",
+        "model": title(settings.model),
         "shape": shape,
         "precision": settings.train.precision,
         "threads": used,

@@ -24,13 +24,14 @@ def train(
     The same as torchrun --nproc_per_node=N launch/train.py. Ctrl-C saves first.
     """
     from parallel_ser.config import load
-    from parallel_ser.models.plans import GROUPS, count_blocks
+    from parallel_ser.models.registry import count_blocks, count_parts
     from parallel_ser.parallel.requirements import validate
     from parallel_ser.training.launch import launch
     from parallel_ser.training.run_folder import choose
 
     settings = load(config, overrides or [])
-    validate(settings.strategy, nproc, count_blocks(settings.model), GROUPS)  # refused now, and not by N processes
+    blocks, parts = count_blocks(settings.model), count_parts(settings.model)
+    validate(settings.strategy, nproc, blocks, parts)  # refused now, and not by N processes
     choose(settings)
     if nproc > (cores := len(os.sched_getaffinity(0))):
         typer.echo(f"note: {nproc} processes share {cores} cores, so expect no speed-up.", err=True)

@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from parallel_ser.errors import UserError
-from parallel_ser.models.batch import Activations, Inputs
+from parallel_ser.models.batch import Activations, Inputs, tensors
 
 
 class Block(nn.Module):
@@ -68,7 +68,13 @@ def call(block: nn.Module, x: Activations, beside: Mapping[str, Tensor]) -> Acti
 
 
 class Chain(nn.Sequential):
-    """Named blocks in order; they keep their names in a part of the chain."""
+    """Named blocks in order; they keep their names in a part of the chain.
+
+    Attributes:
+        rules: how blocks of a user's own are split, by axis and type; see ``parallel.tensor.placement``.
+    """
+
+    rules: Mapping[str, Mapping[type[nn.Module], Any]] = {}
 
     def forward(self, x: Activations, valid: Tensor, seed: Tensor, **extras: Tensor) -> Activations:  # type: ignore[override]
         """Run all blocks.
@@ -104,6 +110,11 @@ class Chain(nn.Sequential):
         with torch.no_grad():
             for block in self.skeleton():
                 every.append(call(block, every[-1], inputs.beside))
+                if not all(isinstance(one, Tensor) for one in tensors(every[-1])):
+                    raise UserError(
+                        f"{type(block).__name__} gives {type(every[-1]).__name__}, and a block gives a tensor or a "
+                        f"tuple of tensors: wrap it in a module whose forward returns one."
+                    )
         return every
 
     def part(self, start: int, stop: int) -> Chain:
@@ -119,6 +130,11 @@ class Chain(nn.Sequential):
         with torch.no_grad():
             for name, tensor in stored(self).items():
                 tensor.copy_(weights[name])
+
+
+def chain_of(model: nn.Sequential) -> Chain:
+    """A chain of a model's modules, which keep their names."""
+    return Chain(OrderedDict(model.named_children()))
 
 
 def stored(module: nn.Module) -> dict[str, Tensor]:

@@ -12,16 +12,11 @@ from parallel_ser.models.attention import SelfAttention
 from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, Residual, Stem
 from parallel_ser.models.chain import Block, Chain
 from parallel_ser.models.plans import GROUPS, plan_of
+from parallel_ser.models.recurrent import BidirectionalLSTM
 from parallel_ser.models.settings import ModelSettings
 
 STRIDES = ((1, 1), (2, 2), (2, 2), (2, 1))  # of the first block of each level, over (rows, frames)
 TIME_STRIDE = 8  # frames of input that become one frame before the pooling
-
-
-def outline(settings: ModelSettings, rows: int, classes: int) -> Chain:
-    """The chain on the meta device: names and shapes without numbers, for what only counts."""
-    with torch.device("meta"):
-        return build(settings, rows, classes, 0)
 
 
 def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
@@ -49,6 +44,9 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
         for index in range(settings.attention):
             name = f"attention_{index + 1}"
             blocks[name] = SelfAttention(features, GROUPS, settings.dropout, name)
+        for index in range(settings.recurrent):
+            name = f"recurrent_{index + 1}"
+            blocks[name] = BidirectionalLSTM(features, settings.dropout, name)
         blocks["pool"] = AttentiveStatistics(features, plan.embedding)
         blocks["embed"] = Dense(2 * features, plan.embedding, settings.dropout, "embed")
         blocks["head"] = Head(plan.embedding, classes, settings.dropout, "head")

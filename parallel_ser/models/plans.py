@@ -42,4 +42,4 @@ def plan_of(settings: ModelSettings) -> Plan:
 
 def count_blocks(settings: ModelSettings) -> int:
     """Blocks of the chain that ``build`` makes."""
-    return sum(PLANS[settings.size].depths) + settings.attention + 4
+    return sum(PLANS[settings.size].depths) + settings.attention + settings.recurrent + 4

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import hashlib
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
+from parallel_ser.models.registry import models
 from parallel_ser.settings import Settings
 
 NARROWEST = 16
@@ -14,19 +17,35 @@ FIRST = {"s": 32, "m": 64, "l": 128, "xl": 256}
 """Channels of the first level, the narrowest, by size."""
 
 
+def _known(value: object) -> str:
+    if value not in (known := list(models())):
+        raise ValueError(f"model.name must be one of {', '.join(known)}, not {value!r}; model.file= takes your own")
+    return str(value)
+
+
 class ModelSettings(Settings):
     """Which chain is trained.
 
+    ``name``: of a model of the project.
+    ``file``: a Python file with a model of your own instead: ``build(rows, classes, **options)`` gives an
+        ``nn.Sequential``; see docs/own_model.md.
+    ``options``: what ``build`` of that file is given beside.
+    ``digest``: of the file's content, filled in: a run goes on with the code that it was begun with.
     ``size``: about 0.3 M (s), 3 M (m), 30 M (l) or 120 M (xl) parameters.
     ``width``: times as wide as the size says, to the next multiple of the normalisations' groups.
     ``attention``: transformer layers over frames between the convolutions and the pooling.
+    ``recurrent``: bidirectional LSTM layers over frames, likewise.
     ``dropout``: the share of activations set to zero in training.
     """
 
-    name: Literal["cnn"] = "cnn"
+    name: Annotated[str, BeforeValidator(_known)] = "cnn"
+    file: Path | None = None
+    options: dict[str, int | float | bool | str] = Field(default_factory=dict)
+    digest: str = ""
     size: Literal["s", "m", "l", "xl"] = "s"
     width: float = Field(1.0, gt=0.0, le=64.0)
     attention: int = Field(0, ge=0, le=48)
+    recurrent: int = Field(0, ge=0, le=48)
     dropout: float = Field(0.3, ge=0.0, lt=1.0)
 
     @model_validator(mode="after")
@@ -37,4 +56,23 @@ class ModelSettings(Settings):
                 f"{NARROWEST}, of which convolutions have corrupted memory on some processors: "
                 f"model.size={self.size} takes model.width={NARROWEST / FIRST[self.size]:g} or more"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _file(self) -> ModelSettings:
+        if self.file is None:
+            if self.options or self.digest:
+                raise ValueError("model.options and model.digest belong to model.file, which is not given")
+            return self
+        try:
+            digest = hashlib.sha256(self.file.read_bytes()).hexdigest()
+        except OSError as error:
+            raise ValueError(f"model.file={self.file} cannot be read: {error.strerror}") from error
+        if self.digest and self.digest != digest:
+            raise ValueError(
+                f"model.file={self.file} has changed since these settings were written: put the file back as it was, "
+                f"or leave model.digest out to train anew"
+            )
+        object.__setattr__(self, "digest", digest)
+        object.__setattr__(self, "file", self.file.absolute())
         return self

@@ -9,9 +9,11 @@ import copy
 import inspect
 import json
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,13 +68,17 @@ def behaviours(chain: Chain, given: Sequence[int] | Inputs, folder: Path | None 
     return found
 
 
-def _sources(chain: nn.Module) -> Iterator[str]:
+def _sources(chain: nn.Module) -> set[str]:
     """The code of the modules of a chain: what is kept is forgotten when it changes."""
-    for kind in {type(module) for module in chain.modules()}:
-        try:
-            yield inspect.getsource(kind)
-        except (OSError, TypeError):  # it was typed in, or is no Python
-            yield f"{kind.__module__}.{kind.__qualname__}"
+    return {_source(kind) for kind in map(type, chain.modules())}
+
+
+@cache
+def _source(kind: Any) -> str:
+    try:
+        return inspect.getsource(kind)
+    except (OSError, TypeError):  # it was typed in, or is no Python
+        return f"{kind.__module__}.{kind.__qualname__}"
 
 
 def _small(inputs: Inputs) -> Inputs:
@@ -95,7 +101,7 @@ def _tried(block: nn.Module, x: Activations, beside: Mapping[str, Tensor]) -> tu
     reached = torch.autograd.grad([y.sum() for y in outputs], inputs, allow_unused=True) if outputs and inputs else []
     detached = not any(gradient is not None for gradient in reached)
     trained = any(p.requires_grad for p in block.parameters())
-    split = "" if changed or differs or detached or not trained else _split_backward(block, x, beside)
+    split = "" if changed or differs or not trained or not (outputs and inputs) else _split_backward(block, x, beside)
     return Behaviour(changed, differs, detached, split), leaf(y, False)
 
 

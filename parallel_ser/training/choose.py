@@ -7,8 +7,7 @@ import os
 import torch
 
 from parallel_ser.config import Config
-from parallel_ser.models.cnn import build, outline
-from parallel_ser.models.plans import GROUPS
+from parallel_ser.models.registry import build, count_parts, outline
 from parallel_ser.parallel.cost.hardware_model import HardwareModel, probe
 from parallel_ser.parallel.cost.model_profile import ModelProfile
 from parallel_ser.parallel.cost.planner import Prediction, plan
@@ -33,6 +32,6 @@ def ranked(
     torch.set_num_threads(threads)
     try:
         machine = machine or probe(ranks, threads, share=config.train.shared_memory)
-        return plan(ranks, facts, machine, GROUPS, config.strategy, limit)
+        return plan(ranks, facts, machine, count_parts(config.model), config.strategy, limit)
     finally:
         torch.set_num_threads(before)

@@ -127,13 +127,13 @@ def run(config: Config) -> int:
 
 def _prepare(config: Config, folder: Path, ranks: ProcessContext) -> tuple[Dataset, list[Fold], list[Audit]]:
     """Data and folds; the first rank fills the cache before the others come here."""
-    from parallel_ser.models.plans import GROUPS, count_blocks
+    from parallel_ser.models.registry import count_blocks, count_parts
     from parallel_ser.parallel.requirements import validate
     from parallel_ser.report.terminal import progress
     from parallel_ser.training import run_folder
     from parallel_ser.training.data import prepare
 
-    validate(config.strategy, ranks.size, count_blocks(config.model), GROUPS)
+    validate(config.strategy, ranks.size, count_blocks(config.model), count_parts(config.model))
     if not ranks.first:
         return prepare(config)
     if config.run.resume:

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from parallel_ser.errors import UserError
-from parallel_ser.models.batch import Inputs
-from parallel_ser.models.cnn import build
+from parallel_ser.models.batch import Inputs, tensors
+from parallel_ser.models.registry import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.engine.stage_module import StageModule
 from parallel_ser.training import checkpoint
@@ -44,7 +44,8 @@ class Model:
 
     def _logits(self, inputs: Inputs) -> Tensor:
         with torch.inference_mode():
-            return self.module(inputs.x, inputs.valid, inputs.seed).clone()
+            logits: Tensor = self.module(*tensors(inputs.x), **inputs.beside)
+            return logits.clone()
 
 
 def save(

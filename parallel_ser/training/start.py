@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from parallel_ser.config import Config
-from parallel_ser.models.cnn import build
+from parallel_ser.models.registry import build
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import microbatch

@@ -18,7 +18,7 @@ import torch
 from parallel_ser.config import Config
 from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.batch import random_batch
-from parallel_ser.models.plans import GROUPS, count_blocks
+from parallel_ser.models.registry import count_blocks, count_parts
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.cost.block_profile import processor
 from parallel_ser.parallel.requirements import find_incompatibility
@@ -91,14 +91,14 @@ def _key(config: Config, shape: tuple[int, ...], ranks: int) -> str:
 def _trials(config: Config, shape: tuple[int, ...], classes: int, ranks: ProcessContext) -> list[Trial]:
     """The count that was asked for, then others from near it, until the time is up."""
     asked, data = config.strategy.microbatches, config.strategy.data_parallel
-    blocks = count_blocks(config.model)
+    blocks, parts = count_blocks(config.model), count_parts(config.model)
     others = sorted((one for one in COUNTS if one != asked), key=lambda one: max(one / asked, asked / one))
     trials: list[Trial] = []
     began = time.monotonic()
     for count in (asked, *others):
         settings = config.strategy.model_copy(update={"microbatches": count})
         if count != asked and (
-            count * data > shape[0] or find_incompatibility(settings, ranks.size, blocks, GROUPS) is not None
+            count * data > shape[0] or find_incompatibility(settings, ranks.size, blocks, parts) is not None
         ):
             continue
         if trials and ranks.any_rank(time.monotonic() - began > BUDGET):

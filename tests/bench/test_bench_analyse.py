@@ -105,14 +105,41 @@ def test_rounding_is_no_flag() -> None:
     assert two({"losses": tuple(loss * (1 + 1e-5) for loss in LOSSES)})["flags"] == []
 
 
-def test_a_slowed_rank_is_named_where_work_is_even_and_not_in_a_pipeline() -> None:
-    shares = tuple(
-        RankShare(rank=rank, step=1.0, compute=compute, communication=0.0, bubble=0.0, imbalance=1.0 - compute)
-        for rank, compute in ((0, 0.3), (1, 0.9))
+def shares(*given: tuple[float, float]) -> tuple[RankShare, ...]:
+    """Of ranks that computed so many seconds by the clock and of the processor."""
+    none = {"communication": 0.0, "bubble": 0.0}
+    return tuple(
+        RankShare(rank=rank, step=1.0, compute=wall, imbalance=1.0 - wall, cpu=cpu, **none)
+        for rank, (wall, cpu) in enumerate(given)
     )
-    assert two({"shares": shares})["flags"] == ["rank 1 computes 3.0 times as long as the others"]
-    assert two({"shares": shares}, "pipeline")["flags"] == []
-    assert two({"shares": shares}, "pipeline")["limit"] == "imbalance 40%"
+
+
+def test_a_slowed_rank_is_named_where_work_is_even_and_not_in_a_pipeline() -> None:
+    slower = shares((0.3, 0.3), (0.9, 0.9))
+    assert two({"shares": slower})["flags"] == ["rank 1 computes 3.00 times as long as the others"]
+    assert two({"shares": slower}, "pipeline")["flags"] == []
+    assert two({"shares": slower}, "pipeline")["limit"] == "imbalance 40%"
+
+
+def test_a_rank_is_slow_by_what_it_computes_and_not_by_what_else_the_machine_does() -> None:
+    assert two({"shares": shares((0.5, 0.5), (0.6, 0.6))})["flags"] == [
+        "rank 1 computes 1.20 times as long as the others"
+    ]
+    disturbed = two({"shares": shares((0.9, 0.51), (0.5, 0.5))})["flags"]
+    assert disturbed == ["the machine was too busy to judge: rank 0 took 1.80 times as long for as much work"]
+    assert two({"shares": shares((0.5, 0.5), (0.52, 0.53))})["flags"] == []
+
+
+def test_what_differs_from_one_process_is_named() -> None:
+    checked = {
+        "weights": (1e-6, "stem.conv.weight"),
+        "optimizer": (0.2, "head.weight/exp_avg"),
+        "predictions": (0.5, "0"),
+    }
+    assert two({"check": checked})["flags"] == [
+        "INVALID: its optimizer's moments (head.weight/exp_avg) differ from one process's by 20.0%",
+        "INVALID: its predictions differ from one process's by 50.0%",
+    ]
 
 
 def verdict(*steps: float, single: float = 0.1) -> str:

@@ -69,9 +69,6 @@ def test_a_rank_that_raises_is_shown_and_not_those_that_lost_it(tmp_path: Path) 
     script.write_text(
         """
 import os
-from starting import LIMIT
-from starting import run as start
-
 from parallel_ser.training import data, main
 plain = data.Training.batch
 def batch(self, *given):

@@ -26,10 +26,11 @@ class Posted:
         """Wait until the tensors are sent, or have arrived."""
         if not self.works:
             return
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         for work in self.works:
             work.wait()
-        self.stats.record(self.kind, start, posted=self.posted, messages=self.messages)
+        used = time.process_time() - cpu
+        self.stats.record(self.kind, start, posted=self.posted, messages=self.messages, cpu=used)
 
 
 def timed(op: dist.P2POp, stats: CommStats) -> dist.P2POp:

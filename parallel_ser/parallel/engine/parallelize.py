@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -18,12 +19,19 @@ from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.tensor import channel, time
 from parallel_ser.parallel.tensor.placement import split
 
+NONE: Mapping[str, Any] = {}
 TIME_STRIDE = 8
 """A time split gives each rank a multiple of so many frames, which the strides of the models divide."""
 
 
-def split_blocks(part: Chain, settings: StrategySettings, axis: Axis) -> Chain:
+def split_blocks(part: Chain, settings: StrategySettings, axis: Axis, own: Mapping[str, Any] = NONE) -> Chain:
     """A stage as a rank of the tensor axis holds it.
+
+    Args:
+        part: the stage.
+        settings: of the strategy.
+        axis: the ranks that share it.
+        own: rules that a model brings, by axis and type of block.
 
     Raises:
         UserError: a block has no rule to split it, and ``replicate_unsplittable`` is not set.
@@ -40,7 +48,7 @@ def split_blocks(part: Chain, settings: StrategySettings, axis: Axis) -> Chain:
             )
         return rules.whole(block, axis)
 
-    return split(part, rules.RULES, axis, unknown)
+    return split(part, {**rules.RULES, **own.get(settings.axis, {})}, axis, unknown)
 
 
 def delay_weight_gradients(part: Chain) -> None:
@@ -52,7 +60,6 @@ def delay_weight_gradients(part: Chain) -> None:
 
 def parallelize(
     chain: Chain,
-    inputs: Inputs,
     settings: StrategySettings,
     context: ProcessContext,
     dims: ParallelDims,
@@ -62,10 +69,9 @@ def parallelize(
 ) -> list[StageModule]:
     """The modules of this rank, one a stage; they share the chain's parameters, or hold parts of them."""
     dtype = next(chain.parameters()).dtype
-    edges = stages.edges(inputs)
     modules = []
     for number, part in zip(stages.own, stages.parts_of(chain), strict=True):
-        own = split_blocks(part, settings, dims.tensor)
+        own = split_blocks(part, settings, dims.tensor, chain.rules)
         if pieces.splits_backward:
             delay_weight_gradients(own)
         modules.append(
@@ -74,7 +80,7 @@ def parallelize(
                 context.device,
                 bf16,
                 settings.checkpointing,
-                takes_tuple=isinstance(edges[number], tuple),
+                takes_tuple=stages.tuples[number],
                 output_dtype=stages.output_dtype(number),
                 dtype=dtype,
                 differentiable=number + 1 < len(stages.ranks) and stages.trains(number + 1),

@@ -53,6 +53,10 @@ class Stages:
         self._every_edge = every_edge_differentiable
         self._whole = chain.skeleton()
         self._edges: dict[object, list[Activations]] = {}
+        self.tuples = [isinstance(inputs.x, tuple)]  # whether a tuple enters a stage, by stage
+        if len(self.ranks) == 1:
+            return
+        self.tuples = [isinstance(edge, tuple) for edge in self.edges(inputs)[:-1]]
         for boundary, edge in list(enumerate(self.edges(inputs)))[1:-1]:
             for tensor in tensors(edge):
                 if not tensor.is_floating_point():

@@ -102,7 +102,7 @@ class Strategy:
             shared=self._apart(shared_parameters(chain)),
         )
         local_inputs(inputs, self.settings, self.dims.tensor)  # refuses what cannot be split
-        self.modules = parallelize(chain, inputs, self.settings, context, self.dims, self.stages, pieces, self.bf16)
+        self.modules = parallelize(chain, self.settings, context, self.dims, self.stages, pieces, self.bf16)
         self.parameters = {name: p for module in self.modules for name, p in module.part.named_parameters()}
         own = {name: tensor for module in self.modules for name, tensor in stored(module.part).items()}
         self.buffers = {name: tensor for name, tensor in own.items() if name not in self.parameters}

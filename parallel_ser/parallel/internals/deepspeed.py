@@ -139,11 +139,11 @@ def _timed(engine: Any, name: str, stats: CommStats, kind: str, way: Way) -> Non
     setattr(engine, name, method)
 
 
-def _activation(engine: Any, buffer_id: int) -> Tensor:
-    found: Tensor = engine.pipe_buffers["outputs"][buffer_id]
-    return found
+def _activation(engine: Any, buffer_id: int) -> list[Tensor]:
+    found = engine.pipe_buffers["outputs"][buffer_id]
+    return list(found) if isinstance(found, tuple) else [found]
 
 
-def _gradient(engine: Any, buffer_id: int) -> Tensor:
-    found: Tensor = engine.pipe_buffers["inputs"][buffer_id].grad
-    return found
+def _gradient(engine: Any, buffer_id: int) -> list[Tensor]:
+    found = engine.pipe_buffers["inputs"][buffer_id]
+    return [one.grad for one in (found if isinstance(found, tuple) else (found,)) if one.grad is not None]

@@ -84,7 +84,8 @@ class StrategyDescriptor:
 
     Attributes:
         name: as in ``strategy.name``.
-        summary: a line for tables.
+        holds: what a process keeps, for tables.
+        sends: what it sends, for tables.
         rank: place among the others in lists.
         layout: of the mesh, for the settings and a number of processes.
         takes: the settings of those that not every strategy takes: ``schedule``, ``stages``, ``axis``,
@@ -106,7 +107,8 @@ class StrategyDescriptor:
     """
 
     name: str
-    summary: str
+    holds: str
+    sends: str
     rank: int = 100
     layout: Callable[[StrategySettings, int], Layout] = copies
     takes: frozenset[str] = frozenset()

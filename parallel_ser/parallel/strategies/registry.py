@@ -11,7 +11,8 @@ from parallel_ser.parallel.strategies.descriptor import StrategyDescriptor, stag
 
 AUTO = StrategyDescriptor(
     name="auto",
-    summary="what the planner expects to be the fastest",
+    holds="what `parallel-ser plan` puts first",
+    sends="",
     layout=stages,
     takes=frozenset({"schedule", "stages", "axis", "tensor_parallel", "data_parallel", "zero"}),
 )

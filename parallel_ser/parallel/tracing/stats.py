@@ -30,6 +30,7 @@ class Span:
         detail: such as the stage and micro-batch.
         posted: when this rank was ready for the messages, where that was before it began to wait for them.
         messages: what it waits for within, by names that all ranks of a message give it; see ``CommStats.message``.
+        cpu: seconds of the processor that this process used within, on all its threads.
     """
 
     kind: str
@@ -38,6 +39,7 @@ class Span:
     detail: str = ""
     posted: float | None = None
     messages: tuple[str, ...] = ()
+    cpu: float = 0.0
 
 
 @dataclass
@@ -72,9 +74,9 @@ class CommStats:
         messages: tuple[str, ...] = (),
     ) -> Iterator[None]:
         """Time what happens within it, which sends ``share`` of the tensors' bytes."""
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         yield
-        self.record(kind, start, detail=detail, messages=messages)
+        self.record(kind, start, detail=detail, messages=messages, cpu=time.process_time() - cpu)
         self.calls[kind] += 1
         if kind != "receive":
             every = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
@@ -88,6 +90,7 @@ class CommStats:
         detail: str = "",
         posted: float | None = None,
         messages: tuple[str, ...] = (),
+        cpu: float = 0.0,
     ) -> None:
         """Add what took from ``start`` to ``end``, by default now, and is no call of its own: a wait for an earlier."""
         if self.tracing and self.synchronize:
@@ -95,7 +98,7 @@ class CommStats:
         end = time.perf_counter() if end is None else end
         self.seconds[kind] += end - start
         if self.tracing:
-            self.spans.append(Span(kind, start, end, detail, posted, messages))
+            self.spans.append(Span(kind, start, end, detail, posted, messages, cpu))
 
     def message(self, ranks: Sequence[int], mark: str = ",") -> tuple[str, ...]:
         """The name of the next message among ranks of the run, such as ``0,1#3``; nothing where nothing is traced.

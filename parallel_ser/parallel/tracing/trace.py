@@ -54,6 +54,7 @@ class Breakdown:
         bubble: likewise.
         imbalance: likewise.
         between: of ``compute`` what is in no span: the host's work.
+        cpu: seconds of the processor outside messages, where a rank may wait by looking again and again.
     """
 
     rank: int
@@ -63,6 +64,7 @@ class Breakdown:
     bubble: float
     imbalance: float
     between: float
+    cpu: float = 0.0
 
 
 def shifted(spans: Sequence[Span], seconds: float) -> list[Span]:
@@ -138,6 +140,7 @@ def _of_one(rank: int, step: Span, inside: Sequence[Span], waiting: Sequence[Spa
         bubble=bubble,
         imbalance=waited - bubble,
         between=length - covered(inside),
+        cpu=max(0.0, step.cpu - sum(one.cpu for one in inside if one.kind in MESSAGES)),
     )
 
 

@@ -21,7 +21,7 @@ from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.training.optim import adamw, freeze
 from parallel_ser.training.settings import TrainSettings
 
-STEPS = 4
+STEPS = 6
 RATE = 1e-5  # as a warm-up begins: at 1e-3 the steps themselves make rounding grow tenfold
 
 
@@ -47,9 +47,10 @@ def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype]
     dtype = torch.float64 if precision == "fp64" else torch.float32
     if case.get("schedule", "").endswith(".csv"):
         case["schedule"] = str(Path(__file__).parents[1] / "schedule" / case["schedule"])
-    attention, frozen = case.pop("attention", 0), case.pop("freeze", "")
-    settings = StrategySettings.model_validate({"microbatches": 8, "cut": "arithmetic", **case})
-    chain = build(ModelSettings(size="s", dropout=0.4, attention=attention), rows=16, classes=4, seed=3).to(dtype)
+    layers = {kind: case.pop(kind, 0) for kind in ("attention", "recurrent")}
+    frozen = case.pop("freeze", "")
+    settings = StrategySettings.model_validate({"microbatches": 4, "cut": "arithmetic", **case})
+    chain = build(ModelSettings(size="s", dropout=0.4, **layers), rows=16, classes=4, seed=3).to(dtype)
     freeze(chain, [frozen] if frozen else [])
     strategy = Strategy(settings, clip_norm=1.0, ema=0.9, bf16=precision == "bf16")
     rates = TrainSettings(learning_rate=RATE, rates={"embed": 0.5, "level4": 2.0})

@@ -18,11 +18,11 @@ BOUNDS = {"fp32": 1e-5, "fp64": 1e-10}
 Case = dict[str, Any]
 
 
-def cases_of(*names: str) -> list[Case]:
-    """The variants of strategies, of all on several processes where none is named; those with a schedule take eight
-    micro-batches, so that every schedule takes them."""
+def cases_of(*names: str, ranks: int = 2) -> list[Case]:
+    """The variants of strategies, of all on several processes where none is named; those with a schedule take as many
+    micro-batches as every schedule takes."""
     return [
-        {"name": one.name, **given, **({} if "schedule" in one.takes else {"microbatches": 2})}
+        {"name": one.name, **given, "microbatches": 2 * ranks if "schedule" in one.takes else 2}
         for one in strategies().values()
         if one.most != 1 and (not names or one.name in names)
         for given in one.variants(1).values()
@@ -31,28 +31,41 @@ def cases_of(*names: str) -> list[Case]:
 
 SPLITS = cases_of()
 (LAYERS,), (CHANNELS, TIMES), (DDP, FSDP) = cases_of("layer_split"), cases_of("tensor_split"), cases_of("ddp", "fsdp")
-F1B1: Case = {"name": "pipeline", "schedule": "1f1b"}
-ZBV: Case = {"name": "pipeline", "schedule": "zbv"}
-BOTH = [{**case, "checkpointing": kept} for kept in ("none", "block") for case in SPLITS]
+PIPELINES = {case["schedule"]: case for case in cases_of("pipeline")}
+F1B1, ZBV = PIPELINES["1f1b"], PIPELINES["zbv"]
+OWN: Case = {"name": "pipeline", "schedule": "own.csv", "microbatches": 8}
+BOTH = [{**case, "checkpointing": "none"} for case in SPLITS]
+BOTH += [
+    {**case, "checkpointing": "block"}
+    for case in (LAYERS, TIMES, CHANNELS, DDP, FSDP, F1B1, ZBV, *cases_of("deepspeed", "zero1"))
+]
 FP64 = [{**case, "precision": "fp64"} for case in SPLITS if case["name"] not in ("pipeline", "deepspeed")]
-FP64 += [{**case, "precision": "fp64"} for case in (F1B1, ZBV, {"name": "pipeline", "schedule": "own.csv"})]
-ATTENTION = [{**case, "attention": 1, "precision": "fp64"} for case in (TIMES, CHANNELS)]
+FP64 += [{**case, "precision": "fp64"} for case in (F1B1, ZBV, OWN)]
+ATTENTION = [{**case, "attention": 1, "precision": "fp64"} for case in (TIMES, CHANNELS, ZBV)]
+RECURRENT = [{**case, "recurrent": 1, "precision": "fp64"} for case in (LAYERS, DDP, FSDP, F1B1, ZBV)]
+RECURRENT += [
+    {**case, "recurrent": 1, "precision": "fp64", "replicate_unsplittable": True} for case in (TIMES, CHANNELS)
+]
 FROZEN = [{**case, "freeze": "stem"} for case in (LAYERS, TIMES, CHANNELS, FSDP, F1B1, ZBV)]
 BF16 = [{**case, "precision": "bf16"} for case in (LAYERS, TIMES, CHANNELS, F1B1, ZBV, *cases_of("deepspeed"))]
 CHANNEL: Case = {"name": "pipeline", "microbatches": 2, "tensor_parallel": 2, "axis": "channel"}
 MESHES = [
     *({**case, "data_parallel": 2} for case in (LAYERS, TIMES, CHANNELS)),
-    {"name": "pipeline", "data_parallel": 2},
-    {"name": "pipeline", "schedule": "zbv", "data_parallel": 2, "precision": "fp64"},
-    {"name": "deepspeed", "data_parallel": 2},
-    {"name": "deepspeed", "data_parallel": 2, "zero": 1},
+    {**F1B1, "data_parallel": 2},
+    {**ZBV, "data_parallel": 2, "precision": "fp64"},
+    {"name": "deepspeed", "data_parallel": 2, "microbatches": 4},
+    {"name": "deepspeed", "data_parallel": 2, "zero": 1, "microbatches": 4},
     CHANNEL,
     {**CHANNEL, "axis": "time"},
-    {**CHANNEL, "schedule": "zbv", "precision": "fp64"},
-    {**CHANNEL, "axis": "time", "schedule": "zbv", "precision": "fp64"},
+    {**CHANNEL, **ZBV, "precision": "fp64"},
+    {**CHANNEL, **ZBV, "axis": "time", "precision": "fp64"},
 ]
-ALONE = [{"name": "pipeline", "schedule": "gpipe"}, TIMES, CHANNELS, *cases_of("ddp", "fsdp", "zero1")]
-PARALLEL: dict[int, list[Case]] = {1: ALONE, 2: BOTH + FP64 + ATTENTION + FROZEN, 4: SPLITS + MESHES}
+ALONE = [PIPELINES["gpipe"], TIMES, CHANNELS, *cases_of("ddp", "fsdp", "zero1")]
+PARALLEL: dict[int, list[Case]] = {
+    1: ALONE,
+    2: BOTH + FP64 + ATTENTION + RECURRENT + FROZEN,
+    4: cases_of(ranks=4) + MESHES,
+}
 RUNS = [(ranks, json.dumps(case)) for ranks, cases in PARALLEL.items() for case in cases]
 
 State = dict[str, Any]
@@ -60,7 +73,7 @@ State = dict[str, Any]
 
 def truth_of(case: Case) -> str:
     """What one process is asked to do for the same result."""
-    kept = {"precision": "fp32", "attention": 0, "freeze": "", "microbatches": 8}
+    kept = {"precision": "fp32", "attention": 0, "recurrent": 0, "freeze": "", "microbatches": 4}
     return json.dumps({"name": "single", **{key: case.get(key, value) for key, value in kept.items()}})
 
 
@@ -157,11 +170,7 @@ def test_what_torch_and_deepspeed_send_is_counted(results: dict[tuple[int, str],
         run = results[2, json.dumps({**case, "checkpointing": "none"})]
         return int(run["ranks"][0]["sent"][kind])
 
-    one_stage_a_rank = [
-        {"name": "pipeline", "schedule": "gpipe"},
-        {"name": "pipeline", "schedule": "1f1b"},
-        {"name": "deepspeed", "schedule": "1f1b"},
-    ]
+    one_stage_a_rank = [PIPELINES["gpipe"], F1B1, cases_of("deepspeed")[0]]
     assert len({sent(case, "send") for case in one_stage_a_rank}) == 1
     weights = results[1, truth_of(DDP)]["weights"]
     gradients = 4 * sum(weight.numel() for weight in weights.values())

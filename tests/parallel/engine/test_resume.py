@@ -1,7 +1,7 @@
 """A run stopped under one strategy, mesh or number of processes goes on under another.
 
-All write and read the same names. So each is tried with itself, from and to one process, and with one that lies far off
-in the list.
+All write and read the same names. So each is tried from and to one process, and with one that lies far off in the
+list.
 """
 
 from __future__ import annotations
@@ -44,8 +44,7 @@ RANKS = [(1, [SINGLE]), (2, STRATEGIES), (4, OF_FOUR)]
 EVERY = [f"{ranks} {case}" for ranks, cases in RANKS for case in cases]
 FAR = 5
 BEGUN = {
-    then: list(dict.fromkeys([then, EVERY[0], EVERY[place - FAR]])) if place else EVERY
-    for place, then in enumerate(EVERY)
+    then: list(dict.fromkeys([EVERY[0], EVERY[place - FAR]])) if place else EVERY for place, then in enumerate(EVERY)
 }
 """What began, by what goes on."""
 

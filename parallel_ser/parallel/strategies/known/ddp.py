@@ -21,7 +21,8 @@ def compose(settings: StrategySettings) -> Pieces:
 
 STRATEGY = StrategyDescriptor(
     name="ddp",
-    summary="data parallelism by DistributedDataParallel: the whole model on each rank, gradients averaged",
+    holds="everything, a share of the batch",
+    sends="gradients once a step, while backward computes",
     rank=5,
     even=True,
     compose=compose,

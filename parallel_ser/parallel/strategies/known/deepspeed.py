@@ -41,7 +41,8 @@ def compose(settings: StrategySettings) -> Pieces:
 
 STRATEGY = StrategyDescriptor(
     name="deepspeed",
-    summary="stages on ranks under DeepSpeed's pipeline engine, with its 1f1b or dualpipev",
+    holds="some blocks, under DeepSpeed's 1F1B or DualPipeV",
+    sends="activations and their gradients",
     rank=4,
     layout=stages,
     takes=frozenset({"schedule", "stages", "data_parallel", "zero"}),

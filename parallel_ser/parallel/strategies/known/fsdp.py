@@ -31,7 +31,8 @@ def compose(settings: StrategySettings) -> Pieces:
 
 STRATEGY = StrategyDescriptor(
     name="fsdp",
-    summary="data parallelism by fully_shard: weights, gradients and moments spread over the ranks",
+    holds="a share of each parameter, a share of the batch",
+    sends="each block's weights when they are needed, and gradients",
     rank=6,
     even=True,
     traffic=traffic,

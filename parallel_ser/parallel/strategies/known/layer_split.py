@@ -9,7 +9,8 @@ from parallel_ser.parallel.strategies.descriptor import StrategyDescriptor, stag
 
 STRATEGY = StrategyDescriptor(
     name="layer_split",
-    summary="naive model parallelism: stages on ranks, one micro-batch at a time, sent by hand",
+    holds="some blocks; one process computes at a time (naive model parallelism)",
+    sends="activations and their gradients",
     rank=1,
     layout=stages,
     takes=frozenset({"stages", "data_parallel"}),

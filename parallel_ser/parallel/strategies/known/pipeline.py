@@ -38,7 +38,8 @@ def compose(settings: StrategySettings) -> Pieces:
 
 STRATEGY = StrategyDescriptor(
     name="pipeline",
-    summary="stages on ranks under any schedule, run by torch.distributed.pipelining",
+    holds="some blocks, under torch's runtime and any schedule",
+    sends="activations and their gradients",
     rank=3,
     layout=stages,
     takes=frozenset({"schedule", "stages", "axis", "tensor_parallel", "data_parallel"}),

@@ -6,7 +6,8 @@ from parallel_ser.parallel.strategies.descriptor import StrategyDescriptor
 
 STRATEGY = StrategyDescriptor(
     name="single",
-    summary="one process, with gradient accumulation",
+    holds="everything; micro-batches one after the other",
+    sends="nothing",
     rank=0,
     most=1,
 )

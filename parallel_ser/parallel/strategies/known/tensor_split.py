@@ -20,7 +20,8 @@ def layout(settings: StrategySettings, ranks: int) -> Layout:
 
 STRATEGY = StrategyDescriptor(
     name="tensor_split",
-    summary="tensor parallelism over channels, or sequence parallelism (axis=time): each block on all ranks of a copy",
+    holds="channels of each block, or all weights and frames of each utterance (sequence parallelism)",
+    sends="sums of activations; edges of frames and gradients",
     rank=2,
     layout=layout,
     takes=frozenset({"axis", "data_parallel"}),

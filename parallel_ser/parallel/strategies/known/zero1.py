@@ -85,7 +85,8 @@ def compose(settings: StrategySettings) -> Pieces:
 
 STRATEGY = StrategyDescriptor(
     name="zero1",
-    summary="data parallelism with the optimizer's state spread over the ranks (ZeRO 1)",
+    holds="everything but most of the optimizer's state, a share of the batch",
+    sends="gradients and weights once a step",
     rank=7,
     even=True,
     traffic=traffic,

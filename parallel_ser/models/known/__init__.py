@@ -1,0 +1,1 @@
+"""One module a model; each found module is one, see ``registry``."""

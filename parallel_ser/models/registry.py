@@ -1,0 +1,88 @@
+"""Models by name: one module each in ``known``; readable without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING
+
+from parallel_ser.models import known
+
+if TYPE_CHECKING:
+    from parallel_ser.models.chain import Chain
+    from parallel_ser.models.settings import ModelSettings
+
+
+@dataclass(frozen=True)
+class ModelDescriptor:
+    """A model.
+
+    Attributes:
+        name: as in ``model.name``.
+        summary: a line for tables.
+        build: the chain, of the settings, rows (features a frame), classes and a seed: for inputs
+            ``(batch, 1, rows, frames)``, to logits ``(batch, classes)``. The same arguments give the same weights.
+        blocks: of the chain.
+        parts: into which the channels of every block divide: groups of normalisations and heads of attention.
+        words: what its name in tables says beside ``model.name``.
+    """
+
+    name: str
+    summary: str
+    build: Callable[[ModelSettings, int, int, int], Chain]
+    blocks: Callable[[ModelSettings], int]
+    parts: Callable[[ModelSettings], int]
+    words: Callable[[ModelSettings], str] = lambda settings: ""
+
+
+@cache
+def models() -> dict[str, ModelDescriptor]:
+    """Every model of the project, by name."""
+    modules = (import_module(f"{known.__name__}.{module.name}") for module in iter_modules(known.__path__))
+    found: list[ModelDescriptor] = sorted((one.MODEL for one in modules), key=lambda one: one.name)
+    return {one.name: one for one in found}
+
+
+def descriptor_of(settings: ModelSettings) -> ModelDescriptor:
+    """The model of the settings: one of the project's, or that of a user's file."""
+    if settings.file is None:
+        return models()[settings.name]
+    from parallel_ser.models.user_file import descriptor
+
+    return descriptor(settings.file)
+
+
+def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
+    """The chain of the settings, see ``ModelDescriptor.build``.
+
+    Raises:
+        UserError: a user's file cannot be run, or builds no chain.
+    """
+    return descriptor_of(settings).build(settings, rows, classes, seed)
+
+
+def outline(settings: ModelSettings, rows: int, classes: int) -> Chain:
+    """The chain on the meta device: names and shapes without numbers, for what only counts."""
+    import torch
+
+    with torch.device("meta"):
+        return build(settings, rows, classes, 0)
+
+
+def count_blocks(settings: ModelSettings) -> int:
+    """Blocks of the chain."""
+    return descriptor_of(settings).blocks(settings)
+
+
+def count_parts(settings: ModelSettings) -> int:
+    """Into how many parts the channels of every block divide."""
+    return descriptor_of(settings).parts(settings)
+
+
+def title(settings: ModelSettings) -> str:
+    """Such as ``cnn m``."""
+    model = descriptor_of(settings)
+    return f"{model.name} {model.words(settings)}".rstrip()
