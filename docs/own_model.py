@@ -19,6 +19,7 @@ class Mean(nn.Module):
         return x.mean(1)
 
 
+torch.manual_seed(0)
 layers = [LSTM(64, 64, batch_first=True) for _ in range(2)]
 model = nn.Sequential(nn.Linear(40, 64), *layers, Mean(), nn.Linear(64, 7))
 

@@ -81,7 +81,7 @@ def model_of(kind: str) -> nn.Sequential:
         ),
         "two": lambda: nn.Sequential(Both(), Upper(), Upper(), Joined()),
         "ids": lambda: nn.Sequential(nn.Linear(6, 8), Ids(), nn.ReLU(), Mean(), nn.Linear(8, CLASSES)),
-        "whole_numbers": lambda: nn.Sequential(Rounded(), nn.Linear(6, 8), Mean(), nn.Linear(8, CLASSES)),
+        "whole_numbers": lambda: nn.Sequential(Rounded(), Looked(), Mean(), nn.Linear(8, CLASSES)),
     }
     return made[kind]().double()
 
@@ -96,6 +96,15 @@ class Rounded(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         y = self.layer(x)
         return y, y.argmax(-1)
+
+
+class Looked(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(6, 8)
+
+    def forward(self, x: tuple[Tensor, Tensor]) -> Tensor:
+        return self.embedding(x[1]) + x[0].mean(-1, keepdim=True)
 
 
 def batch(kind: str, step: int) -> tuple[Any, Tensor, dict[str, Tensor]]:

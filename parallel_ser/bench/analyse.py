@@ -27,8 +27,8 @@ CORES_TOLERANCE = 1.15
 """Times its share of the cores that a row may use."""
 LEAK = 2**20
 """Bytes a step from which memory that grows counts as a leak."""
-AWAY = {"fp32": 2e-3, "bf16": 0.15}
-"""Relative difference of a tensor from one process's, by precision, from which a row is no result."""
+AWAY = 1e-4
+"""Relative difference of a tensor from one process's, both in float64, from which a row is no result."""
 UNEQUAL = 1.12
 """Times the other ranks' mean processor time from which a rank counts as slowed, where work is divided evenly."""
 BUSY = 1.25
@@ -63,8 +63,7 @@ def table(record: Record) -> list[dict[str, Any]]:
     there is nothing.
     """
     references = {row.job.group: row for row in record.rows if row.job.reference}
-    precision = str(record.settings.get("train", {}).get("precision", "fp32"))
-    rows = [_row(row, references.get(row.job.group), _peak(row, record), precision) for row in record.rows]
+    rows = [_row(row, references.get(row.job.group), _peak(row, record)) for row in record.rows]
     alone = {row["group"]: row["utterances_s"] for row in rows if row["ranks"] * row["threads"] == 1}
     for row in rows:
         if row["utterances_s"] and alone.get(row["group"]):
@@ -77,7 +76,7 @@ def _peak(row: Row, record: Record) -> float:
     return record.peak * row.job.ranks * (row.job.threads if record.device == "cpu" else 1)
 
 
-def _row(row: Row, reference: Row | None, peak: float, precision: str) -> dict[str, Any]:
+def _row(row: Row, reference: Row | None, peak: float) -> dict[str, Any]:
     job, good = row.job, [one for one in row.samples if not one.problem]
     found: dict[str, Any] = {
         "name": job.name,
@@ -89,7 +88,7 @@ def _row(row: Row, reference: Row | None, peak: float, precision: str) -> dict[s
         "reference": job.reference,
         "rounds": len(good),
         "expected_bubble": row.expected_bubble,
-        "flags": flags(row, reference, precision),
+        "flags": flags(row, reference),
         "speedup": None,
         "speedup_interval": None,
     }
@@ -168,7 +167,7 @@ def _limit(shares: dict[str, float | None]) -> str:
     return f"{worst} {costs[worst]:.0%}" if costs[worst] >= 0.05 else ""
 
 
-def flags(row: Row, reference: Row | None, precision: str = "fp32") -> list[str]:
+def flags(row: Row, reference: Row | None) -> list[str]:
     """What is wrong with a row, each in one clause; a row with a flag that begins with INVALID is no result."""
     good = [one for one in row.samples if not one.problem]
     found = []
@@ -178,7 +177,7 @@ def flags(row: Row, reference: Row | None, precision: str = "fp32") -> list[str]
         return found
     if reference is not None and reference is not row and reference.job.batch == row.job.batch:
         found += _other_training(good, [one for one in reference.samples if not one.problem])
-    found += _untrue(good, AWAY[precision])
+    found += _untrue(good)
     share = row.job.ranks * row.job.threads
     used = median(one.cores for one in good)
     if used > CORES_TOLERANCE * share:
@@ -209,11 +208,11 @@ def _other_training(good: Sequence[Sample], reference: Sequence[Sample]) -> list
     return [f"INVALID: its losses leave one process's from step {first + 1} on (by {away.max():.1%})"]
 
 
-def _untrue(good: Sequence[Sample], most: float) -> list[str]:
+def _untrue(good: Sequence[Sample]) -> list[str]:
     """Parts of what was trained that are not one process's."""
     found = []
     for part, (away, name) in next((one.check for one in good if one.check), {}).items():
-        if away > most:
+        if away > AWAY:
             words = {"average": "averaged weights", "optimizer": "optimizer's moments"}.get(part, part)
             what = f"{words} ({name})" if part != "predictions" else words
             by = "altogether" if away == float("inf") else f"by {away:.1%}"

@@ -1,7 +1,7 @@
 """Whether a row trains what one process trains: weights, optimizer state and predictions after a few steps.
 
-The steps are taken with settings under which whatever a step leaves out or does otherwise shows: clipping that always
-clips, weight decay and a moving average that move the weights.
+The steps are taken in float64, where rounding does not hide what differs, and with settings under which whatever a step
+leaves out or does otherwise shows: clipping that always clips, weight decay and a moving average that move the weights.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ from parallel_ser.training.interrupts import Request
 from parallel_ser.training.trainer import Trainer
 
 STEPS = 3
-RATE, DECAY, CLIP, EMA = 1e-4, 100.0, 1e-2, 0.9
-"""Weights shrink by a hundredth a step beside what the gradients do, which is far above float32's rounding."""
+RATE, DECAY, CLIP, EMA, EPSILON = 0.1, 0.1, 1e-2, 0.9, 1e-3
+"""Weights shrink by a hundredth a step and move by some hundredths, in proportion to their gradients: with AdamW's
+usual epsilon a gradient that is all rounding would move its weight as far as any other."""
 PARTS = ("weights", "average", "optimizer", "predictions")
 
 
 def telling(config: Config) -> Config:
     """The settings of the check."""
-    train = config.train.model_copy(
-        update={"learning_rate": RATE, "weight_decay": DECAY, "clip_norm": CLIP, "ema": EMA, "rates": {}}
-    )
+    changes = {"learning_rate": RATE, "weight_decay": DECAY, "clip_norm": CLIP, "ema": EMA}
+    train = config.train.model_copy(update={**changes, "rates": {}, "precision": "fp32"})
     return config.model_copy(update={"train": train})
 
 
@@ -54,7 +54,7 @@ def check(
         By part of ``PARTS`` the largest relative difference of a tensor, and its name.
     """
     config = telling(config)
-    trainer = Trainer(config, data, fold, ranks, folder / "row", Request())
+    trainer = Trainer(config, data, fold, ranks, folder / "row", Request(), torch.float64)
     if hook:
         hook(trainer)
     ours = _trained(trainer)
@@ -63,7 +63,7 @@ def check(
     copies = layout(config.strategy, ranks.size).data
     one = config.model_copy(update={"strategy": alone(min(config.train.batch, config.strategy.microbatches * copies))})
     itself = ProcessContext(0, 1, ranks.device)
-    theirs = _trained(Trainer(one, data, fold, itself, folder / "one", Request()))
+    theirs = _trained(Trainer(one, data, fold, itself, folder / "one", Request(), torch.float64))
     return {part: _furthest(ours[part], theirs[part]) for part in PARTS}
 
 
@@ -71,6 +71,8 @@ def _trained(trainer: Trainer) -> dict[str, dict[str, Tensor]]:
     """Weights, their average, optimizer state and predictions after the steps, on the first rank."""
     strategy, training = trainer.strategy, trainer.training
     strategy.set_learning_rate(RATE)
+    for group in strategy.optimizer.optimizer.param_groups:
+        group["eps"] = EPSILON
     batches = [(epoch, indices) for epoch in range(STEPS) for indices in training.order(epoch)][:STEPS]
     for epoch, indices in batches:
         batch = training.batch(epoch, indices, strategy.reads_inputs)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from parallel_ser.config import Config
 from parallel_ser.models.registry import build
 from parallel_ser.parallel.comm.context import ProcessContext
@@ -10,7 +12,9 @@ from parallel_ser.parallel.settings import microbatch
 from parallel_ser.training.optim import adamw, cross_entropy, freeze
 
 
-def started(config: Config, rows: int, classes: int, frames: int, ranks: ProcessContext) -> Strategy:
+def started(
+    config: Config, rows: int, classes: int, frames: int, ranks: ProcessContext, dtype: torch.dtype = torch.float32
+) -> Strategy:
     """The strategy of the settings, ready to step the network that they describe.
 
     Args:
@@ -19,12 +23,13 @@ def started(config: Config, rows: int, classes: int, frames: int, ranks: Process
         classes: of emotions.
         frames: of a typical batch.
         ranks: that share the work; all call it alike.
+        dtype: of the weights.
 
     Raises:
         UserError: a block cannot be split so.
     """
     settings = config.train
-    chain = build(config.model, rows, classes, settings.seed)
+    chain = build(config.model, rows, classes, settings.seed).to(dtype)
     freeze(chain, settings.freeze)
     strategy = Strategy(config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16")
     part = (microbatch(config.strategy, ranks.size, settings.batch), 1, rows, frames)

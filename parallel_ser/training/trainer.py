@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from parallel_ser.config import Config
@@ -59,7 +60,14 @@ class Trainer:
     """One fold of a run, on every rank alike; the first rank alone writes."""
 
     def __init__(
-        self, config: Config, data: Dataset, fold: Fold, mesh: ProcessContext, folder: Path, request: Request
+        self,
+        config: Config,
+        data: Dataset,
+        fold: Fold,
+        mesh: ProcessContext,
+        folder: Path,
+        request: Request,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
         self.config, self.data, self.fold, self.mesh, self.folder = config, data, fold, mesh, folder
         self.request = request
@@ -76,7 +84,7 @@ class Trainer:
             self.normaliser.mean if settings.normalise == "none" else None,
         )
         typical = typical_frames([one.shape[1] for one in self.training.frames])
-        self.strategy = started(config, len(data.rows), len(data.classes), typical, mesh)
+        self.strategy = started(config, len(data.rows), len(data.classes), typical, mesh, dtype)
         self.signature = self.strategy.signature
         self.progress = Progress()
 
