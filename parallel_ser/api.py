@@ -159,7 +159,7 @@ def parallelize(
     *,
     loss: Callable[[Any, Any], Tensor],
     optimizer: MakeOptimizer,
-    strategy: str = "pipeline",
+    strategy: str = StrategySettings().name,
     microbatches: int = 4,
     clip_norm: float = float("inf"),
     bf16: bool = False,

@@ -91,7 +91,7 @@ class FeatureCache:
         entries = [self.entry(path) for path in paths]
         files = Counter(entries)  # equal files share an entry
         known = {entry: _read(entry) for entry in files}
-        source = dict(zip(reversed(entries), reversed(paths)))
+        source = dict(zip(reversed(entries), reversed(paths), strict=True))
         missing = [(source[entry], entry) for entry, features in known.items() if features is None]
         done = len(paths) - sum(files[entry] for _, entry in missing)
         problems: dict[Path, str] = {}
@@ -106,7 +106,7 @@ class FeatureCache:
             first = problems[next(entry for entry in entries if entry in problems)].removesuffix(".")
             others = len(problems) - 1
             raise UserError(f"{first}; {others} more fail as well." if others else f"{first}.")
-        return [known[entry] or self.get(path) for entry, path in zip(entries, paths)]
+        return [known[entry] or self.get(path) for entry, path in zip(entries, paths, strict=True)]
 
 
 def _run(extractor: AnyExtractor, missing: list[tuple[Path, Path]], jobs: int) -> Iterator[dict[Path, str]]:
@@ -131,7 +131,7 @@ def _run(extractor: AnyExtractor, missing: list[tuple[Path, Path]], jobs: int) -
 def _make_all(extractor: AnyExtractor, chunk: list[tuple[Path, Path]]) -> dict[Path, str]:
     """Make each (file, entry); for each entry what is wrong with its file, or an empty text."""
     problems = {}
-    for (_, entry), made in zip(chunk, extractor.files([path for path, _ in chunk])):
+    for (_, entry), made in zip(chunk, extractor.files([path for path, _ in chunk]), strict=True):
         if isinstance(made, UserError):
             problems[entry] = str(made)
         else:

@@ -126,9 +126,11 @@ class Extractor:
             levels = [intensity(one, rate, settings.window, settings.hop) for one in originals]
             loud = [loudness(one, rate, settings.window, settings.hop) for one in originals]
             pitch = [self._measure.pitch(_tensor(one.processed.clean)) for one in recordings]
-            rhythms = [rhythm(one, rate, f0, hop=settings.hop) for one, (f0, _) in zip(originals, pitch)]
+            rhythms = [rhythm(one, rate, f0, hop=settings.hop) for one, (f0, _) in zip(originals, pitch, strict=True)]
             found = []
-            for one, level, loudly, (f0, voicing), rhythmic in zip(recordings, levels, loud, pitch, rhythms):
+            for one, level, loudly, (f0, voicing), rhythmic in zip(
+                recordings, levels, loud, pitch, rhythms, strict=True
+            ):
                 tracks = {"intensity": level, "loudness": loudly, "f0": f0, "voicing": voicing}
                 kept, speech = torch.from_numpy(one.processed.frames), torch.from_numpy(one.processed.speech)
                 frames = self._measure(

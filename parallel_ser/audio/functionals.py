@@ -89,7 +89,7 @@ class Functionals:
     def _statistics(self, contours: np.ndarray, wanted: Sequence[str]) -> list[np.ndarray]:
         """Each statistic of contours (contours, frames) as (contours,)."""
         levels = [int(name[1:]) for name in wanted if name[0] == "p"]
-        percentiles = dict(zip(levels, np.percentile(contours, levels, axis=1))) if levels else {}
+        percentiles = dict(zip(levels, np.percentile(contours, levels, axis=1), strict=True)) if levels else {}
         return [percentiles[int(name[1:])] if name[0] == "p" else self._statistic(contours, name) for name in wanted]
 
     def _statistic(self, contours: np.ndarray, name: str) -> np.ndarray:

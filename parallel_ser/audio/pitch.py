@@ -97,7 +97,7 @@ class Pitch(nn.Module):
         if not len(places):
             return energy.new_zeros(shape), energy.new_zeros(shape)
         parts = [self._peaks(_centred(frames[part[:, 0], part[:, 1]])) for part in places.split(_BLOCK)]
-        height, shift = (torch.cat(part) for part in zip(*parts))
+        height, shift = (torch.cat(part) for part in zip(*parts, strict=True))
         score = height - _OCTAVE_COST * self.octaves
         first = score.argmax(dim=-1, keepdim=True)
         voiced = height.gather(-1, first)[:, 0] >= self.voiced_at

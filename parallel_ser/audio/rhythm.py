@@ -97,7 +97,7 @@ def rhythm(
         share,
         peak,
     )
-    return dict(zip(RHYTHM, values))
+    return dict(zip(RHYTHM, values, strict=True))
 
 
 def _runs(mask: np.ndarray) -> np.ndarray:

@@ -39,7 +39,7 @@ Interval = tuple[float, float]
 
 def ratio(ours: Sequence[float], theirs: Sequence[float], level: float = 0.95) -> tuple[float, Interval | None]:
     """``theirs / ours`` of paired times: how many times as fast we are, and its interval (None for one pair)."""
-    logs = [math.log(other / own) for own, other in zip(ours, theirs)]
+    logs = [math.log(other / own) for own, other in zip(ours, theirs, strict=True)]
     middle = fmean(logs)
     if len(logs) < 2:
         return math.exp(middle), None
@@ -119,7 +119,7 @@ def _row(row: Row, reference: Row | None, peak: float) -> dict[str, Any]:
         "limit": _limit(shares),
     }
     if reference is not None and not job.reference and (pairs := _pairs(row, reference)):
-        ours, theirs = zip(*pairs)
+        ours, theirs = zip(*pairs, strict=True)
         found["speedup"], found["speedup_interval"] = ratio(ours, theirs)
     return found
 

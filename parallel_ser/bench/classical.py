@@ -40,7 +40,10 @@ def measure(arguments: Sequence[str], counts: Sequence[int], rounds: int, kept: 
         raise UserError("another number of processes found something else: this is a bug.")
     seconds = {count: [one["seconds"] for one in own] for count, own in samples.items()}
     base = seconds[counts[0]]
-    ratios = {count: [one / other * counts[0] for one, other in zip(base, own)] for count, own in seconds.items()}
+    ratios = {
+        count: [one / other * counts[0] for one, other in zip(base, own, strict=False)]
+        for count, own in seconds.items()
+    }
     rows = [
         (str(count), spread(own, 1), spread(ratios[count], 2), f"{median(ratios[count]) / count:.0%}")
         for count, own in seconds.items()

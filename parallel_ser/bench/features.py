@@ -72,7 +72,7 @@ def measure(files: Sequence[Path], cores: int, rounds: int, kept: Kept, told: Ro
         told(f"round {number + 1}", len(rows), len(rows))
     said = ["librosa's pitch is librosa.yin: pyin takes 40 times as long. It has no loudness, voice quality or noise."]
     for name in (_PLAIN, _WHOLE):
-        ratio = median(one / other for one, other in zip(speeds[name], speeds[f"librosa: {name}"]))
+        ratio = median(one / other for one, other in zip(speeds[name], speeds[f"librosa: {name}"], strict=False))
         said.append(f"{name}: {ratio:.1f} times as fast as librosa on one core, the median over rounds.")
     table = [(name, spread(own)) for name, own in speeds.items()]
     headings = ("what", "audio-seconds a second, median (least to most)")

@@ -90,7 +90,7 @@ def _jobs(asked: Asked, config: Config, cores: int) -> list[Job]:
             asked.nproc, cores, asked.model, asked.batch, asked.microbatches, blocks, parts, asked.strategies
         )
     elif asked.suite == "scaling":
-        names = asked.strategies or ("ddp", "tensor_split time", "pipeline 1f1b")
+        names = asked.strategies or suites.rows_of(asked.suite)
         jobs = suites.scaling(cores, asked.model, asked.batch, parts, blocks, names)
     else:
         schedules = asked.strategies or ("gpipe", "1f1b")

@@ -23,7 +23,7 @@ import torch
 
 from parallel_ser.bench.plain import Bar, Kept, Plain
 from parallel_ser.bench.pool import Pool
-from parallel_ser.bench.suites import alone, every_strategy, runnable
+from parallel_ser.bench.suites import alone, every_strategy, rows_of, runnable
 from parallel_ser.config import Config
 from parallel_ser.models.batch import random_batch
 from parallel_ser.models.chain import Chain
@@ -64,8 +64,6 @@ HEADINGS = (
     "stages open at",
     "one step wider",
 )
-
-_ROWS = ("pipeline 1f1b", "pipeline zbv", "tensor_split", "fsdp", "pipeline 1f1b × channel 2")
 
 
 @dataclass(frozen=True)
@@ -127,7 +125,7 @@ def strategies(
         "single, checkpointing": (few.model_copy(update={"checkpointing": "block"}), 1),
     }
     for name, settings in every_strategy(ranks, microbatches).items():
-        asked = any(name.startswith(one) for one in wanted) if wanted else name.startswith(_ROWS)
+        asked = any(name.startswith(one) for one in wanted) if wanted else name in rows_of("memory")
         settings = settings.model_copy(update={"microbatches": microbatches})  # those hold less, whatever they cost
         if not asked or (found := runnable(settings, ranks, blocks, parts, batch)) is None:
             continue

@@ -50,7 +50,7 @@ class Pool:
 
 def _told(pipes: list[Connection], processes: list[Any], until: float, seconds: float) -> dict[str, Any]:
     """What the first rank found, or the first problem."""
-    alive = dict(zip(pipes, processes))
+    alive = dict(zip(pipes, processes, strict=True))
     while alive:
         ready = wait(list(alive), timeout=max(0.0, until - time.monotonic()))
         if not ready:

@@ -79,7 +79,7 @@ def measure_peaks(device: torch.device, precision: torch.dtype) -> Peaks:
     weight = torch.randn(64, 64, 3, 3, device=device, dtype=precision).contiguous(memory_format=torch.channels_last)
     kernels.append(lambda: functional.conv2d(x, weight, padding=1))
     work = [2.0 * 1024**3, 2.0 * 2048**3, 2.0 * 9 * 64 * 64 * x.numel() / 64]
-    flops = max(count / _least(kernel, device) for count, kernel in zip(work, kernels))
+    flops = max(count / _least(kernel, device) for count, kernel in zip(work, kernels, strict=True))
     one, two = (torch.ones(WORDS, device=device) for _ in range(2))
     return Peaks(flops, 3 * 4 * WORDS / _least(lambda: torch.add(one, two, out=one), device))
 

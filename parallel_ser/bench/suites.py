@@ -30,6 +30,11 @@ def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]
     }
 
 
+def rows_of(suite: str) -> tuple[str, ...]:
+    """Names of the rows that a suite has where none are asked for."""
+    return tuple(one.row(label) for one in strategies_of().values() for label in one.suites.get(suite, ()))
+
+
 def alone(microbatches: int) -> StrategySettings:
     """One process, which the others are compared with."""
     return StrategySettings(name=one_process().name, microbatches=microbatches)

@@ -226,13 +226,13 @@ def _together(every: list[dict[str, Any]]) -> dict[str, Any]:
     joules = [one["joules"] for one in every if one["joules"] is not None]
     shares = [{name: one[name] for name in RankShare.model_fields} for one in first["shares"]]
     return {
-        "steps": [max(times) for times in zip(*(one["times"] for one in every))],
+        "steps": [max(times) for times in zip(*(one["times"] for one in every), strict=True)],
         "losses": first["losses"],
         "utterances": first["utterances"],
         "audio": first["audio"],
         "inference": max(one["inference"] for one in every),
         "inferred": first["inferred"],
-        "latencies": [max(times) for times in zip(*(one["latencies"] for one in every))],
+        "latencies": [max(times) for times in zip(*(one["latencies"] for one in every), strict=True)],
         "uar": first["uar"],
         "peaks": [one["peak"] for one in every],
         "growth": max(one["growth"] for one in every),

@@ -170,7 +170,7 @@ def _finish(
     scores = [np.load(home / _file(candidate)) for candidate in every]
     tried = [
         {**candidate, "uar": float(balanced_accuracy_score(labels, rows.argmax(axis=1)))}
-        for candidate, rows in zip(every, scores)
+        for candidate, rows in zip(every, scores, strict=True)
     ]
     place = int(np.argmax([one["uar"] for one in tried]))  # the first in a tie
     system = build(settings, every[place], background(settings, home)).fit(training, labels, len(classes))

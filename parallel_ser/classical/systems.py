@@ -141,7 +141,7 @@ def candidates(settings: ClassicalSettings) -> list[Candidate]:
     else:
         search = settings.search
         choices = {name: getattr(search, name) for name in ("kernel", "width", "cost", "keep", "pca", "nuisance")}
-    every = [dict(zip(choices, values)) for values in product(*choices.values())]
+    every = [dict(zip(choices, values, strict=True)) for values in product(*choices.values())]
     # a linear kernel has no width: one of them is enough
     return [one for one in every if one.get("kernel") != "linear" or one["width"] == choices["width"][0]]
 

@@ -46,7 +46,7 @@ def predict(
     rows = []
     if any(one.path in asked for one in data.utterances):
         decisions = decide(trained.probabilities(data), trained.classes)
-        for utterance, measures, decision in zip(data.utterances, data.measures, decisions):
+        for utterance, measures, decision in zip(data.utterances, data.measures, decisions, strict=True):
             if utterance.path in asked:
                 rows.append(
                     {

@@ -95,7 +95,7 @@ def check(
 
     troubles = [
         Problem(utterance.path, *inspection.trouble)
-        for utterance, inspection in zip(corpus.utterances, inspections)
+        for utterance, inspection in zip(corpus.utterances, inspections, strict=True)
         if inspection.trouble
     ]
     copies = _copies(corpus.utterances, inspections, root)
@@ -149,7 +149,7 @@ def _copies(utterances: tuple[Utterance, ...], inspections: list[Inspection], ro
     """Recordings whose samples occurred before: misplaced when filed under another speaker or emotion."""
     first: dict[str, Utterance] = {}
     problems = []
-    for utterance, inspection in zip(utterances, inspections):
+    for utterance, inspection in zip(utterances, inspections, strict=True):
         if inspection.audio is None or (inspection.trouble and inspection.trouble[0] == "silent"):
             continue
         twin = first.setdefault(inspection.audio, utterance)

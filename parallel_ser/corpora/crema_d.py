@@ -12,7 +12,7 @@ CLASSES = ("anger", "disgust", "fear", "happy", "neutral", "sad")
 
 # The release names one take 1040_ITH_SAD_X.
 _NAME = re.compile(r"(10\d\d)_([A-Z]{3})_(ANG|DIS|FEA|HAP|NEU|SAD)_(LO|MD|HI|XX?)", re.IGNORECASE)
-_EMOTIONS = dict(zip(("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"), CLASSES))
+_EMOTIONS = dict(zip(("ANG", "DIS", "FEA", "HAP", "NEU", "SAD"), CLASSES, strict=True))
 _INTENSITIES = {"LO": "low", "MD": "medium", "HI": "high", "XX": "unspecified", "X": "unspecified"}
 _SENTENCES = {
     "IEO": "It's eleven o'clock",

@@ -11,7 +11,7 @@ from parallel_ser.corpora.folder import Named, UnparsableNameError, read_names
 CLASSES = ("anger", "boredom", "disgust", "fear", "happiness", "sadness", "neutral")
 
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])", re.IGNORECASE)
-_LETTERS = dict(zip("WLEAFTN", CLASSES))  # Wut, Langeweile, Ekel, Angst, Freude, Trauer, Neutral
+_LETTERS = dict(zip("WLEAFTN", CLASSES, strict=True))  # Wut, Langeweile, Ekel, Angst, Freude, Trauer, Neutral
 _FEMALE = frozenset({"08", "09", "13", "14", "16"})
 _MALE = frozenset({"03", "10", "11", "12", "15"})
 _SENTENCES = {

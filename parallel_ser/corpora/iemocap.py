@@ -15,7 +15,7 @@ CLASSES = (
     "neutral", "happy", "excited", "angry", "sad", "frustrated", "fearful", "surprised", "disgust", "other",
 )  # fmt: skip
 
-_CODES = dict(zip(("neu", "hap", "exc", "ang", "sad", "fru", "fea", "sur", "dis", "oth"), CLASSES))
+_CODES = dict(zip(("neu", "hap", "exc", "ang", "sad", "fru", "fea", "sur", "dis", "oth"), CLASSES, strict=True))
 _TURN = re.compile(r"(Ses0([1-5])[FM]_(impro|script)\w*)_([FM])(?:\d+|XX\d+)")
 _LABEL = re.compile(
     r"\[\s*(?P<start>[\d.]+)\s*-\s*(?P<end>[\d.]+)\s*\]\s+(?P<turn>\S+)\s+(?P<code>\w+)\s+"

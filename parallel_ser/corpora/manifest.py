@@ -88,7 +88,7 @@ def _utterance(file: Path, where: str, columns: list[str], cells: list[str]) -> 
             f"manifest: {where} has {len(cells)} cells where the header has {len(columns)} columns; "
             "put quotes around a cell that holds a comma."
         )
-    row = {name: cell.strip() for name, cell in zip(columns, cells)}
+    row = {name: cell.strip() for name, cell in zip(columns, cells, strict=True)}
     for name in REQUIRED:
         if not row[name]:
             raise UserError(f"manifest: {where} has no {name}; every recording needs {', '.join(REQUIRED)}.")

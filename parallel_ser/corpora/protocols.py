@@ -178,7 +178,7 @@ def _grid(corpus: Corpus, settings: SplitSettings) -> list[Held]:
         if len(units) < 2 or count > len(units):
             raise UserError(_too_few(corpus, settings, unit, len(units)))
         axes.append([set(units[start::count]) for start in range(count)])
-    return [dict(zip(names, groups)) for groups in product(*axes)]
+    return [dict(zip(names, groups, strict=True)) for groups in product(*axes)]
 
 
 def _published(corpus: Corpus, settings: SplitSettings) -> list[Held]:
@@ -224,11 +224,11 @@ def _fold(
             continue
         counts = [min(max(1, round(settings.selection * len(of))), len(of) - 1) for of in units]
         starts = [int(rng.integers(len(of))) for of in units]
-        turns = max(-(-len(of) // count) for of, count in zip(units, counts))
+        turns = max(-(-len(of) // count) for of, count in zip(units, counts, strict=True))
         for turn in range(turns):  # every unit gets a chance to be held out before the way is given up
             held = {
                 name: {of[(start + turn + j * len(of) // count) % len(of)] for j in range(count)}
-                for name, of, count, start in zip(names, units, counts, starts)
+                for name, of, count, start in zip(names, units, counts, starts, strict=True)
             }
             train, select = _cut(utterances, training, held)
             if select and _classes(utterances, train) == _classes(utterances, training):

@@ -175,7 +175,7 @@ def _tract(formants: Array, bandwidths: Array = _BANDWIDTHS) -> Spectra:
     radius = np.exp(-np.pi * bandwidths / RATE) * np.ones_like(formants)
     middle = -2 * radius * np.cos(2 * np.pi * np.minimum(formants, 0.47 * RATE) / RATE)
     polynomial = np.ones((len(formants), 1))
-    for b, c in zip(middle.T[..., None], (radius**2).T[..., None]):
+    for b, c in zip(middle.T[..., None], (radius**2).T[..., None], strict=True):
         padded = np.pad(polynomial, ((0, 0), (2, 2)))
         polynomial = padded[:, 2:] + b * padded[:, 1:-1] + c * padded[:, :-2]
     spectrum = np.fft.rfft(polynomial, _GRAIN)
@@ -196,7 +196,7 @@ def _z(delay: float | Array = 1.0) -> Spectra:
 
 def _overlap_add(signal: Array, grains: Array, onsets: NDArray[np.intp]) -> None:
     fade = np.minimum(1.0, np.minimum(np.arange(_GRAIN), np.arange(_GRAIN)[::-1]) / _FADE)
-    for grain, onset in zip(grains * np.sin(np.pi / 2 * fade) ** 2, onsets):
+    for grain, onset in zip(grains * np.sin(np.pi / 2 * fade) ** 2, onsets, strict=True):
         signal[onset : onset + _GRAIN] += grain
 
 

@@ -156,7 +156,7 @@ class Isotonic:
         probabilities = checked(probabilities)
         if probabilities.shape[1] != len(self.knots):
             raise ValueError(f"calibrated for {len(self.knots)} classes, got {probabilities.shape[1]}")
-        regressed = [np.interp(values, *knots) for values, knots in zip(probabilities.T, self.knots)]
+        regressed = [np.interp(values, *knots) for values, knots in zip(probabilities.T, self.knots, strict=True)]
         return (self.count * np.stack(regressed, axis=1) + probabilities) / (self.count + 1)
 
     def __call__(self, probabilities: np.ndarray) -> np.ndarray:
@@ -248,7 +248,7 @@ def reliability(probabilities: np.ndarray, truth: np.ndarray, bins: int = 15) ->
     # Rounding can leave a probability a little above 1.
     place = np.clip(np.searchsorted(edges, confidence) - 1, 0, bins - 1)
     rows: Bins = []
-    for index, (low, high) in enumerate(zip(edges.tolist(), edges[1:].tolist())):
+    for index, (low, high) in enumerate(zip(edges.tolist(), edges[1:].tolist(), strict=False)):
         inside = place == index
         n = int(inside.sum())
         means = [float(values[inside].mean()) if n else None for values in (confidence, correct)]

@@ -45,7 +45,7 @@ def decide(probabilities: np.ndarray, classes: Sequence[str]) -> list[Decision]:
     # A stable sort of the negated values keeps the order of the classes in a tie.
     order = np.argsort(-probabilities, axis=1, kind="stable")
     decisions = []
-    for row, columns in zip(probabilities.tolist(), order.tolist()):
+    for row, columns in zip(probabilities.tolist(), order.tolist(), strict=True):
         ranked = tuple((classes[column], row[column]) for column in columns)
         decisions.append(Decision(*ranked[0], ranked))
     return decisions

@@ -27,7 +27,7 @@ def joined(parts: Sequence[Activations]) -> Activations:
     """Micro-batches of one structure, put together again."""
     if not isinstance(parts[0], tuple):
         return torch.cat([tensors(part)[0] for part in parts])
-    return tuple(torch.cat(pieces) for pieces in zip(*map(tensors, parts)))
+    return tuple(torch.cat(pieces) for pieces in zip(*map(tensors, parts), strict=True))
 
 
 def nbytes(x: Activations) -> int:

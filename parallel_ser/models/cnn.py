@@ -35,7 +35,7 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
         torch.manual_seed(seed)
         blocks: OrderedDict[str, Block] = OrderedDict(stem=Stem(plan.widths[0], (2, 2)))
         height, channels = -(-rows // 2), plan.widths[0]
-        for level, (width, depth) in enumerate(zip(plan.widths, plan.depths)):
+        for level, (width, depth) in enumerate(zip(plan.widths, plan.depths, strict=True)):
             for index in range(depth):
                 stride = STRIDES[level] if not index else (1, 1)
                 blocks[f"level{level + 1}_{index + 1}"] = Residual(channels, width, GROUPS, stride)

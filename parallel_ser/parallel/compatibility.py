@@ -172,7 +172,7 @@ def validate(
         first, second = shared[0]
         raise UserError(
             f"{first} and {second} are one parameter, and this strategy would hold it twice and train the two apart: "
-            f"cut the chain elsewhere (strategy.stages), or use strategy.name=ddp or single."
+            f"cut the chain elsewhere (strategy.stages), or use a strategy with the whole network on each process."
         )
     for name, block in found.items():
         if block.changed and (pieces > 1 or recomputes):
@@ -190,7 +190,7 @@ def validate(
         if block.detached and ranks > 1 and name != next(iter(found)):
             raise UserError(
                 f"block {name} gives its input no gradient, so nothing before it is trained, and what processes send "
-                f"each other would differ from what one computes: use strategy.name=single, or split the network there."
+                f"each other would differ from what one computes: train it in one process, or split the network there."
             )
         if block.split and zero_bubble:
             raise UserError(

@@ -8,7 +8,7 @@ from parallel_ser.parallel.settings import StrategySettings, layout, schedule_na
 from parallel_ser.parallel.strategies.descriptor import StrategyDescriptor
 from parallel_ser.parallel.strategies.registry import AUTO, descriptor_of
 
-OTHER = "pipeline"  # what is named to one who wants several processes
+OTHER = StrategySettings().name  # what is named to one who wants several processes
 MOST = 1025  # numbers below it are looked through for one that works
 
 

@@ -115,7 +115,7 @@ def print_plain(
     """As many columns of texts as a terminal has room for, the first ones first, and the verdict."""
     table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
     shown, taken = 0, 0
-    for column in zip(titles, *rows):
+    for column in zip(titles, *rows, strict=True):
         taken += min(_WIDEST, max(map(len, column))) + 2
         if shown >= 2 and taken > console.width:
             break

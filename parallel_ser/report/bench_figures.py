@@ -26,7 +26,7 @@ def speed_picture(rows: Sequence[Row], title: str, path: Path) -> None:
     figure = new_figure(10.0, 1.6 + 0.32 * len(shown))
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=[1.1, 1])
     places = range(len(shown))
-    for place, row in zip(places, shown):
+    for place, row in zip(places, shown, strict=True):
         value = 1.0 if row["reference"] else row["speedup"]
         if value is None:
             continue
@@ -51,7 +51,7 @@ def _draw_shares(axes: Any, rows: Sequence[Row]) -> None:
     for name, colour in colours.items():
         widths = [row[name] or 0.0 for row in rows]
         axes.barh(range(len(rows)), widths, left=start, color=colour, height=0.6, label=name)
-        start = [one + width for one, width in zip(start, widths)]
+        start = [one + width for one, width in zip(start, widths, strict=True)]
     axes.set_xlim(0.0, 1.0)
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
     axes.set_xlabel("share of the step")
@@ -88,7 +88,7 @@ def scaling_picture(rows: Sequence[Row], title: str, path: Path) -> None:
         UserError: the file cannot be written; nothing is left behind.
     """
     figure = new_figure(9.0, 4.2)
-    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("strong", "weak")):
+    for axes, kind in zip(figure.subplots(1, 2, sharey=True), ("strong", "weak"), strict=True):
         shown = [row for row in rows if row["group"] == kind and row["efficiency"] is not None]
         names = dict.fromkeys(_scaled(row["name"], kind) for row in shown if not row["reference"])
         for place, name in enumerate(names):
@@ -124,7 +124,7 @@ def bubble_picture(rows: Sequence[Row], title: str, path: Path) -> None:
     figure: Figure = new_figure(9.0, 4.2)
     left, right = figure.subplots(1, 2)
     colours = (BLUE, ORANGE, SKY, GREY)
-    for colour, group in zip(colours, dict.fromkeys(row["group"] for row in rows)):
+    for colour, group in zip(colours, dict.fromkeys(row["group"] for row in rows), strict=False):
         own = [row for row in rows if row["group"] == group and row["step_ms"] is not None]
         counts = [row["microbatches"] for row in own]
         left.plot(counts, [row["utterances_s"] for row in own], "-o", color=colour, label=group)
@@ -159,7 +159,7 @@ def bars_picture(bars: Sequence[Row], axis: str, title: str, path: Path) -> None
     axes = figure.subplots()
     places = range(len(bars))
     axes.barh(places, [one["value"] for one in bars], color=SKY, height=0.55)
-    for place, one in zip(places, bars):
+    for place, one in zip(places, bars, strict=True):
         axes.hlines(place, one["low"], one["high"], color=BLUE, linewidth=2.0)
         text = f"{one['value']:,.0f}" if one["value"] >= 100 else f"{one['value']:.3g}"
         axes.annotate(text, (one["high"], place), (4, 0), textcoords="offset points", va="center")

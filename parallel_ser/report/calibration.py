@@ -38,7 +38,7 @@ def reliability_picture(record: Mapping[str, Any], path: Path) -> None:
     figure = new_figure(8.5, 5.6)
     grid = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=[3.2, 1])
     sides = (("before", "Before calibration"), ("after", f"After calibration ({record['method']})"))
-    for (above, below), (side, title) in zip(grid.T, sides):
+    for (above, below), (side, title) in zip(grid.T, sides, strict=True):
         measured = record[side]
         _draw_reliability(above, measured["reliability"])
         above.set_title(f"{title}\nECE {measured['ece']:.3f}, log loss {measured['log_loss']:.3f}", loc="left", size=10)
@@ -68,7 +68,7 @@ def risk_coverage_picture(record: Mapping[str, Any], path: Path) -> None:
         _draw_promise(axes, promise, *_MARKS[index % len(_MARKS)])
     axes.set(xlabel="coverage: utterances answered", ylabel="error among those answered", xlim=(0, 1.02))
     # The first few utterances err wildly; the rest is what the picture is for.
-    settled = [risk for share, risk in zip(curve["coverage"], curve["risk"]) if share >= 0.05]
+    settled = [risk for share, risk in zip(curve["coverage"], curve["risk"], strict=True) if share >= 0.05]
     axes.set_ylim(0, min(1.0, 1.15 * max([*settled, base, 0.01])))
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=None))

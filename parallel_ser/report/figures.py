@@ -120,7 +120,7 @@ def _draw_recalls(axes: Axes, record: Mapping[str, Any]) -> None:
     results = record["per_class"]
     places = list(range(len(results)))
     axes.barh(places, [result["recall"] or 0.0 for result in results], color=SKY, height=0.7)
-    for place, result in zip(places, results):
+    for place, result in zip(places, results, strict=True):
         recall = result["recall"]
         text = "no utterance" if recall is None else f"{recall:.2f}"
         axes.text((recall or 0.0) + 0.015, place, text, va="center", fontsize=8)

@@ -74,7 +74,7 @@ def confusion_table(record: Mapping[str, Any]) -> Table:
         table.add_column(Text(name), justify="right", no_wrap=True)
     table.add_column("n", justify="right", no_wrap=True)
     table.add_column("recall", justify="right", no_wrap=True)
-    for index, (result, counts) in enumerate(zip(record["per_class"], record["confusion"])):
+    for index, (result, counts) in enumerate(zip(record["per_class"], record["confusion"], strict=True)):
         cells = [Text(str(count) if count else "·", style="dim" if not count else "") for count in counts]
         cells[index].stylize("bold")
         recall = "–" if result["recall"] is None else f"{result['recall']:.3f}"
@@ -106,7 +106,7 @@ def decisions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
         table.add_column(name, justify="left" if name in ("emotion", "then") else "right", no_wrap=name != "then")
     names = [PurePath(row["file"]).name for row in rows]
     short = len(set(names)) == len(names)
-    for row, name in zip(rows, names):
+    for row, name in zip(rows, names, strict=True):
         then = ", ".join(f"{emotion} {share:.2f}" for emotion, share in list(row["probabilities"].items())[1:3])
         table.add_row(
             Text(name if short else row["file"]),

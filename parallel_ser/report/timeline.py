@@ -112,7 +112,9 @@ def _draw_row(axes: Axes, records: Records, row: int, origin: float, points: flo
         for place, stage in enumerate(stages):
             under = [(left + 0.1 * length, left + 0.9 * length) for left, length, r in boxes if r["stage"] == stage]
             for line in range(place if under else 0):
-                axes.hlines([row + 0.34 - 0.12 * line] * len(under), *zip(*under), color=_INK, linewidth=1.6)
+                axes.hlines(
+                    [row + 0.34 - 0.12 * line] * len(under), *zip(*under, strict=True), color=_INK, linewidth=1.6
+                )
 
 
 def text_timeline(records: Records, width: int | None = None) -> Text | None:

@@ -50,7 +50,7 @@ def run(config: Config, console: Console) -> Path:
     with rounds() as told:
         found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told)
     parts = []
-    for fold, problem, audit, one in zip(folds, problems, audits, found):
+    for fold, problem, audit, one in zip(folds, problems, audits, found, strict=True):
         home = run_folder.fold_folder(folder, fold.index)
         run_folder.write_audit(home, audit)
         run_folder.write_json(home / "search.json", {"best": dict(one.best), "tried": one.tried})
@@ -60,7 +60,7 @@ def run(config: Config, console: Console) -> Path:
         parts[-1].to_csv(home / "predictions.csv")
     predictions, metrics = run_folder.summarise(parts, audits, (*classical_notes(settings), *data.notes))
     print_metrics(console, run_folder.write_results(folder, predictions, metrics))
-    for fold, one in zip(folds, found):
+    for fold, one in zip(folds, found, strict=True):
         console.print(f"Fold {fold.index}: {_described(one)}", highlight=False)
     console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
     shutil.rmtree(scratch)

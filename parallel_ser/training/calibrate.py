@@ -71,9 +71,11 @@ def _kept(promises: Sequence[Promise], tested: Predictions, folds: Sequence[int]
 
     The threshold shown is the strictest fold's; each fold answers by its own, or not at all where it has none.
     """
-    own = {fold: promise.threshold for fold, promise in zip(folds, promises)}
+    own = {fold: promise.threshold for fold, promise in zip(folds, promises, strict=True)}
     confidence, correct = _answers(tested)
-    answered = np.array([own[fold] is not None and sure >= own[fold] for fold, sure in zip(tested.folds, confidence)])
+    answered = np.array(
+        [own[fold] is not None and sure >= own[fold] for fold, sure in zip(tested.folds, confidence, strict=True)]
+    )
     thresholds = [value for value in own.values() if value is not None]
     least = [promise.smallest_error for promise in promises if promise.smallest_error is not None]
     return {

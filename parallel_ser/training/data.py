@@ -336,5 +336,5 @@ def probabilities(predict: Callable[[Inputs], Tensor], frames: Sequence[np.ndarr
     """Class probabilities ``(utterances, classes)`` in double precision, in the order of ``frames``."""
     rows: dict[int, np.ndarray] = {}
     for places, inputs in evaluation_batches(frames, batch):
-        rows |= zip(places, predict(inputs).double().softmax(1).numpy())
+        rows |= zip(places, predict(inputs).double().softmax(1).numpy(), strict=True)
     return np.stack([rows[place] for place in range(len(frames))])

@@ -55,13 +55,13 @@ def fuse(folders: Sequence[Path], method: Method) -> Fused:
     for fold in folds:
         own = [run[fold] for run in heard]
         classes = own[0].classes
-        chosen = [_ordered(run[fold], classes, folder) for run, folder in zip(held, folders)]
-        own = [_ordered(one, classes, folder) for one, folder in zip(own, folders)]
-        own = [_same(own[0], one, folder, folders[0]) for one, folder in zip(own, folders)]
+        chosen = [_ordered(run[fold], classes, folder) for run, folder in zip(held, folders, strict=True)]
+        own = [_ordered(one, classes, folder) for one, folder in zip(own, folders, strict=True)]
+        own = [_same(own[0], one, folder, folders[0]) for one, folder in zip(own, folders, strict=True)]
         calibrators = [calibration.fit("temperature", one.probabilities, one.truth_indices) for one in chosen]
         common = _common(chosen, own[0], fold)
-        learned = [calibrator(one.probabilities) for calibrator, one in zip(calibrators, common)]
-        asked = [calibrator(one.probabilities) for calibrator, one in zip(calibrators, own)]
+        learned = [calibrator(one.probabilities) for calibrator, one in zip(calibrators, common, strict=True)]
+        asked = [calibrator(one.probabilities) for calibrator, one in zip(calibrators, own, strict=True)]
         states[fold] = {"runs": [str(one) for one in folders], "calibration": [one.state() for one in calibrators]}
         if method == "stack":
             stacker = fusion.Stacker.fit(learned, common[0].truth_indices)

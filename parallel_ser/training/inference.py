@@ -74,7 +74,9 @@ class Run(ABC):
     def test_own(self, config: Config) -> tuple[list[Predictions], list[Audit], tuple[str, ...]]:
         """Each fold's model on its test side: predictions, audits, notes. In ``config`` the corpus may have moved."""
         data, folds, audits = prepare(config)
-        tested = {fold.index: (fold, audit) for fold, audit in zip(folds, audits) if fold.index in self.folds}
+        tested = {
+            fold.index: (fold, audit) for fold, audit in zip(folds, audits, strict=True) if fold.index in self.folds
+        }
         rows = self.rows(data, {index: fold.test for index, (fold, _) in tested.items()})
         parts = [data.said(fold.test, index, rows[index]) for index, (fold, _) in tested.items()]
         return parts, [audit for _, audit in tested.values()], (*self.notes, *data.notes)
@@ -176,7 +178,7 @@ def extract_each(files: Sequence[Path], config: Config, classes: tuple[str, ...]
     extractor = Extractor(config.audio, config.features)
     good: list[tuple[Utterance, Features]] = []
     problems = []
-    for path, made in zip(files, extractor.files(files)):
+    for path, made in zip(files, extractor.files(files), strict=True):
         if isinstance(made, UserError):
             problems.append(str(made))
         else:

@@ -171,7 +171,7 @@ def _open(config: Config, folder: Path, ranks: ProcessContext, folds: list[Fold]
 
     if not config.run.resume:
         run_folder.open_new(folder, config, ranks.size, torch.get_num_threads())
-    for fold, audit in zip(folds, audits):
+    for fold, audit in zip(folds, audits, strict=True):
         run_folder.write_audit(run_folder.fold_folder(folder, fold.index), audit)
 
 

@@ -128,7 +128,7 @@ def measure(
         uar_interval, wa_interval = speaker_intervals(by_speaker, resamples, seed)
         interval_note = f"{_LEVEL}% bootstrap over {len(speakers)} speakers, {resamples} resamples"
 
-    absent = [name for name, count in zip(classes, support) if count == 0]
+    absent = [name for name, count in zip(classes, support, strict=True) if count == 0]
     per_fold = _groups(*_by(predictions, predictions.folds))
     fold_uars = [fold.uar for fold in per_fold]
     return Metrics(
@@ -141,7 +141,7 @@ def measure(
         macro_f1=macro_f1(total),
         per_class=tuple(
             ClassResult(name=name, support=int(count), recall=float(recall) if count else None)
-            for name, count, recall in zip(classes, support, recalls(total))
+            for name, count, recall in zip(classes, support, recalls(total), strict=True)
         ),
         confusion=tuple(tuple(row) for row in total.tolist()),
         per_speaker=_groups(speakers, by_speaker),
@@ -222,6 +222,11 @@ def _by(predictions: Predictions, groups: Sequence[str] | np.ndarray) -> tuple[l
 def _groups(names: list[str], confusions: np.ndarray) -> tuple[GroupResult, ...]:
     heard = (confusions.sum(axis=-1) > 0).sum(axis=-1)
     columns = zip(
-        names, confusions.sum(axis=(1, 2)).tolist(), heard.tolist(), uar(confusions).tolist(), wa(confusions).tolist()
+        names,
+        confusions.sum(axis=(1, 2)).tolist(),
+        heard.tolist(),
+        uar(confusions).tolist(),
+        wa(confusions).tolist(),
+        strict=True,
     )
     return tuple(GroupResult(name=name, n=n, classes=k, uar=u, wa=w) for name, n, k, u, w in columns)

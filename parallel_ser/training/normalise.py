@@ -41,10 +41,10 @@ class Normaliser:
         if self.mode == "train":
             return [_apply(one, self.mean, self.deviation) for one in frames]
         own: dict[str, list[np.ndarray]] = {}
-        for one, speaker in zip(frames, speakers):
+        for one, speaker in zip(frames, speakers, strict=True):
             own.setdefault(speaker, []).append(one)
         statistics = {speaker: _statistics(utterances) for speaker, utterances in own.items()}
-        return [_apply(one, *statistics[speaker]) for one, speaker in zip(frames, speakers)]
+        return [_apply(one, *statistics[speaker]) for one, speaker in zip(frames, speakers, strict=True)]
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps."""

@@ -115,8 +115,8 @@ class Predictions:
         # The writer quotes the line ends it writes: with the standard's \r\n, a name with either comes back.
         writer = csv.writer(text, lineterminator="\r\n")
         writer.writerow([*_COLUMNS, *(_PREFIX + name for name in self.classes)])
-        rows = zip(self.paths, self.speakers, self.sexes, self.folds.tolist(), self.truth, self.predicted)
-        for row, values in zip(rows, self.probabilities.tolist()):
+        rows = zip(self.paths, self.speakers, self.sexes, self.folds.tolist(), self.truth, self.predicted, strict=True)
+        for row, values in zip(rows, self.probabilities.tolist(), strict=True):
             writer.writerow([*row, *map(repr, (max(values), *values))])
         # File names need not be UTF-8; this encoding brings the same bytes back.
         data = text.getvalue().encode("utf-8", "surrogateescape")
@@ -137,7 +137,7 @@ class Predictions:
             raise UserError(
                 f"{path}, line 1: the columns must be {', '.join(_COLUMNS)}, then one {_PREFIX}CLASS for each class."
             )
-        numbers = [_numbers(path, line, row, len(header)) for line, row in zip(lines[1:], rows)]
+        numbers = [_numbers(path, line, row, len(header)) for line, row in zip(lines[1:], rows, strict=True)]
         folds = np.array([fold for fold, _ in numbers], dtype=np.int64)
         probabilities = np.array([values for _, values in numbers]).reshape(len(rows), len(classes))
         paths, speakers, sexes, _, truth, predicted = ([row[i] for row in rows] for i in range(6))
@@ -183,7 +183,7 @@ def _first_problem(
 ) -> tuple[int, str] | None:
     """The first row that cannot be right and a clause that says why."""
     seen: set[tuple[str, int]] = set()
-    for row, (path, fold, label, values) in enumerate(zip(paths, folds.tolist(), truth, probabilities)):
+    for row, (path, fold, label, values) in enumerate(zip(paths, folds.tolist(), truth, probabilities, strict=True)):
         if not np.isfinite(values).all():
             return row, "a probability is not a finite number; training that diverged needs a lower learning rate"
         if (values < 0).any() or abs(values.sum() - 1.0) > _SUM_TOLERANCE:
@@ -200,7 +200,7 @@ def _contradiction(
     predicted: Sequence[str], classes: Sequence[str], probabilities: np.ndarray
 ) -> tuple[int, str] | None:
     """The first row whose ``predicted`` is not where its probability is highest: columns in another order."""
-    for row, (name, values) in enumerate(zip(predicted, probabilities)):
+    for row, (name, values) in enumerate(zip(predicted, probabilities, strict=True)):
         best = classes[int(values.argmax())]
         # Numbers rounded by a spreadsheet may tie; that is no contradiction.
         if name not in classes or values[classes.index(name)] < values.max() - 1e-6:

@@ -42,7 +42,7 @@ def table(data: Dataset, config: Config, view: str, progress: Advance | None = N
     """A vector view: (utterances, values) float64, and the values' names."""
     if view == "functionals":
         functionals = Functionals(data.rows, config.functionals, config.features.hop)
-        rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures)]
+        rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures, strict=True)]
         return np.stack(rows).astype(np.float64), functionals.names
     assert view in ("egemaps", "compare")
     smile = SmileExtractor(config.audio, view)  # type: ignore[arg-type]

@@ -149,7 +149,7 @@ class ParallelDims:
             return cls(alone, alone, alone, None)
         mesh = init_device_mesh(device.type, tuple(layout), mesh_dim_names=DIMENSIONS)
         axes = {}
-        for name, size in zip(DIMENSIONS, layout):
+        for name, size in zip(DIMENSIONS, layout, strict=True):
             group = mesh.get_group(name) if size > 1 else None
             ranks = tuple(dist.get_process_group_ranks(group)) if group else ()
             axes[name] = Axis(mesh.get_local_rank(name), size, group, stats, ranks)

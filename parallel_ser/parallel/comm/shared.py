@@ -269,7 +269,7 @@ class Shared(BACKEND):
             if self.me < len(shares):
                 combined(shares[self.me][self.me], shares[self.me], combine)
             self._post()
-            for place, (whole, part) in enumerate(zip(mine.split(share), shares)):
+            for place, (whole, part) in enumerate(zip(mine.split(share), shares, strict=True)):
                 whole.copy_(part[place])
         if op == dist.ReduceOp.AVG:
             x.div_(self.count)
@@ -293,14 +293,14 @@ class Shared(BACKEND):
         return Ended(tensors)
 
     def _gathered(self, outputs: Sequence[Tensor], x: Tensor) -> None:
-        rooms = zip(*(flat(output).split(CHUNK) for output in outputs)) if x.numel() else iter(())
-        for piece, room in zip(flat(x).split(CHUNK), rooms):
-            for slot, target in zip(self._exchanged([piece]), room):
+        rooms = zip(*(flat(output).split(CHUNK) for output in outputs), strict=True) if x.numel() else iter(())
+        for piece, room in zip(flat(x).split(CHUNK), rooms, strict=False):
+            for slot, target in zip(self._exchanged([piece]), room, strict=True):
                 target.copy_(slot[: len(piece)])
 
     def allgather(self, outputs: list[list[Tensor]], inputs: list[Tensor], opts: Any = None) -> Any:
         """See torch."""
-        for output, x in zip(outputs, inputs):
+        for output, x in zip(outputs, inputs, strict=True):
             self._gathered(output, x)
         return Ended(outputs)
 
@@ -329,8 +329,8 @@ class Shared(BACKEND):
     def _scattered(self, output: Tensor, inputs: Sequence[Tensor], op: Any) -> None:
         combine, size = combination(op), output.element_size()
         step = CHUNK // self.count // size * size
-        pieces: Iterator[tuple[Tensor, ...]] = zip(*(flat(x).split(step) for x in inputs))
-        for result, parts in zip(flat(output).split(step), pieces):
+        pieces: Iterator[tuple[Tensor, ...]] = zip(*(flat(x).split(step) for x in inputs), strict=True)
+        for result, parts in zip(flat(output).split(step), pieces, strict=True):
             slots = self._exchanged(parts)[:, self.me * len(result) :][:, : len(result)]
             combined(result.view(output.dtype), slots.view(output.dtype), combine)
         if op == dist.ReduceOp.AVG:
@@ -338,7 +338,7 @@ class Shared(BACKEND):
 
     def reduce_scatter(self, outputs: list[Tensor], inputs: list[list[Tensor]], opts: Any) -> Any:
         """See torch."""
-        for output, parts in zip(outputs, inputs):
+        for output, parts in zip(outputs, inputs, strict=True):
             self._scattered(output, parts, opts.reduceOp)
         return Ended(outputs)
 

@@ -50,6 +50,6 @@ def activation_bytes(settings: StrategySettings, blocks: Sequence[BlockProfile],
         again, kept = list(accumulate(again)), [0.0] * len(blocks)
     backward = [
         alive + more + 2.0 * block.leaving + COPIES * block.parameters
-        for alive, more, block in zip(accumulate(kept), again, blocks)
+        for alive, more, block in zip(accumulate(kept), again, blocks, strict=True)
     ]
     return in_flight * blocks[0].entering + max(0.0, in_flight - 1.0) * sum(kept) + max(backward)

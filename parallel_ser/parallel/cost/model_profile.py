@@ -176,7 +176,7 @@ class _Tally:
 
     def messages(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """Collectives and their bytes, halos and theirs, by block."""
-        collectives, collective_bytes, halos, halo_bytes = zip(*self.rows)
+        collectives, collective_bytes, halos, halo_bytes = zip(*self.rows, strict=True)
         return collectives, collective_bytes, halos, halo_bytes
 
 
@@ -198,13 +198,13 @@ def _between(first: Part, second: Part, share: float) -> Part:
         return max(0.0, a + (b - a) * share)
 
     def mixed(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
-        return tuple(round(mix(x, y)) for x, y in zip(a, b))
+        return tuple(round(mix(x, y)) for x, y in zip(a, b, strict=True))
 
     def middle(a: BlockProfile, b: BlockProfile) -> BlockProfile:
         between: dict[str, Any] = {name: mix(getattr(a, name), getattr(b, name)) for name in GROWING}
         return replace(a, **between)
 
-    blocks = tuple(middle(a, b) for a, b in zip(first.blocks, second.blocks))
+    blocks = tuple(middle(a, b) for a, b in zip(first.blocks, second.blocks, strict=True))
     return Part(
         blocks,
         first.collectives,

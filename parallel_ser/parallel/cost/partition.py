@@ -69,7 +69,7 @@ class _Way:
         if self.rank > other.rank or self.stage > other.stage:
             return False
         ours, theirs = (*self.costs, *self.held), (*other.costs, *other.held)
-        return all(mine <= its for mine, its in zip(ours, theirs))
+        return all(mine <= its for mine, its in zip(ours, theirs, strict=True))
 
 
 def partition(costs: Sequence[float], ranks: Sequence[int], memory: Memory | None = None) -> tuple[int, ...]:

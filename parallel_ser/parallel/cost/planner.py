@@ -176,8 +176,8 @@ def _staged(
         return [sum(values[start:stop]) for start, stop in edges]
 
     forward = stages([block.forward for block in part.blocks])
-    backward = stages([block.backward + more for block, more in zip(part.blocks, again)])
-    of_input = stages([block.input + more for block, more in zip(part.blocks, again)])
+    backward = stages([block.backward + more for block, more in zip(part.blocks, again, strict=True)])
+    of_input = stages([block.input + more for block, more in zip(part.blocks, again, strict=True)])
     of_weight = stages([block.weight for block in part.blocks])
     of_input[0], of_weight[0] = 0.0, backward[0]  # so torch does it where nobody asks for the gradient of the features
     messages = [once / 2 for once in stages(wire)]  # as many forward as backward
@@ -191,7 +191,7 @@ def _staged(
         slower *= waiting
 
         def with_messages(work: list[float]) -> list[float]:
-            return [slower * one + sent + overhead for one, sent in zip(work, messages)]
+            return [slower * one + sent + overhead for one, sent in zip(work, messages, strict=True)]
 
         times = Times(
             forward=with_messages(forward),

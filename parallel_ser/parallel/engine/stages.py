@@ -126,7 +126,7 @@ class Stages:
         parts = list(inputs.split(self.parts)) if len(self.ranks) > 1 else [inputs]
         sends: list[tuple[Posted, Tensor]] = []  # a tensor is kept until it is sent
         kept: list[Activations] = []
-        for module, number in zip(modules, self.own):
+        for module, number in zip(modules, self.own, strict=True):
             outputs = []
             for place, part in enumerate(parts):
                 if not number:
@@ -138,7 +138,7 @@ class Stages:
                 y = module(*x, **part.beside)
                 outputs.append(y)
                 if number + 1 < len(self.ranks) and self.ranks[number + 1] != self.axis.rank:
-                    sends += zip(self.send(tensors(y), number + 1), tensors(y))
+                    sends += zip(self.send(tensors(y), number + 1), tensors(y), strict=True)
             kept = outputs
         for work, _ in sends:
             work.wait()

@@ -44,7 +44,7 @@ def in_turn(forward: Sequence[Action], backward: Sequence[Action], ahead: int) -
     """
     ahead = min(ahead, len(forward))
     order = list(forward[:ahead])
-    for pair in zip(forward[ahead:], backward):
+    for pair in zip(forward[ahead:], backward, strict=False):
         order += pair
     return order + list(backward[len(forward) - ahead :])
 

@@ -156,7 +156,7 @@ def simulate(
                 moved = True
     stuck = [
         f"rank {rank} at {order[place]}"
-        for rank, (order, place) in enumerate(zip(orders, places))
+        for rank, (order, place) in enumerate(zip(orders, places, strict=True))
         if place < len(order)
     ]
     if stuck:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from parallel_ser.parallel.schedule.registry import SEQUENTIAL
@@ -96,6 +96,7 @@ class StrategyDescriptor:
         even: whether every rank computes as much as every other.
         variants: settings of its rows in the bench and of the planner's candidates, by label, for a number of copies.
         bench: further rows of the bench alone.
+        suites: labels of the rows that a suite of the bench has where none are asked for.
         words: what its name in tables says beside ``strategy.name``.
         schedule: the order of a rank's passes.
         traffic: what a rank sends for the gradients, of settings, layout, bytes of its parameters and number of blocks.
@@ -118,6 +119,7 @@ class StrategyDescriptor:
     even: bool = False
     variants: Callable[[int], Mapping[str, dict[str, Any]]] = lambda copies: {"": {}}
     bench: Callable[[int], Mapping[str, dict[str, Any]]] = lambda ranks: {}
+    suites: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: Callable[[StrategySettings], str] = lambda settings: ""
     schedule: Callable[[StrategySettings], str] = lambda settings: SEQUENTIAL
     traffic: Callable[[StrategySettings, Layout, float, int], Traffic] = summed
@@ -134,4 +136,8 @@ class StrategyDescriptor:
     def rows(self, ranks: int) -> dict[str, dict[str, Any]]:
         """Settings of its rows in the bench, by label."""
         every = {**self.variants(1), **self.bench(ranks)}
-        return {f"{self.name} {label}".rstrip(): {"name": self.name, **given} for label, given in every.items()}
+        return {self.row(label): {"name": self.name, **given} for label, given in every.items()}
+
+    def row(self, label: str) -> str:
+        """The name of a row."""
+        return f"{self.name} {label}".rstrip()

@@ -112,8 +112,8 @@ def breakdown(spans: Spans, orders: Sequence[Sequence[Action]] = (), places: Seq
         for rank, own in spans.items()
     }
     found: dict[int, list[Breakdown]] = {rank: [] for rank in spans}
-    for each in zip(*steps.values()):
-        step = dict(zip(steps, each))
+    for each in zip(*steps.values(), strict=False):
+        step = dict(zip(steps, each, strict=True))
         inside = {rank: _within(spans[rank], step[rank]) for rank in spans}
         idle = _idle(inside, orders)
         for rank in spans:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -115,6 +116,56 @@ def lost(me: int, ranks: int) -> None:
         assert x == 7.0
     with pytest.raises(RuntimeError, match="Connection closed by peer"):
         dist.all_reduce(torch.zeros(1))
+
+
+def stress(me: int, ranks: int) -> None:
+    """Many programs of random messages: sizes from nothing to several chunks, in several groups, in any order.
+
+    Every rank draws the same program, and knows from it what it must have got. In each program ranks send to each other
+    without waiting, between collectives of all and of some.
+    """
+    groups = [list(range(ranks)), [0, ranks - 1], list(range(1, ranks))]
+    made = [dist.new_group(members) for members in groups]
+    for program in range(40):
+        draw = random.Random(program)
+        for _ in range(draw.randint(1, 6)):
+            number = draw.randrange(len(groups))
+            members, group = groups[number], made[number]
+            size = draw.choice([0, 1, 7, 999, 65_536, 300_001])
+            has = {one: torch.full((size,), float(draw.randint(-9, 9))) for one in members}
+            kind, root = draw.choice(["sum", "broadcast", "gather", "ring"]), draw.choice(members)
+            if me not in members:
+                continue
+            mine = has[me].clone()
+            if kind == "sum":
+                dist.all_reduce(mine, group=group)
+                assert torch.equal(mine, sum(has.values(), torch.zeros(size)))
+            elif kind == "broadcast":
+                dist.broadcast(mine, root, group=group)
+                assert torch.equal(mine, has[root])
+            elif kind == "gather":
+                parts = [torch.empty(size) for _ in members]
+                dist.all_gather(parts, mine, group=group)
+                assert all(torch.equal(part, has[one]) for part, one in zip(parts, members))
+            elif len(members) > 1:
+                place = members.index(me)
+                after, before = members[(place + 1) % len(members)], members[place - 1]
+                sent = [dist.isend(mine + turn, after, group=group) for turn in range(3)]
+                for turn in range(3):
+                    got = torch.empty(size)
+                    dist.recv(got, before, group=group)
+                    assert torch.equal(got, has[before] + turn)
+                for work in sent:
+                    work.wait()
+    if me == ranks - 1:
+        os._exit(0)  # in the middle of what the others do
+
+    def go_on() -> None:
+        while True:
+            dist.all_reduce(torch.zeros(65_536))
+
+    with pytest.raises(RuntimeError, match="Connection closed by peer"):
+        go_on()
 
 
 if __name__ == "__main__":

@@ -24,7 +24,10 @@ def run(what: str, ranks: int, folder: Path) -> None:
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="memory is shared on x86 alone")
-@pytest.mark.parametrize(("what", "ranks"), [("collectives", 2), ("collectives", 3), ("circle", 3), ("lost", 3)])
+@pytest.mark.parametrize(
+    ("what", "ranks"),
+    [("collectives", 2), ("collectives", 3), ("circle", 3), ("lost", 3), ("stress", 3), ("stress", 4)],
+)
 def test_messages_through_memory(what: str, ranks: int, tmp_path: Path) -> None:
     run(what, ranks, tmp_path)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import doctest
 import sys
 from collections import Counter
 from pathlib import Path
@@ -17,8 +16,6 @@ from torch.distributed.pipelining import schedules as torch_schedules
 
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.requirements import validate
-from parallel_ser.parallel.schedule import actions as parts
-from parallel_ser.parallel.schedule import descriptor, registry
 from parallel_ser.parallel.schedule.actions import Action
 from parallel_ser.parallel.schedule.registry import actions, schedule_of, schedules
 from parallel_ser.parallel.schedule.simulate import simulate
@@ -134,13 +131,6 @@ def test_the_diagrams_in_the_docstrings_are_true(name: str) -> None:
         drawn.append([line.rstrip() for line in text.plain.splitlines()])
     assert len(lines) == 3
     assert lines in drawn
-
-
-@pytest.mark.parametrize("module", [descriptor, registry, parts])
-def test_the_examples_run(module: Any) -> None:
-    tried = doctest.testmod(module)
-    assert tried.attempted
-    assert not tried.failed
 
 
 def test_an_unknown_schedule_is_a_key_error() -> None:

@@ -25,5 +25,6 @@ STRATEGY = StrategyDescriptor(
     sends="gradients once a step, while backward computes",
     rank=5,
     even=True,
+    suites={"scaling": ("",)},
     compose=compose,
 )

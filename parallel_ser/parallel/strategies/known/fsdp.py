@@ -37,6 +37,7 @@ STRATEGY = StrategyDescriptor(
     even=True,
     traffic=traffic,
     shards=lambda settings, layout: Shards(layout.data, layout.data),
+    suites={"memory": ("",)},
     overhead="block",
     compose=compose,
 )

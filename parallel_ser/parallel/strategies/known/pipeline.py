@@ -45,6 +45,7 @@ STRATEGY = StrategyDescriptor(
     takes=frozenset({"schedule", "stages", "axis", "tensor_parallel", "data_parallel"}),
     variants=lambda copies: {name: {"schedule": name} for name in names()},
     bench=meshes,
+    suites={"memory": ("1f1b", "zbv", "1f1b × channel 2"), "scaling": ("1f1b",)},
     words=lambda settings: Path(settings.schedule).name,
     schedule=lambda settings: settings.schedule,
     overhead="action",

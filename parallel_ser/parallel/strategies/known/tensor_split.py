@@ -27,5 +27,6 @@ STRATEGY = StrategyDescriptor(
     takes=frozenset({"axis", "data_parallel"}),
     even=True,
     variants=lambda copies: {axis: {"axis": axis} for axis in ("channel", "time")},
+    suites={"memory": ("channel", "time"), "scaling": ("time",)},
     words=lambda settings: settings.axis,
 )
