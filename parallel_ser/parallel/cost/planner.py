@@ -138,7 +138,7 @@ def predict(
     return Prediction(settings, place, step, memory, sent, bubble, cuts)
 
 
-def _again(settings: StrategySettings, part: Part) -> list[float]:
+def _recomputed(settings: StrategySettings, part: Part) -> list[float]:
     """Seconds of forward work that the backward pass of each block does again."""
     return [0.0 if settings.checkpointing == "none" else block.forward for block in part.blocks]
 
@@ -157,7 +157,7 @@ def _staged(
         + part.halo_bytes[k] / machine.bandwidth
         for k in range(len(part.blocks))
     ]
-    again = _again(settings, part)
+    recompute = _recomputed(settings, part)
     strategy = descriptor_of(settings.name)
     shards = strategy.shards(settings, Layout(*place))
     in_flight = _in_flight(schedule, pipeline, settings.microbatches)
@@ -165,7 +165,7 @@ def _staged(
     def bytes_of(stage: int, start: int, stop: int) -> float:
         return stage_bytes(settings, part.blocks[start:stop], in_flight[where[stage]], shards)
 
-    costs = [block.forward + block.backward + again[k] for k, block in enumerate(part.blocks)]
+    costs = [block.forward + block.backward + recompute[k] for k, block in enumerate(part.blocks)]
     memory = Memory(limit - machine.resident, bytes_of)
     cuts = settings.stages or _cut(tuple(costs), tuple(where))
     if not settings.stages and _fullest(memory, stage_slices(cuts, len(costs)), where) > memory.limit:
@@ -176,8 +176,8 @@ def _staged(
         return [sum(values[start:stop]) for start, stop in edges]
 
     forward = stages([block.forward for block in part.blocks])
-    backward = stages([block.backward + more for block, more in zip(part.blocks, again, strict=True)])
-    of_input = stages([block.input + more for block, more in zip(part.blocks, again, strict=True)])
+    backward = stages([block.backward + more for block, more in zip(part.blocks, recompute, strict=True)])
+    of_input = stages([block.input + more for block, more in zip(part.blocks, recompute, strict=True)])
     of_weight = stages([block.weight for block in part.blocks])
     of_input[0], of_weight[0] = 0.0, backward[0]  # so torch does it where nobody asks for the gradient of the features
     messages = [once / 2 for once in stages(wire)]  # as many forward as backward

@@ -35,10 +35,10 @@ def ranks_of(orders: Sequence[Sequence[Action]]) -> dict[int, int]:
     return {action.stage: rank for rank, order in enumerate(orders) for action in order}
 
 
-def in_turn(forward: Sequence[Action], backward: Sequence[Action], ahead: int) -> list[Action]:
+def one_f_one_b(forward: Sequence[Action], backward: Sequence[Action], ahead: int) -> list[Action]:
     """``ahead`` forward actions, then a forward and a backward one in turn, then the backward ones that are left.
 
-    >>> order = in_turn([Action("F", 0, i) for i in range(3)], [Action("B", 0, i) for i in range(3)], ahead=1)
+    >>> order = one_f_one_b([Action("F", 0, i) for i in range(3)], [Action("B", 0, i) for i in range(3)], ahead=1)
     >>> " ".join(f"{action.kind}{action.microbatch}" for action in order)
     'F0 F1 B0 F2 B1 B2'
     """
@@ -49,7 +49,7 @@ def in_turn(forward: Sequence[Action], backward: Sequence[Action], ahead: int) -
     return order + list(backward[len(forward) - ahead :])
 
 
-def rounds_of(
+def round_robin_stages(
     rank: int, ranks: int, microbatches: int, per_rank: int, backward: Kind
 ) -> tuple[list[Action], list[Action], int]:
     """A rank's forward and backward actions in rounds of micro-batches, and how many are in a round."""

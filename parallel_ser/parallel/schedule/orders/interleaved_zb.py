@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parallel_ser.parallel.schedule.actions import Orders, in_turn, rounds_of, with_weights
+from parallel_ser.parallel.schedule.actions import Orders, one_f_one_b, round_robin_stages, with_weights
 from parallel_ser.parallel.schedule.descriptor import Schedule
 
 
@@ -17,8 +17,8 @@ def orders(ranks: int, microbatches: int, per_rank: int = 2) -> Orders:
     """
     orders = []
     for rank in range(ranks):
-        forward, backward, length = rounds_of(rank, ranks, microbatches, per_rank, "I")
-        order = in_turn(forward, backward, ahead=(per_rank - 1) * length + ranks - 1 - rank)
+        forward, backward, length = round_robin_stages(rank, ranks, microbatches, per_rank, "I")
+        order = one_f_one_b(forward, backward, ahead=(per_rank - 1) * length + ranks - 1 - rank)
         orders.append(with_weights(order, late=rank))
     return orders
 

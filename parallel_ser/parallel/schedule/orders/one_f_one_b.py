@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parallel_ser.parallel.schedule.actions import Action, Orders, in_turn
+from parallel_ser.parallel.schedule.actions import Action, Orders, one_f_one_b
 from parallel_ser.parallel.schedule.descriptor import Schedule
 
 
@@ -19,7 +19,7 @@ def orders(ranks: int, microbatches: int) -> Orders:
     for rank in range(ranks):
         forward = [Action("F", rank, micro) for micro in range(microbatches)]
         backward = [Action("B", rank, micro) for micro in range(microbatches)]
-        orders.append(in_turn(forward, backward, ahead=ranks - 1 - rank))
+        orders.append(one_f_one_b(forward, backward, ahead=ranks - 1 - rank))
     return orders
 
 
