@@ -81,7 +81,7 @@ def with_weights(order: Sequence[Action], late: int) -> list[Action]:
     return full + weights[max(0, done - late) :]
 
 
-class Writer:
+class ScheduleBuilder:
     """Writes down a rank's actions, where each stage takes its micro-batches in order, for each kind of action."""
 
     def __init__(self) -> None:

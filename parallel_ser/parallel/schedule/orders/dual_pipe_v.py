@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parallel_ser.parallel.schedule.actions import Orders, Writer
+from parallel_ser.parallel.schedule.actions import Orders, ScheduleBuilder
 from parallel_ser.parallel.schedule.descriptor import Schedule
 
 
@@ -24,7 +24,7 @@ def orders(ranks: int, microbatches: int) -> Orders:
     for rank in range(ranks):
         there, back = rank, 2 * ranks - 1 - rank
         after = ranks - 1 - rank  # ranks behind this one
-        todo = Writer()
+        todo = ScheduleBuilder()
         todo.add("F", there, times=2 * after)
         for _ in range(rank + 1):
             todo.add("F", there)

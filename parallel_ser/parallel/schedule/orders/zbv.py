@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from parallel_ser.parallel.schedule.actions import Orders, Writer
+from parallel_ser.parallel.schedule.actions import Orders, ScheduleBuilder
 from parallel_ser.parallel.schedule.descriptor import Schedule
 
 
@@ -20,7 +20,7 @@ def orders(ranks: int, microbatches: int) -> Orders:
     for rank in range(ranks):
         there, back = rank, 2 * ranks - 1 - rank
         full = max(2 * ranks - 1, microbatches)
-        todo = Writer()
+        todo = ScheduleBuilder()
         todo.add("F", there, times=2 * (ranks - rank) - 1)
         for _ in range(rank):
             todo.add("F", back)
