@@ -18,7 +18,7 @@ from parallel_ser.models.chain import chain_of, stored
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.requirements import validate
-from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.settings import StrategySettings, microbatch
 
 MakeOptimizer = Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -84,10 +84,8 @@ class Run:
     def _set_up(self, inputs: Inputs) -> None:
         if self._ready:
             return
-        part = -(-len(inputs) // self.strategy.settings.microbatches)
-        self.strategy.setup(
-            self._chain, self._loss, lambda own: self._make(_trained(own)), self.context, inputs[: max(1, part)]
-        )
+        part = inputs[: microbatch(self.strategy.settings, self.context.size, len(inputs))]
+        self.strategy.setup(self._chain, self._loss, lambda own: self._make(_trained(own)), self.context, part)
         self._ready = True
 
     def step(self, inputs: Activations | Inputs, targets: Activations, **extras: Tensor) -> float:

@@ -108,7 +108,7 @@ class Chain(nn.Sequential):
         inputs = inputs.mapped(empty)
         every = [inputs.x]
         with torch.no_grad():
-            for block in self.skeleton():
+            for block in self if next(self.parameters()).is_meta else self.skeleton():
                 every.append(call(block, every[-1], inputs.beside))
                 if not all(isinstance(one, Tensor) for one in tensors(every[-1])):
                     raise UserError(
@@ -119,7 +119,9 @@ class Chain(nn.Sequential):
 
     def part(self, start: int, stop: int) -> Chain:
         """The blocks from ``start`` up to ``stop``; they and their names are this chain's own."""
-        return Chain(OrderedDict(list(self.named_children())[start:stop]))
+        part = Chain(OrderedDict(list(self.named_children())[start:stop]))
+        part.rules = self.rules
+        return part
 
     def signature(self) -> dict[str, list[int]]:
         """Names and shapes of all that is stored: two chains with the same signature can share a checkpoint."""
@@ -135,6 +137,13 @@ class Chain(nn.Sequential):
 def chain_of(model: nn.Sequential) -> Chain:
     """A chain of a model's modules, which keep their names."""
     return Chain(OrderedDict(model.named_children()))
+
+
+def delay_weight_gradients(module: nn.Module, delayed: bool = True) -> None:
+    """Have normalisations allow the gradients of weights to be computed later than those of inputs, or not."""
+    for one in module.modules():
+        if hasattr(one, "split_weight_grad"):
+            one.split_weight_grad = delayed  # type: ignore[assignment]
 
 
 def stored(module: nn.Module) -> dict[str, Tensor]:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from parallel_ser.errors import UserError
 from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.batch import Activations, Inputs, differentiable, example, leaf, tensors
-from parallel_ser.models.chain import Chain, call
+from parallel_ser.models.chain import Chain, call, delay_weight_gradients
 
 VERSION = 3
 FRAMES = 32
@@ -109,9 +109,7 @@ def _split_backward(block: nn.Module, x: Activations, beside: Mapping[str, Tenso
     """How the halves of a backward pass, as zero-bubble schedules compute them, differ from the whole."""
     from parallel_ser.parallel.internals.pipelining import stage_backward_input, stage_backward_weight
 
-    for module in block.modules():
-        if hasattr(module, "split_weight_grad"):
-            module.split_weight_grad = True  # type: ignore[assignment]
+    delay_weight_gradients(block)
     weights = {name: p for name, p in block.named_parameters() if p.requires_grad}
     try:
         own = leaf(x)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from parallel_ser.models.plans import GROUPS, count_blocks
 from parallel_ser.models.registry import ModelDescriptor
 
 if TYPE_CHECKING:
@@ -18,25 +19,11 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
     return cnn.build(settings, rows, classes, seed)
 
 
-def blocks(settings: ModelSettings) -> int:
-    """See ``models.plans``."""
-    from parallel_ser.models.plans import count_blocks
-
-    return count_blocks(settings)
-
-
-def parts(settings: ModelSettings) -> int:
-    """See ``models.plans``."""
-    from parallel_ser.models.plans import GROUPS
-
-    return GROUPS
-
-
 MODEL = ModelDescriptor(
     name="cnn",
     summary="residual convolutions, attentive pooling; transformer or LSTM layers between them where asked for",
     build=build,
-    blocks=blocks,
-    parts=parts,
+    blocks=count_blocks,
+    parts=lambda settings: GROUPS,
     words=lambda settings: settings.size,
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -81,12 +81,13 @@ class Axis:
 
     def broadcast_together(self, tensors: Sequence[Tensor], source: int) -> None:
         """Fill tensors of one type with those of the rank at ``source``, in one message."""
-        if self.size == 1:
-            return
-        flat = self.broadcast(torch.cat([tensor.flatten() for tensor in tensors]), source)
-        if self.rank != source:
-            for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
-                tensor.copy_(piece.view(tensor.shape))
+        if self.size > 1:
+            _in_one(tensors, lambda flat: self.broadcast(flat, source))
+
+    def sum_together(self, tensors: Sequence[Tensor]) -> None:
+        """Sum tensors of one type over the ranks in place, in one message; a copy of them is all that it takes."""
+        if self.size > 1:
+            _in_one(tensors, self.sum)
 
     def send(self, x: Tensor, peer: int) -> Posted:
         """Begin to send to the rank at ``peer``; ``x`` must stay as it is until what is returned is waited for."""
@@ -130,6 +131,13 @@ class Axis:
         if pair:
             return self.stats.message([self.ranks[place] for place in pair], ">")
         return self.stats.message(self.ranks)
+
+
+def _in_one(tensors: Sequence[Tensor], work: Callable[[Tensor], Tensor]) -> None:
+    """Do to tensors in place what ``work`` does to all their values behind each other."""
+    flat = work(torch.cat([tensor.flatten() for tensor in tensors]))
+    for tensor, piece in zip(tensors, flat.split([tensor.numel() for tensor in tensors]), strict=True):
+        tensor.copy_(piece.view(tensor.shape))
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ class Posted:
         """Wait until the tensors are sent, or have arrived."""
         if not self.works:
             return
-        start, cpu = time.perf_counter(), time.process_time()
+        start, cpu = time.perf_counter(), self.stats.cpu()
         for work in self.works:
             work.wait()
-        used = time.process_time() - cpu
+        used = self.stats.cpu() - cpu
         self.stats.record(self.kind, start, posted=self.posted, messages=self.messages, cpu=used)
 
 

@@ -22,7 +22,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.batch import Activations, Inputs, differentiable, each, example, leaf, nbytes, tensors
-from parallel_ser.models.chain import Chain, call
+from parallel_ser.models.chain import Chain, call, delay_weight_gradients
 
 VERSION = 6
 REPEATS = 5
@@ -230,7 +230,6 @@ def _halves(
     from parallel_ser.parallel.internals.pipelining import stage_backward_input, stage_backward_weight
 
     weights = [p for p in block.parameters() if p.requires_grad]
-    norms = [module for module in block.modules() if hasattr(module, "split_weight_grad")]
     inputs = differentiable(x)
 
     def first() -> list[dict[str, Any]]:
@@ -239,11 +238,9 @@ def _halves(
         outputs = [one * 1.0 for one in differentiable(forward(x))]  # no view, which torch could not detach
         return stage_backward_input(outputs, [torch.ones_like(one) for one in outputs], inputs, iter(weights))[1]
 
-    for norm in norms:
-        norm.split_weight_grad = True  # type: ignore[assignment]
+    delay_weight_gradients(block)
     begun, groups = time_of(first, device), first()
-    for norm in norms:
-        norm.split_weight_grad = False  # type: ignore[assignment]
+    delay_weight_gradients(block, delayed=False)
 
     def second() -> object:  # which takes its groups to pieces
         return stage_backward_weight(iter(weights), [dict(group) for group in groups], retain_graph=True)

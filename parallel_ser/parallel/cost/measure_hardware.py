@@ -195,9 +195,8 @@ if __name__ == "__main__":
         timed = [one for one in strategies().values() if one.overhead] if group.size > 1 else [one_process()]
         plain, heavy = ([one.name for one in timed if bool(one.imports) == imports] for imports in (False, True))
         found = overheads(group, machine, plain)
-        machine = replace(
-            machine, resident=max(0.0, float(own() - before))
-        )  # what a strategy imports for itself is left out
+        taken = max(0.0, float(own() - before))  # what a strategy imports for itself is left out
+        machine = replace(machine, resident=taken)
         machine = replace(machine, overheads=found | overheads(group, machine, heavy))
         if group.first:
             print(json.dumps(asdict(machine)), flush=True)

@@ -18,8 +18,8 @@ from parallel_ser.models.chain import Chain, call
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.comm.messages import Posted
 from parallel_ser.parallel.cost.block_profile import BlockProfile, estimate, profile, time_of
-from parallel_ser.parallel.tensor import channel, time
-from parallel_ser.parallel.tensor.placement import split
+from parallel_ser.parallel.tensor.rules import split_blocks
+from parallel_ser.parallel.tensor.time import local_frames
 from parallel_ser.parallel.tracing.stats import CommStats
 
 Numbers = tuple[int, ...]
@@ -124,11 +124,10 @@ class ModelProfile:
         chain = self.chain.skeleton() if self.flops else self.chain  # a skeleton computes nothing
         stats = CommStats()
         if size > 1:
-            rules = channel if axis == "channel" else time
-            chain = split(chain, rules.RULES, CountingAxis(0, size, None, stats), rules.whole)
+            ranks = CountingAxis(0, size, None, stats)
+            chain = split_blocks(chain, axis, ranks, replicate=True)
             if axis == "time" and inputs.images:
-                wide = inputs.widened(8 * size)
-                inputs = wide.mapped(lambda one: one[..., : one.shape[-1] // size] if one.ndim == 4 else one)
+                inputs = local_frames(inputs, ranks)
         tally = _Tally(stats, self.bf16)
         if self.flops:
             found = estimate(chain, inputs, self.flops, tally.visit)

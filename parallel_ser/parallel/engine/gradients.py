@@ -52,12 +52,10 @@ class SummedGradients:
         self._sum(list(strategy.parameters), strategy.dims.data)
 
     def _sum(self, names: list[str], axis: Axis) -> None:
-        """Sum gradients over an axis; a bucket's copy is all the memory that it takes."""
+        """Sum gradients over an axis, a bucket in one message."""
         grads = [p.grad for name in names if (p := self.strategy.parameters[name]).grad is not None]
         while axis.size > 1 and grads:
             sizes = accumulate(grad.numel() * grad.element_size() for grad in grads)
             count = max(1, sum(size <= BUCKET for size in sizes))
             bucket, grads = grads[:count], grads[count:]
-            flat = axis.sum(torch.cat([grad.flatten() for grad in bucket]))
-            for grad, piece in zip(bucket, flat.split([grad.numel() for grad in bucket]), strict=True):
-                grad.copy_(piece.view(grad.shape))
+            axis.sum_together(bucket)

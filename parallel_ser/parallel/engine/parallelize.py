@@ -2,60 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
-from torch import nn
-
-from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
-from parallel_ser.models.chain import Chain
+from parallel_ser.models.chain import Chain, delay_weight_gradients
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.comm.dims import Axis, ParallelDims
 from parallel_ser.parallel.engine.pieces import Pieces
 from parallel_ser.parallel.engine.stage_module import StageModule
 from parallel_ser.parallel.engine.stages import Stages
 from parallel_ser.parallel.settings import StrategySettings
-from parallel_ser.parallel.tensor import channel, time
-from parallel_ser.parallel.tensor.placement import split
-
-NONE: Mapping[str, Any] = {}
-TIME_STRIDE = 8
-"""A time split gives each rank a multiple of so many frames, which the strides of the models divide."""
-
-
-def split_blocks(part: Chain, settings: StrategySettings, axis: Axis, own: Mapping[str, Any] = NONE) -> Chain:
-    """A stage as a rank of the tensor axis holds it.
-
-    Args:
-        part: the stage.
-        settings: of the strategy.
-        axis: the ranks that share it.
-        own: rules that a model brings, by axis and type of block.
-
-    Raises:
-        UserError: a block has no rule to split it, and ``replicate_unsplittable`` is not set.
-    """
-    if axis.size == 1:
-        return part
-    rules = channel if settings.axis == "channel" else time
-
-    def unknown(block: nn.Module, axis: Any) -> nn.Module:
-        if not settings.replicate_unsplittable:
-            raise UserError(
-                f"no sharding rule for {type(block).__name__} along axis={settings.axis}: use another strategy, or "
-                f"strategy.replicate_unsplittable=true to compute it whole on each rank."
-            )
-        return rules.whole(block, axis)
-
-    return split(part, {**rules.RULES, **own.get(settings.axis, {})}, axis, unknown)
-
-
-def delay_weight_gradients(part: Chain) -> None:
-    """Have normalisations allow a schedule to compute weights' gradients later than inputs'."""
-    for module in part.modules():
-        if hasattr(module, "split_weight_grad"):
-            module.split_weight_grad = True  # type: ignore[assignment]
+from parallel_ser.parallel.tensor.rules import split_blocks
+from parallel_ser.parallel.tensor.time import local_frames
 
 
 def parallelize(
@@ -71,7 +27,7 @@ def parallelize(
     dtype = next(chain.parameters()).dtype
     modules = []
     for number, part in zip(stages.own, stages.parts_of(chain), strict=True):
-        own = split_blocks(part, settings, dims.tensor, chain.rules)
+        own = split_blocks(part, settings.axis, dims.tensor, settings.replicate_unsplittable)
         if pieces.splits_backward:
             delay_weight_gradients(own)
         modules.append(
@@ -95,13 +51,4 @@ def local_inputs(inputs: Inputs, settings: StrategySettings, axis: Axis) -> Inpu
     Raises:
         UserError: a split over time, of inputs that are no images ``(batch, channels, rows, frames)``.
     """
-    if axis.size == 1 or settings.axis != "time":
-        return inputs
-    if isinstance(inputs.x, tuple) or inputs.x.ndim != 4:
-        raise UserError(
-            "strategy.axis=time splits the last dimension of one tensor (batch, channels, rows, frames), and these "
-            "inputs are none: use strategy.axis=channel or another strategy."
-        )
-    wide = inputs.widened(TIME_STRIDE * axis.size)
-    assert not isinstance(wide.x, tuple)
-    return Inputs(axis.slice(wide.x, -1), time.local_shares(wide.valid, axis), wide.seed, wide.extras)
+    return local_frames(inputs, axis) if axis.size > 1 and settings.axis == "time" else inputs

@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from parallel_ser.models.batch import Activations, Inputs
+from parallel_ser.parallel.engine.gradients import SummedGradients
+from parallel_ser.parallel.engine.one_by_one import OneByOne
+from parallel_ser.parallel.engine.optimizer import OptimizerStep
 
 if TYPE_CHECKING:
     from parallel_ser.parallel.engine.strategy import Strategy
@@ -82,24 +85,6 @@ class Optimizer(Protocol):
         """Weights have been written."""
 
 
-def _one_by_one(strategy: Strategy) -> Passes:
-    from parallel_ser.parallel.engine.one_by_one import OneByOne
-
-    return OneByOne(strategy)
-
-
-def _summed(strategy: Strategy) -> Gradients:
-    from parallel_ser.parallel.engine.gradients import SummedGradients
-
-    return SummedGradients(strategy)
-
-
-def _stepped(strategy: Strategy, make: MakeOptimizer) -> Optimizer:
-    from parallel_ser.parallel.engine.optimizer import OptimizerStep
-
-    return OptimizerStep(strategy, make)
-
-
 @dataclass(frozen=True)
 class Pieces:
     """What a strategy is composed of.
@@ -114,9 +99,9 @@ class Pieces:
         without_gradients: the context in which ``predict`` computes.
     """
 
-    passes: Callable[[Strategy], Passes] = _one_by_one
-    gradients: Callable[[Strategy], Gradients] = _summed
-    optimizer: Callable[[Strategy, MakeOptimizer], Optimizer] = _stepped
+    passes: Callable[[Strategy], Passes] = OneByOne
+    gradients: Callable[[Strategy], Gradients] = SummedGradients
+    optimizer: Callable[[Strategy, MakeOptimizer], Optimizer] = OptimizerStep
     splits_backward: bool = False
     every_edge_differentiable: bool = False
     without_gradients: Callable[[], AbstractContextManager[Any]] = torch.inference_mode

@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from parallel_ser.errors import UserError
 from parallel_ser.models.attention import Attention, SelfAttention
-from parallel_ser.models.batch import Activations, each, tensors
+from parallel_ser.models.batch import Activations, Inputs, each, tensors
 from parallel_ser.models.blocks import (
     AttentiveStatistics,
     Dense,
@@ -27,6 +28,7 @@ from parallel_ser.models.blocks import (
     widened,
 )
 from parallel_ser.models.chain import frame_mask, named
+from parallel_ser.models.cnn import TIME_STRIDE
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.tensor.placement import (
     PARTIAL,
@@ -47,6 +49,21 @@ from parallel_ser.parallel.tensor.regions import (
 def local_shares(valid: Tensor, axis: Axis) -> Tensor:
     """The share of this rank's frames that is real, from the share of all frames, both ``(batch,)``."""
     return (valid * axis.size - axis.rank).clamp(0.0, 1.0)
+
+
+def local_frames(inputs: Inputs, axis: Axis) -> Inputs:
+    """A rank's frames of inputs: as many on each, a number that the strides of the models divide.
+
+    Raises:
+        UserError: the inputs are no images ``(batch, channels, rows, frames)``.
+    """
+    if not inputs.images:
+        raise UserError(
+            "strategy.axis=time splits the last dimension of one tensor (batch, channels, rows, frames), and these "
+            "inputs are none: use strategy.axis=channel or another strategy."
+        )
+    wide = inputs.widened(TIME_STRIDE * axis.size)
+    return Inputs(axis.slice(wide.x, -1), local_shares(wide.valid, axis), wide.seed, wide.extras)
 
 
 class _HaloConvolution(torch.autograd.Function):

@@ -74,13 +74,17 @@ class CommStats:
         messages: tuple[str, ...] = (),
     ) -> Iterator[None]:
         """Time what happens within it, which sends ``share`` of the tensors' bytes."""
-        start, cpu = time.perf_counter(), time.process_time()
+        start, cpu = time.perf_counter(), self.cpu()
         yield
-        self.record(kind, start, detail=detail, messages=messages, cpu=time.process_time() - cpu)
+        self.record(kind, start, detail=detail, messages=messages, cpu=self.cpu() - cpu)
         self.calls[kind] += 1
         if kind != "receive":
             every = tensors if isinstance(tensors, (list, tuple)) else (tensors,)
             self.sent[kind] += round(share * sum(one.numel() * one.element_size() for one in every))
+
+    def cpu(self) -> float:
+        """Seconds of the processor that this process has used; asked of the system while tracing alone."""
+        return time.process_time() if self.tracing else 0.0
 
     def record(
         self,

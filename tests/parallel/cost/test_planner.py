@@ -7,10 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from torch import nn
 from typer.testing import CliRunner
 
 from parallel_ser.cli import app
 from parallel_ser.errors import UserError
+from parallel_ser.models.chain import chain_of
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.cost.block_profile import BlockProfile
@@ -19,6 +21,7 @@ from parallel_ser.parallel.cost.model_profile import ModelProfile, Part
 from parallel_ser.parallel.cost.planner import candidates, plan, predict
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategies.registry import strategies
+from parallel_ser.parallel.tensor.channel import ScatteredRowParallelLinear
 
 BLOCKS, BATCH = 8, 32
 WEIGHTS, SAVED, EDGE = 1000, 700, 40  # bytes of a block, and an utterance's
@@ -151,6 +154,15 @@ def test_parts_of_split_blocks_are_measured_alone() -> None:
     assert sum(b.parameters for b in time.blocks) == sum(b.parameters for b in whole.blocks)
     assert sum(b.parameters for b in channel.blocks) < 0.6 * sum(b.parameters for b in whole.blocks)
     assert whole.blocks[1].forward == pytest.approx(whole.blocks[1].flops / 1e9)
+
+
+def test_a_models_own_rules_split_its_blocks() -> None:
+    chain = chain_of(nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4)))
+    assert not any(ModelProfile(chain, (4, 8), flops=1e9).part("channel", 2, 4).collectives)
+    chain.rules = {"channel": {nn.Linear: ScatteredRowParallelLinear}}
+    split = ModelProfile(chain, (4, 8), flops=1e9).part("channel", 2, 4)
+    assert all(split.collectives)
+    assert split.blocks[0].parameters == 4 * (8 * 8 // 2 + 8)
 
 
 FAR = ["plan", "--ranks", "4", "--link", "25GB/s,10us", "--device-flops", "4e14", "train.batch=16"]

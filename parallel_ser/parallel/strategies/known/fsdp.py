@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 def traffic(settings: StrategySettings, layout: Layout, size: float, blocks: int) -> Traffic:
     """Each micro-batch gathers every block's weights twice and reduces its gradients once; ``size`` is of a share."""
     data, gathered = layout.data, settings.microbatches * blocks
-    return Traffic(
-        settings.microbatches * 3 * size * (data - 1), (1 + (data > 1) if data > 1 else 0) + 3 * gathered, gathered
-    )
+    return Traffic(settings.microbatches * 3 * size * (data - 1), 2 * (data > 1) + 3 * gathered, gathered)
 
 
 def compose(settings: StrategySettings) -> Pieces:
