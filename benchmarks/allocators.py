@@ -17,9 +17,9 @@ from pathlib import Path
 
 from planner import measure
 
-from parallel_ser.files import write_text
 from parallel_ser.parallel.settings import StrategySettings
-from parallel_ser.training.run_folder import environment
+from parallel_ser.system.environment import environment
+from parallel_ser.system.files import write_text
 
 GLIBC = "glibc as it comes"
 

@@ -44,7 +44,6 @@ from resident import (
 )
 from resident import write_record as write
 
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
@@ -55,9 +54,10 @@ from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.schedule.registry import schedule_of
 from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategies.registry import strategies
-from parallel_ser.resident import status
+from parallel_ser.system.environment import environment
+from parallel_ser.system.hard_exit import HardExit
+from parallel_ser.system.process import status
 from parallel_ser.training.optim import adamw, cross_entropy
-from parallel_ser.training.run_folder import environment
 from parallel_ser.training.settings import TrainSettings
 
 RANKS = 4

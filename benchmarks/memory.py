@@ -2,11 +2,11 @@
 
 ``python benchmarks/memory.py [--size xl] [--batch 64] [--frames 192] [--microbatches 16] [--cases NAME…]``
 
-Each case runs in fresh processes. What counts is a process' own (``resident.own``: no pages of files), above what it is
-with all imported and the group joined, before the model. A first step of one short utterance a micro-batch makes the
-optimizer's moments, the second is of the whole batch. The peak is the operating system's (``VmHWM``, set back before
-each phase), so it is also known which phase of which rank it belongs to. Cases that ran before with the same model and
-batch are kept in the record.
+Each case runs in fresh processes. What counts is a process' own (``system.process.uss``: no pages of files), above what
+it is with all imported and the group joined, before the model. A first step of one short utterance a micro-batch makes
+the optimizer's moments, the second is of the whole batch. The peak is the operating system's (``VmHWM``, set back
+before each phase), so it is also known which phase of which rank it belongs to. Cases that ran before with the same
+model and batch are kept in the record.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from typing import Any
 from resident import CLASSES, GIB, ROWS, balanced, batch, clock, fullest, launch, needs, peak, table, trim
 from resident import write_record as write
 
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.comm.context import process_context
@@ -31,9 +30,10 @@ from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.schedule.registry import schedule_of
 from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategies.registry import strategies
-from parallel_ser.resident import own
+from parallel_ser.system.environment import environment
+from parallel_ser.system.hard_exit import HardExit
+from parallel_ser.system.process import uss
 from parallel_ser.training.optim import adamw, cross_entropy
-from parallel_ser.training.run_folder import environment
 from parallel_ser.training.settings import TrainSettings
 
 RANKS = 4
@@ -80,7 +80,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
         one.compose(StrategySettings(name=one.name))
     leave = HardExit()
     with process_context("cpu", threads=1, timeout=900) as ranks:
-        baseline = own()
+        baseline = uss()
         peaks: dict[str, int] = {}
         with peak(peaks, "build"):
             chain = build(ModelSettings(size=case["size"]), ROWS, CLASSES, seed=0)
@@ -90,10 +90,10 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
             strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
             del chain
             gc.collect()
-        settled = own()
+        settled = uss()
         if case.get("trim"):
             trim()
-        trimmed = own()
+        trimmed = uss()
         stage = ["first"]
 
         def watch(name: str) -> None:
@@ -120,7 +120,7 @@ def rank_main(case: dict[str, Any], out: Path) -> None:
             "peaks": {name: value - baseline for name, value in peaks.items()},
             "settled": settled - baseline,
             "trimmed": trimmed - baseline,
-            "after": own() - baseline,
+            "after": uss() - baseline,
             "parameters": sum(local(p).numel() for p in strategy.parameters.values()),
             "whole": sum(p.numel() for p in strategy.parameters.values()),
             "losses": losses,

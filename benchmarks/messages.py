@@ -29,11 +29,11 @@ from planner import measure
 from resident import table
 from torch import Tensor
 
-from parallel_ser.files import write_text
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.parallel.comm.context import process_context
 from parallel_ser.parallel.settings import StrategySettings
-from parallel_ser.training.run_folder import environment
+from parallel_ser.system.environment import environment
+from parallel_ser.system.files import write_text
+from parallel_ser.system.hard_exit import HardExit
 
 SIZES = [4 << 10, 64 << 10, 512 << 10, 4 << 20, 16 << 20]
 TURNS = 21

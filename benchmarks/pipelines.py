@@ -21,8 +21,6 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.pipelining import PipelineStage, Schedule1F1B
 
-from parallel_ser.files import write_text
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.batch import Inputs
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.cnn import build
@@ -31,8 +29,10 @@ from parallel_ser.parallel.comm.context import ProcessContext, process_context
 from parallel_ser.parallel.cost.partition import stage_slices
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.system.environment import environment
+from parallel_ser.system.files import write_text
+from parallel_ser.system.hard_exit import HardExit
 from parallel_ser.training.optim import adamw, cross_entropy
-from parallel_ser.training.run_folder import environment
 from parallel_ser.training.settings import TrainSettings
 
 ROWS, CLASSES = 64, 8

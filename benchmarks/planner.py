@@ -20,22 +20,22 @@ from typing import Any
 
 import torch
 
-from parallel_ser.files import write_text
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.batch import random_batch
 from parallel_ser.models.cnn import build
 from parallel_ser.models.plans import GROUPS
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.comm.context import process_context
 from parallel_ser.parallel.comm.pinning import pin_cores
-from parallel_ser.parallel.cost.block_profile import processor
 from parallel_ser.parallel.cost.hardware_model import probe
 from parallel_ser.parallel.cost.model_profile import ModelProfile
 from parallel_ser.parallel.cost.planner import plan
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategies.registry import strategies
-from parallel_ser.resident import own, own_peak
+from parallel_ser.system.environment import processor
+from parallel_ser.system.files import write_text
+from parallel_ser.system.hard_exit import HardExit
+from parallel_ser.system.process import peak_uss, uss
 from parallel_ser.training.optim import adamw, cross_entropy
 from parallel_ser.training.settings import TrainSettings
 
@@ -53,7 +53,7 @@ def rank(given: dict[str, Any]) -> None:
     with process_context("cpu", given["threads"], timeout=120, share=given["share"]) as ranks:
         if given["bind"]:
             pin_cores(given["threads"])
-        baseline = own()
+        baseline = uss()
         settings = StrategySettings.model_validate(given["strategy"])
         chain = build(ModelSettings(size=given["size"]), ROWS, CLASSES, 0)
         strategy = Strategy(settings, clip_norm=1.0)
@@ -68,7 +68,7 @@ def rank(given: dict[str, Any]) -> None:
             strategy.train_step(inputs, targets)
             times.append(time.perf_counter() - began)
         peaks = torch.zeros(ranks.size)
-        peaks[ranks.rank] = float(own_peak() - baseline)
+        peaks[ranks.rank] = float(peak_uss() - baseline)
         if ranks.size > 1:
             torch.distributed.all_reduce(peaks)
         if ranks.first:

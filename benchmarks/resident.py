@@ -23,7 +23,7 @@ from torch import Tensor
 from parallel_ser.models.batch import Inputs, example, random_batch
 from parallel_ser.models.chain import Chain, call
 from parallel_ser.parallel.cost.partition import stage_slices
-from parallel_ser.resident import own, own_peak, reset_peak
+from parallel_ser.system.process import peak_uss, reset_peak, uss
 
 MIB = 2**20
 GIB = 2**30
@@ -40,20 +40,20 @@ def peak(into: dict[str, int], name: str) -> Iterator[None]:
     """
     if reset_peak():
         yield
-        found = own_peak()
+        found = peak_uss()
     else:
-        seen, done = [own()], threading.Event()
+        seen, done = [uss()], threading.Event()
 
         def look() -> None:
             while not done.wait(0.002):
-                seen.append(max(seen.pop(), own()))
+                seen.append(max(seen.pop(), uss()))
 
         thread = threading.Thread(target=look)
         thread.start()
         yield
         done.set()
         thread.join()
-        found = max(*seen, own())
+        found = max(*seen, uss())
     into[name] = max(into.get(name, 0), found)
 
 

@@ -31,9 +31,9 @@ from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.cost.partition import block_costs
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings
-from parallel_ser.resident import keep_freed
+from parallel_ser.system.environment import environment
+from parallel_ser.system.process import keep_freed
 from parallel_ser.training.optim import adamw, cross_entropy
-from parallel_ser.training.run_folder import environment
 from parallel_ser.training.settings import TrainSettings
 
 FRAMES = 224  # of a batch, 2.2 seconds

@@ -1,10 +1,10 @@
 """The same benchmarks under two environments in turn, such as two releases of torch: step times side by side.
 
-    python benchmarks/two_environments.py TREE:PYTHON TREE:PYTHON [--rounds 2] [--out FILE]
+    python benchmarks/two_environments.py TREE:PYTHON TREE:PYTHON [--rounds 2] [--scripts messages step] [--out FILE]
 
-Each TREE is a checkout whose packages PYTHON has. A round runs ``messages.py`` (the CNN m under three strategies),
-``pipelines.py`` and ``step.py`` of each in turn. The machine must be idle. A ratio is the second's time over the
-first's, of one round; the table has medians over the rounds.
+Each TREE is a checkout whose packages PYTHON has. A round runs the scripts of each in turn: ``messages.py`` (the CNN m
+under three strategies), ``pipelines.py`` and ``step.py``. The machine must be idle. A ratio is the second's time over
+the first's, of one round; the table has medians over the rounds.
 """
 
 from __future__ import annotations
@@ -15,38 +15,70 @@ import os
 import statistics
 import subprocess
 import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from resident import table
 
-from parallel_ser.files import write_text
+from parallel_ser.system.files import write_text
 
+Run = Callable[..., Any]
+"""Runs a script of one environment with its words, the last of them the file of results; returns what is in it."""
 CASES = ["tensor_split time", "tensor_split channel", "pipeline 1f1b ×8"]
 
 
-def measured(tree: Path, python: str, folder: Path) -> dict[str, float]:
-    """Milliseconds of each step, and microseconds of messages, under one environment."""
-    surroundings = {**os.environ, "PYTHONPATH": str(tree)}
-
-    def run(script: str, out: Path, *words: str, ranks: int = 0) -> dict[str, object]:
-        start = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks else []
-        command = [python, *start, f"benchmarks/{script}", *words, "--result" if ranks else "--out", str(out)]
-        threads = {"OMP_NUM_THREADS": "1"} if ranks else {}
-        subprocess.run(command, cwd=tree, env={**surroundings, **threads}, check=True, capture_output=True)
-        found: dict[str, object] = json.loads(out.read_text())
-        return found
-
-    messages = run("messages.py", folder / "m.json", "--size", "m", "--rounds", "1", "--cases", *CASES)
-    pipelines = run("pipelines.py", folder / "p.json", "--size", "m", "--rounds", "9", ranks=2)
-    steps = run("step.py", folder / "s.json", "--size", "m", "--rounds", "5")
-    found = {f"{name}, ms": 1e3 * each[0] for name, each in messages["steps"].items() if "sockets" not in name}  # type: ignore[attr-defined]
-    for size, row in messages["messages"].items():  # type: ignore[attr-defined]
+def messages(run: Run, folder: Path) -> dict[str, float]:
+    """Milliseconds of steps of three strategies, and microseconds of messages through shared memory."""
+    read = run("messages.py", "--size", "m", "--rounds", "1", "--cases", *CASES, "--out", str(folder / "m.json"))
+    found = {f"{name}, ms": 1e3 * each[0] for name, each in read["steps"].items() if "sockets" not in name}
+    for size, row in read["messages"].items():
         found |= {f"{int(size) >> 10} KiB, {name}, µs": 1e6 * one for name, one in row.items() if "memory" in name}
-    for name, each in pipelines["seconds"].items():  # type: ignore[attr-defined]
-        found[f"1F1B, {name}, ms"] = 1e3 * statistics.median(each)
-    for name, (train, recognise) in steps["samples"].items():  # type: ignore[attr-defined]
+    return found
+
+
+def pipelines(run: Run, folder: Path) -> dict[str, float]:
+    """Milliseconds of a step under 1F1B, of each kind of pipeline."""
+    read = run("pipelines.py", "--size", "m", "--rounds", "9", "--result", str(folder / "p.json"), ranks=2)
+    return {f"1F1B, {name}, ms": 1e3 * statistics.median(each) for name, each in read["seconds"].items()}
+
+
+def step(run: Run, folder: Path) -> dict[str, float]:
+    """Milliseconds of a step and of recognition of one process, in each precision."""
+    read = run("step.py", "--size", "m", "--rounds", "5", "--out", str(folder / "s.json"))
+    found = {}
+    for name, (train, recognise) in read["samples"].items():
         found[f"one process, {name}, step, ms"] = 1e3 * statistics.median(train)
         found[f"one process, {name}, recognition, ms"] = 1e3 * statistics.median(recognise)
+    return found
+
+
+SCRIPTS: dict[str, Callable[[Run, Path], dict[str, float]]] = {
+    "messages": messages,
+    "pipelines": pipelines,
+    "step": step,
+}
+
+
+def measured(tree: Path, python: str, scripts: Sequence[str]) -> dict[str, float]:
+    """What the scripts of one environment measure, in turn."""
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as folder:
+
+        def run(script: str, *words: str, ranks: int = 0) -> Any:
+            start = ["-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"] if ranks else []
+            threads = {"OMP_NUM_THREADS": "1"} if ranks else {}
+            subprocess.run(
+                [python, *start, f"benchmarks/{script}", *words],
+                cwd=tree,
+                env={**os.environ, "PYTHONPATH": str(tree), **threads},
+                check=True,
+                capture_output=True,
+            )
+            return json.loads(Path(words[-1]).read_text())
+
+        for name in scripts:
+            found |= SCRIPTS[name](run, Path(folder))
     return found
 
 
@@ -54,6 +86,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("environments", nargs=2, metavar="TREE:PYTHON")
     parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--scripts", nargs="+", choices=SCRIPTS, default=list(SCRIPTS))
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     rounds: list[list[dict[str, float]]] = []
@@ -61,8 +94,7 @@ def main() -> None:
         rounds.append([])
         for one in given.environments:
             tree, _, python = one.partition(":")
-            with tempfile.TemporaryDirectory() as folder:
-                rounds[-1].append(measured(Path(tree).resolve(), python, Path(folder)))
+            rounds[-1].append(measured(Path(tree).resolve(), python, given.scripts))
     rows = []
     for name in rounds[0][0]:
         pairs = [(first[name], second[name]) for first, second in rounds]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from parallel_ser.installed import explain, problem
+from parallel_ser.system.installed import explain, problem
 
 
 def main() -> None:

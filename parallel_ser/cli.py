@@ -23,7 +23,7 @@ from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.strategies import strategies
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
-from parallel_ser.resident import keep_freed
+from parallel_ser.system.process import keep_freed
 
 
 class Shell(TyperGroup):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError, model_validator
 
@@ -15,6 +16,7 @@ from parallel_ser import yaml_text
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, FunctionalSettings
 from parallel_ser.classical.settings import ClassicalSettings
 from parallel_ser.config_errors import Sources, explain, group_of
+from parallel_ser.corpora.registry import recognise
 from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.errors import UserError
 from parallel_ser.models.settings import ModelSettings
@@ -72,21 +74,26 @@ def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()
 
     ``base`` has other defaults, in the form of overrides, which the file and the overrides change.
 
-    A value is read as YAML: ``train.epochs=3``, ``split.only=[0,2]``, ``run.folder=`` (nothing, so no value). The
-    last override of a key holds. A relative path counts from the current directory, also one that stands in a file.
+    On the command line a text or a path is what stands behind ``=``, to the letter; other values are read as YAML:
+    ``train.epochs=3``, ``split.only=[0,2]``. Nothing (``run.folder=``) is no value. The last override of a key holds. A
+    relative path counts from the current directory, also one that stands in a file. A corpus that has a folder and no
+    name gets the name that its files have.
 
     >>> load(None, ["train.epochs=3"]).train.epochs
     3
 
     Raises:
         UserError: the file cannot be read or is not YAML; a key is unknown, a value has the wrong type or is out of
-            range, or settings contradict each other.
+            range, or settings contradict each other; the files of a corpus without a name look like none.
     """
     data, lines = _read_file(config) if config is not None else ({}, {})
     for text in base:
         _override(data, text, only_missing=True)
     overridden = [_override(data, text) for text in overrides]
     _tidy(data, Config)
+    for corpus in _corpora(data):
+        if "name" not in corpus and isinstance(corpus.get("root"), str):
+            corpus["name"] = recognise(Path(corpus["root"]), "corpus.name").name
     try:
         # JSON's strict rules fit YAML's data: a list becomes a tuple and a text a path, but "3" is no number.
         return Config.model_validate_json(json.dumps(data), strict=True)
@@ -137,12 +144,13 @@ def _override(data: dict[str, Any], text: str, only_missing: bool = False) -> st
     parts = name.split(".")
     if not equals or not all(re.fullmatch(r"[A-Za-z_][\w-]*", part) for part in parts):
         raise UserError(f"cannot read {text!r} on the command line; write group.key=value, such as train.epochs=3.")
+    annotation = _annotation(parts)
     try:
-        value, _ = yaml_text.read(raw)
+        value = (raw or None) if _is_text(annotation) else yaml_text.read_value(raw, _holds_texts(annotation))
     except yaml_text.YamlProblem as problem:
-        raise UserError(f"cannot read {text!r} on the command line: {problem.clause}; quote the value.") from problem
-    if isinstance(value, dict):
-        raise UserError(f"cannot read {text!r} on the command line; quote the value, or set the keys under {name}.")
+        raise UserError(f"cannot read {text!r} on the command line: {problem.clause}.") from problem
+    if isinstance(value, dict) and get_origin(annotation) is not dict:
+        raise UserError(f"cannot read {text!r} on the command line; set the keys under {name}.")
     for part in parts[:-1]:
         if data.get(part) is None:
             data[part] = {}
@@ -152,3 +160,34 @@ def _override(data: dict[str, Any], text: str, only_missing: bool = False) -> st
     if not (only_missing and parts[-1] in data):
         data[parts[-1]] = value
     return name
+
+
+def _corpora(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The groups of settings that describe a corpus."""
+    split = data.get("split")
+    for group in (data.get("corpus"), split.get("test") if isinstance(split, dict) else None):
+        if isinstance(group, dict):
+            yield group
+
+
+def _annotation(parts: Sequence[str]) -> Any:
+    """The type of the setting with this dotted name; None where there is none."""
+    model: type[Settings] | None = Config
+    annotation: Any = None
+    for part in parts:
+        if model is None or part not in model.model_fields:
+            return None
+        annotation = model.model_fields[part].annotation
+        model = group_of(annotation)
+    return annotation
+
+
+def _is_text(annotation: Any) -> bool:
+    """Whether a setting is a text or a path, or nothing."""
+    kinds = set(get_args(annotation)) if get_origin(annotation) in (Union, UnionType) else {annotation}
+    return kinds <= {str, Path, type(None)}
+
+
+def _holds_texts(annotation: Any) -> bool:
+    """Whether a setting is a list of texts."""
+    return get_origin(annotation) is tuple and get_args(annotation)[0] in (str, Path)

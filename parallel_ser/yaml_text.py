@@ -47,6 +47,10 @@ class _Loader(yaml.SafeLoader):
         return super().compose_node(parent, index)
 
 
+class _TextLoader(_Loader):
+    """Leaves every scalar a text."""
+
+
 class _Dumper(yaml.SafeDumper):
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012
 
@@ -54,6 +58,7 @@ class _Dumper(yaml.SafeDumper):
 for _name, (_pattern, _first) in _SCALARS.items():
     _Loader.add_implicit_resolver(_TAG + _name, _pattern, list(_first))
     _Dumper.add_implicit_resolver(_TAG + _name, _pattern, list(_first))
+_TextLoader.yaml_implicit_resolvers = {}
 _Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(_TAG + "seq", items, flow_style=True))
 # PyYAML loses the next-line character in single quotes; double quotes write what does not print as an escape
 _Dumper.add_representer(
@@ -73,9 +78,13 @@ def read(text: str) -> tuple[Any, Mapping[str, int]]:
         YamlProblem: not YAML, a key given twice, a key that is no text, an alias or a tag.
     """
     lines: dict[str, int] = {}
+    node = _composed(text, _Loader)
+    return (None if node is None else _plain(node, "", lines)), lines
+
+
+def _composed(text: str, loader: type[_Loader]) -> Any:
     try:
-        node = yaml.compose(text, Loader=_Loader)
-        return (None if node is None else _plain(node, "", lines)), lines
+        return yaml.compose(text, Loader=loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         clause = ", ".join(part for part in (error.context, error.problem) if part)
@@ -85,6 +94,29 @@ def read(text: str) -> tuple[Any, Mapping[str, int]]:
         raise YamlProblem(f"character #x{int(error.character):04x} is not allowed", line) from error
     except RecursionError as error:
         raise YamlProblem("it is nested too deeply", 1) from error
+
+
+def read_value(text: str, texts: bool = False) -> Any:
+    """Return one value of a command line: a list or a quoted text in YAML, else a scalar, or the text as it is.
+
+    Args:
+        text: what is read; ``#`` begins no comment outside a list.
+        texts: the items of a list are texts, also where they look like something else.
+
+    >>> read_value("2e-3"), read_value("my run #1"), read_value("[1, x]"), read_value("[1, x]", texts=True)
+    (0.002, 'my run #1', [1, 'x'], ['1', 'x'])
+
+    Raises:
+        YamlProblem: a list or a quoted text that does not end, or as ``read``.
+    """
+    stripped = text.strip()
+    if stripped[:1] in tuple("[{\"'"):
+        node = _composed(stripped, _TextLoader if texts else _Loader)
+        return _plain(node, "", {})
+    for kind, (pattern, _) in _SCALARS.items():
+        if pattern.match(stripped):
+            return _scalar(kind, stripped, 1)
+    return text
 
 
 def write(data: Any) -> str:

@@ -12,8 +12,8 @@ from torch.nn.functional import cross_entropy
 
 import parallel_ser as ps
 from parallel_ser.errors import UserError
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.parallel.comm.context import QuietExit, process_context
+from parallel_ser.system.hard_exit import HardExit
 
 STEPS, CLASSES = 4, 5
 

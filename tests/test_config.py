@@ -57,11 +57,21 @@ def test_command_line_overrides_the_file_and_the_last_one_holds(tmp_path: Path) 
         ("train.spec_augment=false", "train", "spec_augment", False),
         ("features.streams=[logmel, pitch]", "features", "streams", ("logmel", "pitch")),
         ("run.folder=", "run", "folder", None),
-        ("run.folder=null", "run", "folder", None),
-        ('run.folder="12"', "run", "folder", Path("12")),
+        ("run.folder=null", "run", "folder", Path("null")),
+        ("run.folder=12", "run", "folder", Path("12")),
+        ("run.folder=1e3", "run", "folder", Path("1e3")),
+        ("run.folder=true", "run", "folder", Path("true")),
+        ("run.folder=~", "run", "folder", Path("~")),
+        ("run.folder=/x/my run #1", "run", "folder", Path("/x/my run #1")),
+        ("run.folder=/x/it's: [1", "run", "folder", Path("/x/it's: [1")),
+        ("run.folder=@x", "run", "folder", Path("@x")),
+        ('run.folder="x"', "run", "folder", Path('"x"')),
+        ("run.cache=2026", "run", "cache", Path("2026")),
+        ("train.freeze=[1e3, null]", "train", "freeze", ("1e3", "null")),
         ("run.folder=2026-01-02", "run", "folder", Path("2026-01-02")),
         ("run.folder=a=b c", "run", "folder", Path("a=b c")),
         ("run.folder=~/runs", "run", "folder", Path.home() / "runs"),
+        ("train.rates={level1.conv: 0.1}", "train", "rates", {"level1.conv": 0.1}),
         ("train.seed=010", "train", "seed", 10),
     ],
 )
@@ -126,7 +136,6 @@ def test_unknown_key_in_a_file_is_named_with_its_line(tmp_path: Path) -> None:
         ("train.spec_augment=yes", "train.spec_augment must be true or false, not 'yes'"),
         ("split.only=1,2", "split.only must be a list, such as [1, 2], not '1,2'"),
         ("split.only=[0,b]", "split.only.1 must be a whole number, not 'b'"),
-        ("corpus.root=2026", "corpus.root must be a text or path, not 2026"),
         ("corpus.name=ravdes", "not 'ravdes' (command line); did you mean ravdess?"),
         ("train=3", "train must be a group of settings, not 3"),
         ("train.epochs.now=3", "train.epochs must be a whole number, not a group of settings"),
@@ -150,10 +159,10 @@ def test_wrong_value_is_named_with_what_was_given_and_expected(override: str, sa
         ".=1",
         "",
         "train={epochs: 3}",
-        "run.folder=[",
-        "run.folder=@x",
-        "run.folder=*x",
-        "run.folder=!!python/name:os.system x",
+        "split.only=[",
+        "split.only=[@x]",
+        "split.only=[*x]",
+        "split.only=[!!python/name:os.system x]",
     ],
 )
 def test_bad_override_is_quoted(override: str) -> None:
@@ -247,7 +256,13 @@ any_path = st.none() | st.text(st.characters(exclude_characters="\0", exclude_ca
 anything = st.fixed_dictionaries(
     {},
     optional={
-        "corpus": st.fixed_dictionaries({"root": any_path, "labels": st.sampled_from(["own", "seven"])}),
+        "corpus": st.fixed_dictionaries(
+            {
+                "name": st.just("manifest"),
+                "root": any_path.filter(lambda path: path is not None),
+                "labels": st.sampled_from(["own", "seven"]),
+            }
+        ),
         "split": st.fixed_dictionaries({"only": st.lists(st.integers(0, 30)).map(tuple)}),
         "audio": st.fixed_dictionaries({"denoise": st.sampled_from(["off", "on", "auto"])}),
         "train": st.fixed_dictionaries(
@@ -306,7 +321,7 @@ def test_dump_names_every_setting() -> None:
 
 @pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_file_loads(path: Path) -> None:
-    load(path, ["corpus.root=somewhere"])
+    load(path, [] if path.stem in ("default", "quick") else ["corpus.root=somewhere"])
 
 
 def test_default_yaml_is_the_defaults_and_lists_them_all() -> None:
@@ -321,3 +336,37 @@ def test_settings_are_read_without_any_heavy_library() -> None:
     code = "import sys, parallel_ser.config; print(sorted({'torch', 'numpy', 'scipy', 'librosa'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def ravdess(folder: Path) -> Path:
+    """A folder with names of RAVDESS's."""
+    for actor in (1, 2):
+        file = folder / f"Actor_{actor:02d}" / f"03-01-03-01-01-01-{actor:02d}.wav"
+        file.parent.mkdir(parents=True)
+        file.touch()
+    return folder
+
+
+@pytest.mark.parametrize("where", ["corpus", "split.test"])
+def test_a_corpus_without_a_name_gets_the_one_of_its_files(tmp_path: Path, where: str) -> None:
+    overrides = [f"{where}.root={ravdess(tmp_path / 'speech')}"]
+    config = load(None, [*overrides, *(["split.protocol=cross-corpus"] if where != "corpus" else [])])
+    named = config.corpus if where == "corpus" else config.split.test
+    assert named is not None
+    assert named.name == "ravdess"
+
+
+def test_a_csv_file_is_a_manifest(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    table = written(tmp_path, "path,speaker,emotion\na.wav,s,joy\n").rename(tmp_path / "m.csv")
+    assert load(None, [f"corpus.root={table}"]).corpus.name == "manifest"
+    assert f"{table} would be read as a manifest" in refusal(f"corpus.root={tmp_path}")
+
+
+@pytest.mark.parametrize("name", [[], ["corpus.name=synthetic"]])
+def test_nothing_is_written_into_a_folder_of_recordings(tmp_path: Path, name: list[str]) -> None:
+    """The built-in corpus was rendered into a root that had no name."""
+    (tmp_path / "interview.wav").touch()
+    sentence = refusal(*name, f"corpus.root={tmp_path}")
+    assert "corpus.name=synthetic is built in" in sentence if name else "say which with corpus.name" in sentence
+    assert [one.name for one in tmp_path.iterdir()] == ["interview.wav"]

@@ -13,7 +13,7 @@ import numpy as np
 
 from parallel_ser.audio.extract import Features
 from parallel_ser.errors import UserError
-from parallel_ser.files import cache_folder, write_atomic
+from parallel_ser.system.files import cache_folder, write_atomic
 
 _DIGEST = 16
 _CHUNK = 16

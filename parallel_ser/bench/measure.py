@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from parallel_ser.bench import record as records
@@ -15,8 +14,9 @@ from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
 from parallel_ser.models.registry import count_blocks, count_parts
 from parallel_ser.report.terminal import progress, rounds
+from parallel_ser.system.cores import usable_cores
 from parallel_ser.training.data import corpora_of, prepare
-from parallel_ser.training.run_folder import stamped
+from parallel_ser.training.run_folder import results
 
 BASE = (
     "corpus.synthetic.speakers=6",
@@ -44,14 +44,14 @@ def measure(asked: Asked) -> tuple[Path, Record | Plain]:
     Raises:
         UserError: whatever is wrong with the settings, the corpus, the processes or the folder.
     """
-    folder = asked.out or stamped(f"bench-{asked.suite}")
-    if asked.suite in ("memory", "classical", "features", "accuracy"):
-        return folder, _plain(asked, folder)
-    return folder, _steps(asked, folder)
+    with results(asked.out, f"bench-{asked.suite}") as folder:
+        if asked.suite in ("memory", "classical", "features", "accuracy"):
+            return folder, _plain(asked, folder)
+        return folder, _steps(asked, folder)
 
 
 def _cores(ranks: int = 1) -> int:
-    cores = len(os.sched_getaffinity(0))
+    cores = usable_cores()
     if ranks > cores:
         raise UserError(
             f"--nproc {ranks} is more than this machine's {cores} cores, and ranks that share a core measure "

@@ -35,7 +35,7 @@ from parallel_ser.parallel.cost.planner import Prediction, predict
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategies.registry import descriptor_of
 from parallel_ser.report.terminal import Rounds
-from parallel_ser.resident import map_from, reset_peak, status
+from parallel_ser.system.process import map_from, reset_peak, status
 from parallel_ser.training.start import started
 
 STEP = 1.05

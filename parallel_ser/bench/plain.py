@@ -11,8 +11,10 @@ from statistics import median
 from typing import Any
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_text
-from parallel_ser.training.run_folder import environment, read_json
+from parallel_ser.system.cores import typed_command
+from parallel_ser.system.environment import environment
+from parallel_ser.system.files import write_text
+from parallel_ser.training.run_folder import read_json
 
 COMMAND = (sys.executable, "-c", "from parallel_ser.cli import main; main()")
 """``parallel-ser`` of this very installation, to be run in a process of its own."""
@@ -84,7 +86,7 @@ class Kept:
         self.record: dict[str, Any] = {
             "version": 1,
             "suite": suite,
-            "command": " ".join(["parallel-ser", *sys.argv[1:]]),
+            "command": typed_command(),
             "environment": environment(processes, 1),
             "samples": {},
         }

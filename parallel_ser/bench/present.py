@@ -11,10 +11,10 @@ from typing import Any
 from parallel_ser.bench.analyse import verdict
 from parallel_ser.bench.plain import RECORD, Plain
 from parallel_ser.bench.record import Record
-from parallel_ser.files import write_text
 from parallel_ser.report import bench_figures
 from parallel_ser.report.bench import comma_separated, comma_separated_texts, headings, markdown, markdown_table
 from parallel_ser.report.bench_page import Page, page_row, text_row, write_page
+from parallel_ser.system.files import write_text
 from parallel_ser.training.run_folder import read_json
 
 Rows = Sequence[dict[str, Any]]

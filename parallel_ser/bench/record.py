@@ -8,8 +8,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_text
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.system.files import write_text
 
 VERSION: Literal[1] = 1
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,8 +21,9 @@ from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm.context import choose_device
 from parallel_ser.parallel.strategies.registry import descriptor_of
 from parallel_ser.report.terminal import Rounds
+from parallel_ser.system.cores import typed_command, usable_cores
+from parallel_ser.system.environment import environment
 from parallel_ser.training.data import Dataset
-from parallel_ser.training.run_folder import environment
 
 STEPS = 8
 """Timed steps of a measurement."""
@@ -123,7 +122,7 @@ class Runner:
         sides = f"{len(fold.train)} utterances trained on, {len(fold.test)} tested"
         return Record(
             suite=plan.suite,
-            command=" ".join(sys.argv),
+            command=typed_command(),
             environment=environment(max(job.ranks for job in jobs), min(job.threads for job in jobs)),
             settings=self.config.model_dump(mode="json"),
             device=device.type,
@@ -134,7 +133,7 @@ class Runner:
 
     def _peak(self, device: torch.device) -> float:
         """Of one core, all being busy, or of one GPU; this process computes nothing else."""
-        cores = len(os.sched_getaffinity(0))
+        cores = usable_cores()
         torch.set_num_threads(cores)
         precision = torch.bfloat16 if self.config.train.precision == "bf16" else torch.float32
         return measure_peaks(device, precision).flops / (cores if device.type == "cpu" else 1)

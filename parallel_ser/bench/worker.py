@@ -23,7 +23,7 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.models.registry import outline
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
 from parallel_ser.parallel.cost.partition import block_costs
-from parallel_ser.resident import busy, energy, own, own_peak, reset_peak, settled, thread_seconds
+from parallel_ser.system.process import busy, energy, peak_uss, reset_peak, thread_seconds, uss, uss_after_trim
 from parallel_ser.training import metrics
 from parallel_ser.training.data import Dataset, probabilities
 from parallel_ser.training.interrupts import Request
@@ -73,7 +73,7 @@ class Task:
 
 
 def _measured(task: Task, ranks: ProcessContext) -> dict[str, Any]:
-    baseline = own()
+    baseline = uss()
     reset_peak()
     with TemporaryDirectory() as folder:
         trainer = Trainer(_config(task), task.data, task.fold, ranks, Path(folder), Request())
@@ -99,9 +99,9 @@ def _measured(task: Task, ranks: ProcessContext) -> dict[str, Any]:
         times = [step(epoch, indices) for epoch, indices in batches.timed]
         wall, cpu, used = time.perf_counter() - began, time.process_time() - cpu, _joules(ranks)
         computing = busy(threads, thread_seconds()) if ranks.device.type == "cpu" else task.job.threads
-        resident = settled()
+        resident = uss_after_trim()
         sent = {kind: count / len(times) for kind, count in strategy.stats.sent.items()}
-        peak = own_peak() - baseline
+        peak = peak_uss() - baseline
         tracer = Tracer(strategy.stats, task.job.strategy, ranks, Path(folder) / "trace.json", TRACED)
         for epoch, indices in batches.traced:
             with tracer.batch():
@@ -111,7 +111,7 @@ def _measured(task: Task, ranks: ProcessContext) -> dict[str, Any]:
         again = batches.timed[:AGAIN] if task.watch_memory else []
         for epoch, indices in again:  # memory that is lost in a step is lost in every one
             step(epoch, indices)
-        growth = (settled() - resident) / (len(batches.traced) + len(again)) if again else 0.0
+        growth = (uss_after_trim() - resident) / (len(batches.traced) + len(again)) if again else 0.0
         found = _recognise(trainer)
     trained = [index for _, indices in batches.timed for index in indices]
     hop = task.config.features.hop

@@ -13,7 +13,7 @@ from parallel_ser.classical.systems import System
 from parallel_ser.decision import calibration
 from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_atomic
+from parallel_ser.system.files import write_atomic
 
 Part = TypeVar("Part")
 

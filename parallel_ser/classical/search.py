@@ -34,7 +34,7 @@ from parallel_ser.classical.systems import Candidate, build, candidates
 from parallel_ser.decision import calibration
 from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_atomic, write_text
+from parallel_ser.system.files import write_atomic, write_text
 
 
 @dataclass(frozen=True)

@@ -80,26 +80,13 @@ def read(root: Path, name: str | None) -> Corpus:
     Raises:
         UserError: no such corpus, nothing at ``root``, or files that look like no corpus or like more than one.
     """
-    from parallel_ser.corpora.registry import READERS
+    from parallel_ser.corpora.registry import READERS, recognise
 
     if name is not None:
         if name not in READERS:
             raise UserError(f"no corpus is called {name}{_did_you_mean(name, READERS)}; there is {', '.join(READERS)}.")
         return READERS[name](root)
-    if not root.expanduser().exists():
-        raise UserError(f"{root} does not exist; give the corpus's folder or a manifest's CSV file.")
-    if root.expanduser().is_file():
-        return READERS["manifest"](root)
-    found = []
-    for reader in READERS.values():
-        try:
-            found.append(reader(root))
-        except UserError:  # not this one
-            continue
-    if len(found) == 1:
-        return found[0]
-    looks = " or ".join(corpus.name for corpus in found) or "no known corpus"
-    raise UserError(f"the files in {root} look like {looks}; say which with --name: {', '.join(READERS)}.")
+    return recognise(root, "--name")
 
 
 def _show(corpus: Corpus, root: Path, jobs: int) -> CheckReport:

@@ -31,8 +31,8 @@ def evaluate(
     from rich.console import Console
 
     from parallel_ser.config import dump, load
-    from parallel_ser.files import write_text
     from parallel_ser.report.tables import print_metrics
+    from parallel_ser.system.files import write_text
     from parallel_ser.training import run_folder
     from parallel_ser.training.inference import Run
 

@@ -29,14 +29,17 @@ def fuse(
     from rich.console import Console
 
     from parallel_ser.report.tables import print_metrics
+    from parallel_ser.system.files import require_writable
     from parallel_ser.training.fuse import fuse as fuse_runs
     from parallel_ser.training.fuse import write
-    from parallel_ser.training.run_folder import stamped
+    from parallel_ser.training.run_folder import RUNS, make
 
-    folder = out or stamped("fusion")
-    if folder.exists():
-        raise UserError(f"the folder {folder} exists: give another --out.")
-    record = write(folder, fuse_runs(runs, method.value))
+    if out is not None and out.exists():
+        raise UserError(f"the folder {out} exists: give another --out.")
+    require_writable(out or RUNS)
+    fused = fuse_runs(runs, method.value)
+    folder = make(out, "fusion")
+    record = write(folder, fused)
     console = Console()
     print_metrics(console, record)
     console.print(f"Results folder: {folder}", highlight=False, soft_wrap=True)

@@ -26,7 +26,6 @@ def profile(
     A micro-batch is train.batch over strategy.microbatches.
     """
     import json as encoder
-    import os
     from dataclasses import asdict
 
     import torch
@@ -34,16 +33,17 @@ def profile(
 
     from parallel_ser.bench.roofline import measure_peaks, passes
     from parallel_ser.config import load
-    from parallel_ser.files import write_text
     from parallel_ser.models.registry import build, title
     from parallel_ser.parallel.comm.context import choose_device
     from parallel_ser.parallel.cost.block_profile import measure
     from parallel_ser.report.roofline import print_roofline
+    from parallel_ser.system.cores import threads_a_rank
+    from parallel_ser.system.environment import environment
+    from parallel_ser.system.files import write_text
     from parallel_ser.training.data import input_shape
-    from parallel_ser.training.run_folder import environment
 
     settings = load(config, overrides or [])
-    used = threads or settings.train.threads or len(os.sched_getaffinity(0))
+    used = threads_a_rank(threads or settings.train.threads, 1)
     torch.set_num_threads(used)
     device = choose_device(settings.train.device, 0)
     rows, frames = input_shape(settings, seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -26,14 +25,15 @@ def train(
     from parallel_ser.config import load
     from parallel_ser.models.registry import count_blocks, count_parts
     from parallel_ser.parallel.requirements import validate
+    from parallel_ser.system.cores import usable_cores
     from parallel_ser.training.launch import launch
-    from parallel_ser.training.run_folder import choose
+    from parallel_ser.training.run_folder import check
 
     settings = load(config, overrides or [])
     blocks, parts = count_blocks(settings.model), count_parts(settings.model)
     validate(settings.strategy, nproc, blocks, parts)  # refused now, and not by N processes
-    choose(settings)
-    if nproc > (cores := len(os.sched_getaffinity(0))):
+    check(settings)
+    if nproc > (cores := usable_cores()):
         typer.echo(f"note: {nproc} processes share {cores} cores, so expect no speed-up.", err=True)
     debug = bool(context.find_root().params.get("debug"))
     arguments = [*(["--debug"] if debug else []), *(["--config", str(config)] if config else []), *(overrides or [])]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from parallel_ser.corpora.base import Corpus, Problem, Sex, Utterance
 from parallel_ser.corpora.content import EmptyError, UndecodableError, audio_id, clipped_share, decode
+from parallel_ser.system.cores import usable_cores
 
 SILENT_PEAK = 1e-3
 """A file whose loudest sample is below this (-60 dB of full scale) is silent."""
@@ -87,7 +88,7 @@ def check(
         root = root.parent if root.is_file() else root
     total = len(corpus.utterances)
     inspections: list[Inspection] = []
-    work = joblib.Parallel(n_jobs=jobs or joblib.cpu_count(), backend="threading", return_as="generator")
+    work = joblib.Parallel(n_jobs=jobs or usable_cores(), backend="threading", return_as="generator")
     for inspection in work(joblib.delayed(inspect)(utterance.path) for utterance in corpus.utterances):
         inspections.append(inspection)
         if progress is not None:

@@ -24,6 +24,31 @@ READERS: Mapping[str, Callable[[Path], Corpus]] = MappingProxyType(
 )
 
 
+def recognise(root: Path, how: str) -> Corpus:
+    """Read the corpus at ``root``, of the kind that its files look like; ``how`` to name it goes into an error.
+
+    Raises:
+        UserError: nothing is at ``root``, or its files look like no corpus or like more than one.
+    """
+    place = root.expanduser()
+    if not place.exists():
+        raise UserError(f"{root} does not exist; give the corpus's folder or a manifest's CSV file.")
+    if place.is_file():
+        return manifest.read(root)
+    found = []
+    for reader in READERS.values():
+        try:
+            found.append(reader(root))
+        except UserError:  # not this one
+            continue
+    if len(found) == 1:
+        return found[0]
+    looks = " or ".join(corpus.name for corpus in found) or "no known corpus"
+    lists = sorted(place.glob("*.csv"))
+    csv = f"; {lists[0]} would be read as a manifest" if not found and lists else ""
+    raise UserError(f"the files in {root} look like {looks}; say which with {how}: {', '.join(READERS)}{csv}.")
+
+
 def load(settings: CorpusSettings, jobs: int | None = None) -> Corpus:
     """Read the corpus that the settings name and bring its labels under their map.
 
@@ -53,7 +78,7 @@ def _read(settings: CorpusSettings, jobs: int | None) -> Corpus:
     if settings.name == "synthetic":
         from parallel_ser.corpora import synthetic  # renders audio, so it alone needs numpy and soundfile
 
-        return synthetic.make(settings.synthetic, settings.root, jobs)
+        return synthetic.make(settings.synthetic, jobs=jobs)
     if settings.root is None:
         raise UserError(f"corpus.name={settings.name} needs corpus.root, the folder of its recordings.")
     return READERS[settings.name](settings.root)

@@ -28,7 +28,8 @@ class CorpusSettings(Settings):
     ``labels``: ``own`` keeps the corpus's emotions; ``seven`` maps them to joy, anger, sadness, surprise, fear,
     disgust and neutral (calm counts as neutral; emotions with no counterpart are left out); ``four`` is IEMOCAP's
     neutral, happy (with excited), angry, sad.
-    ``root``: the corpus's folder, or the CSV file of a manifest; the built-in corpus needs none.
+    ``root``: the corpus's folder, or the CSV file of a manifest, which says what corpus it is where ``name`` does not;
+    the built-in corpus lies in the cache and takes none.
     """
 
     name: CorpusName = "synthetic"
@@ -40,6 +41,11 @@ class CorpusSettings(Settings):
     def _root_where_needed(self) -> CorpusSettings:
         if self.name != "synthetic" and self.root is None:
             raise ValueError(f"corpus.name={self.name} needs corpus.root, the folder of its recordings")
+        if self.name == "synthetic" and self.root is not None:
+            raise ValueError(
+                f"corpus.name=synthetic is built in and lies in the cache, so it takes no corpus.root={self.root}: "
+                "give the name of the corpus that lies there, or leave corpus.root out"
+            )
         if self.labels == "four" and self.name != "iemocap":
             raise ValueError("corpus.labels=four belongs to corpus.name=iemocap; use own or seven")
         return self

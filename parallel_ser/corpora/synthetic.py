@@ -22,7 +22,7 @@ from parallel_ser.corpora import voice as renderer
 from parallel_ser.corpora.base import Corpus, Sex, Utterance
 from parallel_ser.corpora.settings import SyntheticSettings
 from parallel_ser.corpora.voice import RATE, Voice
-from parallel_ser.files import cache_folder, write_atomic, write_text
+from parallel_ser.system.files import cache_folder, write_atomic, write_text
 
 CLASSES = ("joy", "anger", "sadness", "surprise", "fear", "disgust", "neutral")
 

@@ -19,9 +19,9 @@ import torch
 from torch import Tensor, nn
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.batch import Activations, Inputs, differentiable, example, leaf, tensors
 from parallel_ser.models.chain import Chain, call, delay_weight_gradients
+from parallel_ser.system.files import cache_folder, cache_key, write_text
 
 VERSION = 3
 FRAMES = 32

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from parallel_ser.files import write_text
 from parallel_ser.report.bench import cells
+from parallel_ser.system.files import write_text
 
 _TEMPLATE = "bench.html.jinja"
 

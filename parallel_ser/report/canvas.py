@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from parallel_ser.files import write_atomic
+from parallel_ser.system.files import write_atomic
 
 DPI = 150
 # Of Okabe & Ito's palette (2008), which the common kinds of colour blindness can tell apart.

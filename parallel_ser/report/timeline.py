@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_atomic
+from parallel_ser.system.files import write_atomic
 
 Records = Sequence[Mapping[str, Any]]
 

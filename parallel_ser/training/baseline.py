@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from parallel_ser.corpora.nested import inner_folds
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.report.tables import print_metrics
 from parallel_ser.report.terminal import progress, rounds
+from parallel_ser.system.cores import usable_cores
 from parallel_ser.training import run_folder
 from parallel_ser.training.data import Dataset, prepare
 from parallel_ser.training.sample import classical_notes, sample_of
@@ -33,15 +33,16 @@ def run(config: Config, console: Console) -> Path:
         UserError: whatever is wrong with the settings, the corpus or the folder, or a worker was killed.
     """
     settings = config.classical
-    folder = run_folder.choose(config, settings.system)
+    run_folder.check(config)
     if config.run.resume:
-        run_folder.same_run(folder, config)
+        run_folder.same_run(config)
     with progress("features") as advance:
         data, folds, audits = prepare(config, advance)
         sample, inputs = sample_of(data, config, advance)
-    jobs = config.run.jobs or len(os.sched_getaffinity(0))
-    if not config.run.resume:
-        run_folder.open_new(folder, config, jobs, 1, f"baseline {settings.system}")
+    jobs = config.run.jobs or usable_cores()
+    folder = config.run.folder
+    if folder is None or not config.run.resume:
+        folder = run_folder.open_new(config, settings.system, jobs, 1, f"baseline {settings.system}")
     places = {name: place for place, name in enumerate(data.classes)}
     # -1: an emotion of the corpus tested on that is not trained, so on no side
     labels = np.array([places.get(one.emotion, -1) for one in data.utterances])

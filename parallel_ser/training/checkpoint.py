@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_atomic
+from parallel_ser.system.files import write_atomic
 
 FORMAT = 1
 

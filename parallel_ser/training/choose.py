@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
 from parallel_ser.config import Config
@@ -11,6 +9,7 @@ from parallel_ser.models.registry import build, count_parts, outline
 from parallel_ser.parallel.cost.hardware_model import HardwareModel, probe
 from parallel_ser.parallel.cost.model_profile import ModelProfile
 from parallel_ser.parallel.cost.planner import Prediction, plan
+from parallel_ser.system.cores import threads_a_rank
 
 
 def facts_of(config: Config, rows: int, classes: int, frames: int, flops: float = 0.0) -> ModelProfile:
@@ -27,7 +26,7 @@ def ranked(
     Raises:
         UserError: no strategy runs on so many processes.
     """
-    threads = config.train.threads or max(1, len(os.sched_getaffinity(0)) // ranks)
+    threads = threads_a_rank(config.train.threads, ranks)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.cores import THREADS, threads_a_rank
 
 
 def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = False) -> int:
@@ -15,14 +16,13 @@ def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = Fal
     Args:
         ranks: processes to start.
         arguments: of ``parallel_ser.training.main.main``.
-        threads: of each process; 0 shares the cores.
+        threads: of each process; 0 is what ``threads_a_rank`` says.
         debug: show torchrun's own messages too.
 
     Raises:
         UserError: a process was killed.
     """
-    cores = len(os.sched_getaffinity(0))
-    os.environ.setdefault("OMP_NUM_THREADS", str(threads or max(1, cores // ranks)))
+    os.environ[THREADS] = str(threads_a_rank(threads, ranks))
     if ranks == 1:
         from parallel_ser.training.main import main
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NoReturn
 
-from parallel_ser import installed
 from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
-from parallel_ser.hard_exit import HardExit
+from parallel_ser.system import installed
+from parallel_ser.system.hard_exit import HardExit
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -87,13 +87,13 @@ def run(config: Config) -> int:
 
     console = Console()
     with process_context(config.train.device, config.train.threads, share=config.train.shared_memory) as ranks:
-        folder = Path(ranks.rank0_first(lambda: str(run_folder.choose(config)), share=True))
-        data, folds, audits = ranks.rank0_first(lambda: _prepare(config, folder, ranks))
+        ranks.rank0_only(lambda: run_folder.check(config))
+        data, folds, audits = ranks.rank0_first(lambda: _prepare(config, ranks))
         if config.strategy.name == "auto":
             config = ranks.rank0_first(lambda: _chosen(config, data, ranks, console), share=True)
         if config.train.tune == "auto":
             config = _tuned(config, data, ranks, console)
-        ranks.rank0_only(lambda: _open(config, folder, ranks, folds, audits))
+        folder = ranks.rank0_first(lambda: _open(config, ranks, folds, audits), share=True)
         if config.train.bind:
             pin_cores(torch.get_num_threads())  # not before: features are made on every core
         with heed() as request:
@@ -125,7 +125,7 @@ def run(config: Config) -> int:
     return 0
 
 
-def _prepare(config: Config, folder: Path, ranks: ProcessContext) -> tuple[Dataset, list[Fold], list[Audit]]:
+def _prepare(config: Config, ranks: ProcessContext) -> tuple[Dataset, list[Fold], list[Audit]]:
     """Data and folds; the first rank fills the cache before the others come here."""
     from parallel_ser.models.registry import count_blocks, count_parts
     from parallel_ser.parallel.requirements import validate
@@ -137,7 +137,7 @@ def _prepare(config: Config, folder: Path, ranks: ProcessContext) -> tuple[Datas
     if not ranks.first:
         return prepare(config)
     if config.run.resume:
-        run_folder.same_run(folder, config)
+        run_folder.same_run(config)
     with progress("features") as advance:
         return prepare(config, advance)
 
@@ -163,16 +163,19 @@ def _tuned(config: Config, data: Dataset, ranks: ProcessContext, console: Consol
     return found
 
 
-def _open(config: Config, folder: Path, ranks: ProcessContext, folds: list[Fold], audits: list[Audit]) -> None:
-    """Make the folder of a new run, and store the audits."""
+def _open(config: Config, ranks: ProcessContext, folds: list[Fold], audits: list[Audit]) -> Path:
+    """Make the folder of a new run, and store the audits; returns it."""
     import torch
 
     from parallel_ser.training import run_folder
 
-    if not config.run.resume:
-        run_folder.open_new(folder, config, ranks.size, torch.get_num_threads())
+    folder = config.run.folder
+    if folder is None or not config.run.resume:
+        kind = run_folder.kind_of(config, ranks.size)
+        folder = run_folder.open_new(config, kind, ranks.size, torch.get_num_threads())
     for fold, audit in zip(folds, audits, strict=True):
         run_folder.write_audit(run_folder.fold_folder(folder, fold.index), audit)
+    return folder
 
 
 def _run_fold(

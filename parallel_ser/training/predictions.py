@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_atomic
+from parallel_ser.system.files import write_atomic
 
 _COLUMNS = ("path", "speaker", "sex", "fold", "truth", "predicted", "confidence")
 _PREFIX = "p."

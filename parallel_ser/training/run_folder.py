@@ -15,13 +15,10 @@
 from __future__ import annotations
 
 import json
-import os
-import platform
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
-from importlib.metadata import version
+from itertools import chain, count
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -30,10 +27,15 @@ from parallel_ser.config import Config, dump, load
 from parallel_ser.corpora.audit import Audit, combine
 from parallel_ser.corpora.settings import CorpusSettings
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_text
+from parallel_ser.system.environment import environment
+from parallel_ser.system.files import require_writable, write_text
 from parallel_ser.training.metrics import Metrics, measure
 from parallel_ser.training.predictions import Predictions, concatenate
 
+RUNS = Path("runs")
+"""Where runs without a ``run.folder`` go."""
+SINGLE = "single"
+"""The strategy of one process, whatever the settings say."""
 TRANSDUCTIVE = (
     "features were standardised by each speaker's own unlabelled utterances (transductive, and helped where the "
     "corpus is balanced)"
@@ -41,41 +43,92 @@ TRANSDUCTIVE = (
 ENROLLED = "features were standardised by {} other unlabelled utterances of each tested speaker, drawn at random"
 
 
-def choose(config: Config, kind: str = "") -> Path:
-    """The folder of a new run, or of the run to go on with; nothing is made yet. ``kind`` goes into a new one's name.
+def check(config: Config) -> None:
+    """Refuse, before any work, a folder that the run cannot have.
 
     Raises:
-        UserError: the folder exists and ``run.resume`` is off, or it does not and ``run.resume`` is on.
+        UserError: it exists and ``run.resume`` is off, or it does not and ``run.resume`` is on; or nothing can be
+            written there.
     """
     folder = config.run.folder
     if config.run.resume:
         if folder is None or not (folder / "config.yaml").exists():
             raise UserError("run.resume=true needs run.folder, the folder of a run to go on with.")
-        return folder
-    if folder is None:
-        folder = stamped(f"{config.corpus.name}-{kind or config.strategy.name}")
-    if folder.exists():
+    elif folder is not None and folder.exists():
         raise UserError(
             f"the run folder {folder} exists: give another run.folder, or run.resume=true to go on with it."
         )
-    return folder
+    require_writable(folder or RUNS)
 
 
-def open_new(folder: Path, config: Config, ranks: int, threads: int, command: str = "") -> None:
-    """Make the folder with the settings of the run and what it ran on; ``command`` runs it again, with --config."""
+def kind_of(config: Config, ranks: int) -> str:
+    """The model and the strategy of a run, as its folder's name has them; one process is no strategy.
+
+    >>> kind_of(load(None, ["strategy.name=pipeline"]), 2)
+    'cnn-s-pipeline'
+    """
+    model = config.model
+    named = model.file.stem if model.file else f"{model.name}-{model.size}"
+    return f"{named}-{config.strategy.name if ranks > 1 else SINGLE}"
+
+
+def open_new(config: Config, kind: str, ranks: int, threads: int, command: str = "") -> Path:
+    """Make the folder of a new run, with its settings and what it ran on; returns it.
+
+    Args:
+        config: of the run; without ``run.folder`` the folder is named by the time, the corpus and ``kind``.
+        kind: of the run, for that name.
+        ranks: its processes.
+        threads: of each.
+        command: runs it again, with --config.
+
+    Raises:
+        UserError: it exists by now, or cannot be made.
+    """
+    folder = make(config.run.folder, f"{config.corpus.name}-{kind}")
     train = config.train.model_copy(update={"threads": threads})
     run = config.run.model_copy(update={"folder": None, "resume": False})
     resolved = anywhere(config.model_copy(update={"train": train, "run": run}))
     command = command or f"train --nproc {ranks}"
     repeat = f"# To repeat: parallel-ser {command} --config {quote(f'{folder}/config.yaml')}\n"
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:  # another run was quicker
-        raise UserError(f"the run folder {folder} exists by now: give another run.folder.") from error
-    except OSError as error:
-        raise UserError(f"cannot make the run folder {folder}: {error.strerror or error}.") from error
     write_text(folder / "config.yaml", repeat + dump(resolved))
     write_json(folder / "environment.json", environment(ranks, threads))
+    return folder
+
+
+def make(folder: Path | None, name: str) -> Path:
+    """Make a folder for results and return it: ``folder``, or without one ``runs/<date-time>-<name>``.
+
+    Two runs never share one: what begins in the same second is numbered.
+
+    Raises:
+        UserError: it exists, or cannot be made.
+    """
+    stamp = f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
+    names = chain([stamp], (f"{stamp}-{number}" for number in count(2)))
+    while True:
+        target = folder or RUNS / next(names)
+        try:
+            target.mkdir(parents=True)
+        except FileExistsError as error:  # another run was quicker
+            if folder is not None:
+                raise UserError(f"the run folder {target} exists by now: give another run.folder.") from error
+        except OSError as error:
+            raise UserError(f"cannot make the run folder {target}: {error.strerror or error}.") from error
+        else:
+            return target
+
+
+@contextmanager
+def results(folder: Path | None, name: str) -> Iterator[Path]:
+    """A folder for results: ``folder``, which may be there, or one that ``make`` names; removed if it stays empty."""
+    target = folder or make(None, name)
+    try:
+        yield target
+    finally:
+        if folder is None:
+            with suppress(OSError):  # there is something in it
+                target.rmdir()
 
 
 def anywhere(config: Config) -> Config:
@@ -93,12 +146,14 @@ def anywhere(config: Config) -> Config:
     return config.model_copy(update=changes)
 
 
-def same_run(folder: Path, config: Config) -> None:
-    """Refuse to go on with a run under settings that would make it another one.
+def same_run(config: Config) -> None:
+    """Refuse to go on with the run in ``run.folder`` under settings that would make it another one.
 
     Raises:
         UserError: names the first group that differs; strategy and run may.
     """
+    folder = config.run.folder
+    assert folder is not None  # as ``check`` has seen
     before, config = settings(folder), anywhere(config)
     for group in ("corpus", "split", "audio", "features", "functionals", "classical", "model", "train"):
         ours, theirs = getattr(config, group), getattr(before, group)
@@ -158,11 +213,6 @@ def write_audit(fold: Path, audit: Audit) -> None:
     write_json(fold / "audit.json", {**audit.model_dump(mode="json"), "verdict": audit.verdict()})
 
 
-def stamped(name: str) -> Path:
-    """A folder for results that were given none: ``runs/<date-time>-<name>``."""
-    return Path("runs") / f"{datetime.now():%Y%m%d-%H%M%S}-{name}"
-
-
 def summarise(
     parts: Sequence[Predictions], audits: Sequence[Audit], notes: Sequence[str] = ()
 ) -> tuple[Predictions, Metrics]:
@@ -190,39 +240,3 @@ def write_results(folder: Path, predictions: Predictions, metrics: Metrics) -> d
     confusion_picture(record, folder / "confusion.png")
     summary_picture(record, folder / "summary.png")
     return record
-
-
-def environment(ranks: int, threads: int) -> dict[str, Any]:
-    """What a figure depends on beside the settings."""
-    packages = ("torch", "torchaudio", "numpy", "scipy", "soundfile", "soxr", "parallel-ser")
-    return {
-        "command": " ".join(sys.argv),
-        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
-        "processes": ranks,
-        "threads_per_process": threads,
-        "cores": len(os.sched_getaffinity(0)),
-        "machine": platform.machine(),
-        "processor": _processor(),
-        "system": platform.platform(),
-        "python": platform.python_version(),
-        "versions": {name: version(name) for name in packages},
-        "git": _git_revision(),
-    }
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
-
-
-def _git_revision() -> str:
-    """Of the project's checkout, or nothing outside one."""
-    here = Path(__file__).resolve().parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=False, timeout=10).stdout.strip()
-    except (OSError, subprocess.TimeoutExpired):
-        return ""

@@ -61,8 +61,8 @@ class TrainSettings(Settings):
 class RunSettings(Settings):
     """Where a run keeps what it makes.
 
-    ``folder``: of this run, by default ``runs/<date-time>-<corpus>-<strategy>``; one that exists is refused unless
-    ``resume`` goes on from its last checkpoint.
+    ``folder``: of this run, by default ``runs/<date-time>-<corpus>-<model>-<strategy>``; one that exists is refused
+    unless ``resume`` goes on from its last checkpoint.
     ``cache``: of the features. ``jobs``: processes that extract features, 0 means one a core.
     ``trace``: write what every rank did in steps 3 to 5 of the first fold, and print where they went.
     """

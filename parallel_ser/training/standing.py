@@ -24,9 +24,9 @@ from torch.distributed.checkpoint.api import CheckpointException
 from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_text
 from parallel_ser.parallel.comm.context import ProcessContext, QuietExit
 from parallel_ser.parallel.engine.strategy import Strategy
+from parallel_ser.system.files import write_text
 from parallel_ser.training.checkpoint import fits
 
 FORMAT = 2

@@ -8,7 +8,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from parallel_ser.files import write_text
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.schedule.actions import Orders
 from parallel_ser.parallel.schedule.registry import actions
@@ -16,6 +15,7 @@ from parallel_ser.parallel.settings import StrategySettings, layout, schedule_na
 from parallel_ser.parallel.strategies.registry import descriptor_of
 from parallel_ser.parallel.tracing import clock, trace
 from parallel_ser.parallel.tracing.stats import CommStats
+from parallel_ser.system.files import write_text
 
 WARM_UP, TRACED = 2, 3
 """Steps that are let pass, for they are slower, and steps that are traced."""

@@ -16,12 +16,12 @@ from statistics import median
 import torch
 
 from parallel_ser.config import Config
-from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.batch import random_batch
 from parallel_ser.models.registry import count_blocks, count_parts
 from parallel_ser.parallel.comm.context import ProcessContext
-from parallel_ser.parallel.cost.block_profile import processor
 from parallel_ser.parallel.requirements import find_incompatibility
+from parallel_ser.system.environment import processor
+from parallel_ser.system.files import cache_folder, cache_key, write_text
 from parallel_ser.training.start import started
 
 VERSION = 4

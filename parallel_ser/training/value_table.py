@@ -11,7 +11,7 @@ import numpy as np
 
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
-from parallel_ser.files import write_atomic
+from parallel_ser.system.files import write_atomic
 
 _ABOUT = ("path", "corpus", "speaker", "sex", "emotion", "text")
 

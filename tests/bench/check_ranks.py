@@ -12,10 +12,10 @@ import torch
 
 from parallel_ser.bench.check import check
 from parallel_ser.config import load
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.parallel.comm.context import process_context
 from parallel_ser.parallel.engine.state import local
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.system.hard_exit import HardExit
 from parallel_ser.training.data import prepare
 
 TINY = ["corpus.synthetic.speakers=3", "corpus.synthetic.sentences=2", "corpus.synthetic.takes=1", "train.batch=8"]

@@ -16,7 +16,7 @@ from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.settings import SyntheticSettings
 from parallel_ser.corpora.synthetic import habitual_voice, make, sentence
 from parallel_ser.errors import UserError
-from parallel_ser.files import cache_folder
+from parallel_ser.system.files import cache_folder
 
 SMALL = SyntheticSettings(speakers=2, sentences=1, takes=1)
 PLAIN = voice.Voice(

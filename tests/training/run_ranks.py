@@ -16,10 +16,10 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.parallel.comm import context
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.tracing import clock
+from parallel_ser.system.hard_exit import HardExit
 from parallel_ser.training.main import main
 
 

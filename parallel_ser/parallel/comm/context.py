@@ -15,7 +15,8 @@ import torch.distributed as dist
 
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm import shared
-from parallel_ser.resident import keep_freed
+from parallel_ser.system.cores import threads_a_rank
+from parallel_ser.system.process import keep_freed
 
 T = TypeVar("T")
 
@@ -136,7 +137,7 @@ def process_context(
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
-        threads: of this rank; 0 shares the cores among this machine's ranks.
+        threads: of this rank; 0 is what ``system.cores.threads_a_rank`` says.
         timeout: seconds after which a silent peer counts as lost; long, for the first rank may extract features.
         share: send through memory where the ranks can share it, see ``shared``; else all by sockets.
 
@@ -152,7 +153,7 @@ def process_context(
             raise QuietExit(2) from None
         raise
     keep_freed()
-    torch.set_num_threads(threads or max(1, len(os.sched_getaffinity(0)) // here))
+    torch.set_num_threads(threads_a_rank(threads, here))
     if place.type == "cuda":
         torch.cuda.set_device(place)
     limit = timedelta(seconds=timeout)

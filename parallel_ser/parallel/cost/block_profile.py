@@ -7,7 +7,6 @@ input (I) and of the parameters (W). Times are medians; each grows with the micr
 from __future__ import annotations
 
 import json
-import platform
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -20,9 +19,10 @@ import torch
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from parallel_ser.files import cache_folder, cache_key, write_text
 from parallel_ser.models.batch import Activations, Inputs, differentiable, each, example, leaf, nbytes, tensors
 from parallel_ser.models.chain import Chain, call, delay_weight_gradients
+from parallel_ser.system.environment import processor
+from parallel_ser.system.files import cache_folder, cache_key, write_text
 
 VERSION = 6
 REPEATS = 5
@@ -104,15 +104,6 @@ def _key(chain: Chain, given: Sequence[int] | Inputs, bf16: bool, threads: int, 
     kinds = [type(block).__name__ for block in chain]
     facts = [VERSION, chain.signature(), kinds, shape, bf16, threads, note, place, torch.__version__]
     return cache_key(facts)
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        return next(line for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor()
 
 
 def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> BlockProfiles:

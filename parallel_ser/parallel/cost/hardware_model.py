@@ -14,7 +14,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from parallel_ser.errors import UserError
-from parallel_ser.files import cache_folder, cache_key, write_text
+from parallel_ser.system.cores import usable_cores
+from parallel_ser.system.files import cache_folder, cache_key, write_text
 
 VERSION = 7
 LIMIT = 600  # seconds; a busy machine takes its time to start processes
@@ -84,9 +85,9 @@ def probe(ranks: int, threads: int, folder: Path | None = None, share: bool = Tr
     """
     import torch
 
-    from parallel_ser.parallel.cost.block_profile import processor
+    from parallel_ser.system.environment import processor
 
-    facts = [VERSION, ranks, threads, share, processor(), len(os.sched_getaffinity(0)), torch.__version__]
+    facts = [VERSION, ranks, threads, share, processor(), usable_cores(), torch.__version__]
     path = (folder or cache_folder()) / "machines" / f"{cache_key(facts)}.json"
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))

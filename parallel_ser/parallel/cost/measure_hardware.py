@@ -21,7 +21,6 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.batch import Inputs, example, tensors
 from parallel_ser.models.chain import Block, Chain
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
@@ -31,7 +30,8 @@ from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.schedule.simulate import Times, simulate
 from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name
 from parallel_ser.parallel.strategies.registry import one_process, strategies
-from parallel_ser.resident import own
+from parallel_ser.system.hard_exit import HardExit
+from parallel_ser.system.process import uss
 
 LARGE = 1 << 20  # floats of a large message
 ROUNDS = 7
@@ -191,11 +191,11 @@ if __name__ == "__main__":
         every.compose(StrategySettings(name=every.name))  # imports what it is made of
     with process_context("cpu", timeout=LIMIT, share="sockets" not in sys.argv) as group:
         machine = measure(group)
-        before = own()
+        before = uss()
         timed = [one for one in strategies().values() if one.overhead] if group.size > 1 else [one_process()]
         plain, heavy = ([one.name for one in timed if bool(one.imports) == imports] for imports in (False, True))
         found = overheads(group, machine, plain)
-        taken = max(0.0, float(own() - before))  # what a strategy imports for itself is left out
+        taken = max(0.0, float(uss() - before))  # what a strategy imports for itself is left out
         machine = replace(machine, resident=taken)
         machine = replace(machine, overheads=found | overheads(group, machine, heavy))
         if group.first:

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.batch import Inputs
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.system.hard_exit import HardExit
 from parallel_ser.training.optim import adamw, freeze
 from parallel_ser.training.settings import TrainSettings
 

@@ -12,8 +12,8 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent))
 from parity_ranks import STEPS, batch, make
 
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
+from parallel_ser.system.hard_exit import HardExit
 from parallel_ser.training import standing
 
 HALF = STEPS // 2

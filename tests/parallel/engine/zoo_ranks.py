@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from parallel_ser.errors import UserError
-from parallel_ser.hard_exit import HardExit
 from parallel_ser.models.attention import SelfAttention
 from parallel_ser.models.batch import Inputs
 from parallel_ser.models.blocks import Dropout, MaskedGroupNorm
@@ -19,6 +18,7 @@ from parallel_ser.models.chain import Block, Chain, frame_mask
 from parallel_ser.parallel.comm.context import ProcessContext, QuietExit, process_context
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.system.hard_exit import HardExit
 
 CHANNELS, ROWS, CLASSES, STEPS = 8, 4, 3, 3
 

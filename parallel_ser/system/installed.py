@@ -1,9 +1,10 @@
-"""Whether what is installed goes together, and what to do where it does not. Needs the standard library alone."""
+"""Whether what is installed goes together, and what to do where it does not: by the standard library alone."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, requires, version
 from types import TracebackType
 from typing import Any
@@ -53,6 +54,25 @@ def explain(error: BaseException) -> str | None:
         pair = " beside ".join(f"{name} {_version(name)}" for name in reversed(TOGETHER))
         return f"{pair} does not load ({reason}): run {_pip('--force-reinstall', *pinned)}."
     return f"{package} cannot be imported ({reason}): run {_pip('--force-reinstall', package)}."
+
+
+def versions() -> dict[str, str]:
+    """The version of this package and of each that it can use, as far as they are installed; libsndfile's too."""
+    from packaging.requirements import Requirement
+
+    try:
+        wanted = {Requirement(text).name for text in requires(PACKAGE) or []}
+    except PackageNotFoundError:  # a checkout that is not installed
+        wanted = set()
+    found = {}
+    for name in (PACKAGE, *sorted(wanted)):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    if "soundfile" in found:
+        import soundfile
+
+        found["libsndfile"] = soundfile.__libsndfile_version__
+    return found
 
 
 def _importing(traceback: TracebackType | None) -> str:

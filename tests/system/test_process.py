@@ -9,7 +9,7 @@ import pytest
 
 SCRIPT = """
 import resource, numpy
-from parallel_ser.resident import keep_freed, map_from, own, own_peak, reset_peak
+from parallel_ser.system.process import keep_freed, map_from, uss, peak_uss, reset_peak
 {before}
 def faults():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -38,9 +38,9 @@ def test_what_is_freed_is_touched_once() -> None:
 
 
 def test_own_memory_is_what_a_process_wrote_and_its_peak_stays() -> None:
-    before = "reset_peak(); a = own(); b = numpy.ones(2**22); c = own(); del b"
+    before = "reset_peak(); a = uss(); b = numpy.ones(2**22); c = uss(); del b"
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT.format(before=before) + "\nprint(c - a, own_peak() - a)"],
+        [sys.executable, "-c", SCRIPT.format(before=before) + "\nprint(c - a, peak_uss() - a)"],
         capture_output=True,
         text=True,
         check=True,

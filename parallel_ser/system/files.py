@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any, BinaryIO
 from uuid import uuid4
 
@@ -41,6 +42,22 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """``write_atomic`` for a text in UTF-8."""
     write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def require_writable(folder: Path) -> None:
+    """Refuse a folder, which need not be there yet, in which nothing can be made; nothing is left in it.
+
+    Raises:
+        UserError: it cannot be written, or is no folder.
+    """
+    nearest = folder.expanduser().absolute()
+    while not nearest.exists() and nearest != nearest.parent:
+        nearest = nearest.parent
+    try:
+        with TemporaryFile(dir=nearest):  # the rights alone do not tell of a disk that is read-only
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write in {nearest}: {error.strerror or error}.") from error
 
 
 def cache_folder() -> Path:

@@ -45,23 +45,23 @@ def busy(before: dict[int, float], after: dict[int, float]) -> int:
     return sum(one >= 0.6 * max(used) for one in used) if max(used, default=0.0) > 0.0 else 1
 
 
-def own() -> int:
+def uss() -> int:
     """Resident bytes of this process without pages of files, as of libraries, which processes share."""
     now = status()
     return now["VmRSS"] - now.get("RssFile", 0)
 
 
-def own_peak() -> int:
-    """The most that ``own`` was since ``reset_peak``; pages of files that came to memory are there still."""
+def peak_uss() -> int:
+    """The most that ``uss`` was since ``reset_peak``; pages of files that came to memory are there still."""
     now = status()
     return now["VmHWM"] - now.get("RssFile", 0)
 
 
-def settled() -> int:
-    """``own`` once the C library has given back what it keeps of freed memory, where it can be asked to."""
+def uss_after_trim() -> int:
+    """``uss`` once the C library has given back what it keeps of freed memory, where it can be asked to."""
     with suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    return own()
+    return uss()
 
 
 def keep_freed() -> None:

@@ -9,7 +9,7 @@ from starting import run
 
 START = """
 import atexit, threading
-from parallel_ser.hard_exit import HardExit
+from parallel_ser.system.hard_exit import HardExit
 leave = HardExit()
 """
 JOBLIB = """

@@ -1,0 +1,1 @@
+"""What the rest asks of the operating system: whole files, processes, what is installed."""

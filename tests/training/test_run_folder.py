@@ -1,0 +1,92 @@
+"""Folders of runs: their names, and that no two runs share one."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from parallel_ser.config import load
+from parallel_ser.errors import UserError
+from parallel_ser.system.files import require_writable
+from parallel_ser.training import run_folder
+
+
+class OneSecond(datetime):
+    """A clock that stands still."""
+
+    @classmethod
+    def now(cls, tz: object = None) -> OneSecond:
+        return cls(2026, 1, 2, 3, 4, 5)
+
+
+def test_runs_begun_in_the_same_second_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(run_folder, "datetime", OneSecond)
+    with ThreadPoolExecutor(8) as pool:
+        made = list(pool.map(lambda _: run_folder.make(None, "x"), range(20)))
+    assert {str(one) for one in made} == {
+        "runs/20260102-030405-x",
+        *(f"runs/20260102-030405-x-{number}" for number in range(2, 21)),
+    }
+    assert all(one.is_dir() for one in made)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "ranks", "kind"),
+    [
+        (["strategy.name=pipeline"], 2, "cnn-s-pipeline"),
+        (["strategy.name=pipeline"], 1, "cnn-s-single"),
+        (["strategy.name=ddp", "model.size=xl"], 4, "cnn-xl-ddp"),
+    ],
+)
+def test_a_name_says_the_model_and_how_it_was_trained(overrides: list[str], ranks: int, kind: str) -> None:
+    assert run_folder.kind_of(load(None, overrides), ranks) == kind
+
+
+def test_a_folder_of_ones_own_model_is_named_by_its_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("")
+    assert run_folder.kind_of(load(None, [f"model.file={tmp_path}/mine.py"]), 1) == "mine-single"
+
+
+def test_a_new_run_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = run_folder.open_new(load(None, []), "cnn-s-single", 1, 1)
+    assert re.fullmatch(r"runs/\d{8}-\d{6}-synthetic-cnn-s-single", str(folder))
+    assert {one.name for one in folder.iterdir()} == {"config.yaml", "environment.json"}
+    own = load(None, [f"run.folder={tmp_path}/my run #1"])
+    assert run_folder.open_new(own, "", 1, 1) == tmp_path / "my run #1"
+    with pytest.raises(UserError, match="exists: give another"):
+        run_folder.check(own)
+
+
+def test_all_that_may_matter_has_its_version(tmp_path: Path) -> None:
+    folder = run_folder.open_new(load(None, [f"run.folder={tmp_path}/run"]), "", 1, 1)
+    versions = run_folder.read_json(folder / "environment.json")["versions"]
+    assert {"parallel-ser", "torch", "torchaudio", "numpy", "scikit-learn", "librosa", "libsndfile"} <= set(versions)
+
+
+def test_results_that_did_not_come_leave_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RuntimeError), run_folder.results(None, "x"):
+        raise RuntimeError
+    assert not list((tmp_path / "runs").iterdir())
+    with run_folder.results(None, "x") as folder:
+        (folder / "file").touch()
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("below", ["", "a/b"])
+def test_what_cannot_be_written_is_found_at_once(tmp_path: Path, below: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="cannot write in"):
+        require_writable(tmp_path / "file" / below)
+    with pytest.raises(UserError, match=r"cannot write in /proc"):  # a folder in which root, too, can make nothing
+        require_writable(Path("/proc") / below)
+    require_writable(tmp_path / below)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
