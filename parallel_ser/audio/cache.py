@@ -13,7 +13,9 @@ import numpy as np
 
 from parallel_ser.audio.extract import Features
 from parallel_ser.errors import UserError
-from parallel_ser.system.files import cache_folder, write_atomic
+from parallel_ser.system import digests
+from parallel_ser.system.files import cache_folder
+from parallel_ser.system.leftovers import workers
 
 _DIGEST = 16
 _CHUNK = 16
@@ -115,13 +117,13 @@ def _run(extractor: AnyExtractor, missing: list[tuple[Path, Path]], jobs: int) -
     if jobs == 1 or len(missing) <= _FEW:
         yield from (_make_all(extractor, chunk) for chunk in chunks)
         return
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
     from joblib.externals.loky.process_executor import TerminatedWorkerError
 
     try:
-        with parallel_config("loky", inner_max_num_threads=1):
-            workers = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            yield from workers(delayed(_make_all)(extractor, chunk) for chunk in chunks)
+        with workers():
+            run = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+            yield from run(delayed(_make_all)(extractor, chunk) for chunk in chunks)
     except TerminatedWorkerError as error:
         raise UserError(
             "a worker process was killed while features were computed, most likely for want of memory; use fewer jobs."
@@ -141,30 +143,25 @@ def _make_all(extractor: AnyExtractor, chunk: list[tuple[Path, Path]]) -> dict[P
 
 
 def _write(entry: Path, features: Features) -> None:
-    write_atomic(entry, lambda file: file.write(_pack(features)))
-
-
-def _pack(features: Features) -> bytes:
-    """A digest, a line of JSON, and the frames as little-endian float32.
+    """A line of JSON, and the frames as little-endian float32.
 
     Not an .npz: a zip archive of three small arrays takes ten times as long to open, and notices only some damage.
     """
     about = {"shape": features.frames.shape, "measures": features.measures, "audio_id": features.audio_id}
-    content = json.dumps(about).encode() + b"\n" + np.ascontiguousarray(features.frames, dtype="<f4").tobytes()
-    return hashlib.blake2b(content, digest_size=_DIGEST).digest() + content
+    frames = np.ascontiguousarray(features.frames, dtype="<f4").tobytes()
+    digests.write_bytes(entry, json.dumps(about).encode() + b"\n" + frames)
 
 
 def _read(entry: Path) -> Features | None:
     """An entry's features, or None where there is no entry or it is damaged."""
     try:
-        packed = entry.read_bytes()
-    except FileNotFoundError:
+        content = digests.read_bytes(entry)
+    except digests.DamagedError:
         return None
-    except OSError as error:
-        raise UserError(f"cannot read {entry}: {error.strerror or error}.") from error
-    content = packed[_DIGEST:]
-    if hashlib.blake2b(content, digest_size=_DIGEST).digest() != packed[:_DIGEST]:
-        return None
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            return None
+        raise
     line, _, frames = content.partition(b"\n")
     about = json.loads(line)
     return Features(

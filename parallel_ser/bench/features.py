@@ -18,6 +18,7 @@ from parallel_ser.audio.rhythm import rhythm
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, Stream
 from parallel_ser.bench.plain import Kept, Plain, bars, spread
 from parallel_ser.report.terminal import Rounds
+from parallel_ser.system.leftovers import workers
 
 PLAIN: tuple[Stream, ...] = (
     *("logmel", "mfcc", "mfcc_delta", "mfcc_delta2"),
@@ -102,9 +103,9 @@ def _without_gradients(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _in_processes(extractor: Extractor, files: Sequence[Path], cores: int) -> float:
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
 
-    with parallel_config("loky", inner_max_num_threads=1):
+    with workers():
         began = time.perf_counter()
         chunks = [files[start::cores] for start in range(cores)]
         Parallel(n_jobs=cores)(delayed(_all_of)(extractor, chunk) for chunk in chunks)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from parallel_ser.classical.systems import System
 from parallel_ser.decision import calibration
 from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
+from parallel_ser.system.digests import seal, sealed
 from parallel_ser.system.files import write_atomic
 
 Part = TypeVar("Part")
@@ -80,7 +81,11 @@ def save(path: Path, part: object) -> None:
     """Write a part with skops, which unlike pickle runs no code when it is read; whole or not at all."""
     import skops.io
 
-    write_atomic(path, lambda file: file.write(skops.io.dumps(part)))
+    def write(file: BinaryIO) -> None:
+        file.write(skops.io.dumps(part))
+        seal(file)
+
+    write_atomic(path, write)
 
 
 def load(path: Path, kind: type[Part]) -> Part:
@@ -91,18 +96,17 @@ def load(path: Path, kind: type[Part]) -> Part:
     """
     import skops.io
 
+    with sealed(path) as file:
+        data = file.read()
     try:
-        data = path.read_bytes()
         foreign = set(skops.io.get_untrusted_types(data=data)) - set(_OWN)
         if foreign:
             raise UserError(f"{path} holds foreign objects ({', '.join(sorted(foreign))}) and is not loaded.")
         part = skops.io.loads(data, trusted=list(_OWN))
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
     except UserError:
         raise
-    except Exception as error:  # whatever a damaged archive raises
-        raise UserError(f"{path} is damaged or holds no recogniser: {' '.join(str(error).split())}.") from error
+    except Exception as error:  # whatever skops raises of what another program has written
+        raise UserError(f"{path} holds no recogniser: {' '.join(str(error).split())}.") from error
     if not isinstance(part, kind):
         raise UserError(f"{path} holds no recogniser: give a file such as fold-0/model.skops.")
     return part

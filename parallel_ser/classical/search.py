@@ -18,8 +18,9 @@ import json
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ from parallel_ser.classical.systems import Candidate, build, candidates
 from parallel_ser.decision import calibration
 from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
-from parallel_ser.system.files import write_atomic, write_text
+from parallel_ser.system.digests import cached_json, file_digest, read_bytes, write_bytes, write_json
+from parallel_ser.system.leftovers import workers
 
 
 @dataclass(frozen=True)
@@ -127,7 +129,7 @@ def _needed(settings: ClassicalSettings) -> list[str]:
 def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int:
     """Fit the front, and write the training side as it is learned from and as it is tested, and the test side."""
     home = folder / f"fold-{problem.index}"
-    if (home / "done").exists():
+    if (before := cached_json(home / "done.json")) and before == _prepared(home):
         return problem.index
     sample = read_sample(folder / "raw")
     front = _front(settings)
@@ -136,15 +138,22 @@ def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int
         write_sample(home / "held", front(sample.take(problem.training)))
     write_sample(home / "test", front(sample.take(problem.test)))
     save(home / "front.skops", front)
-    write_text(home / "done", "")
+    write_json(home / "done.json", _prepared(home))
     return problem.index
+
+
+def _prepared(home: Path) -> dict[str, str]:
+    """The digest of each file that is prepared for a fold."""
+    files = [home / "front.skops", *home.glob("*/*.npy")]
+    return {str(one.relative_to(home)): file_digest(one) for one in sorted(files) if one.exists()}
 
 
 def _try(folder: Path, problem: Problem, settings: ClassicalSettings, candidate: Candidate) -> int:
     """Scores (training, classes) of the training side's utterances, each held out once."""
     home = folder / f"fold-{problem.index}"
     result = home / _file(candidate)
-    if result.exists():
+    with suppress(UserError):
+        _scores(result)
         return problem.index
     training, held, labels = _read(folder, problem)
     adapted = background(settings, home)
@@ -154,8 +163,19 @@ def _try(folder: Path, problem: Problem, settings: ClassicalSettings, candidate:
         system = build(settings, candidate, adapted)
         system.fit(training.take(learned), labels[list(learned)], classes)
         scores[list(out)] = system.scores(held.take(out))
-    write_atomic(result, lambda file: np.save(file, scores))
+    buffer = BytesIO()
+    np.save(buffer, scores)
+    write_bytes(result, buffer.getvalue())
     return problem.index
+
+
+def _scores(file: Path) -> np.ndarray:
+    """What ``_try`` wrote.
+
+    Raises:
+        UserError: it is not there, or damaged.
+    """
+    return np.asarray(np.load(BytesIO(read_bytes(file))))
 
 
 def _finish(
@@ -167,7 +187,7 @@ def _finish(
     home = folder / f"fold-{problem.index}"
     training, _, labels = _read(folder, problem)
     every = candidates(settings)
-    scores = [np.load(home / _file(candidate)) for candidate in every]
+    scores = [_scores(home / _file(candidate)) for candidate in every]
     tried = [
         {**candidate, "uar": float(balanced_accuracy_score(labels, rows.argmax(axis=1)))}
         for candidate, rows in zip(every, scores, strict=True)
@@ -223,7 +243,7 @@ def _read(folder: Path, problem: Problem) -> tuple[Sample, Sample, np.ndarray]:
 
 def _file(candidate: Candidate) -> str:
     text = json.dumps(candidate, sort_keys=True)
-    return f"tried-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.npy"
+    return f"tried-{hashlib.blake2b(text.encode(), digest_size=8).hexdigest()}.scores"
 
 
 # --- arrays in files --------------------------------------------------------------------------------------------------
@@ -277,8 +297,8 @@ def _pool(settings: ClassicalSettings, jobs: int) -> Iterator[Run]:
     def run(title: str, tasks: Sequence[Task], progress: Callable[[str, int, int], None]) -> Iterator[Any]:
         progress(title, 0, len(tasks))
         try:
-            workers = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            for done, result in enumerate(workers(delayed(_alone)(*task) for task in tasks), 1):
+            parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
+            for done, result in enumerate(parallel(delayed(_alone)(*task) for task in tasks), 1):
                 progress(title, done, len(tasks))
                 yield result
         except (TerminatedWorkerError, *_killed()) as error:
@@ -287,7 +307,12 @@ def _pool(settings: ClassicalSettings, jobs: int) -> Iterator[Run]:
                 "kept. Go on with run.resume=true and fewer run.jobs."
             ) from error
 
-    with _leaving(), _cluster(settings, jobs) as backend, parallel_config(backend, n_jobs=jobs, **_threads(settings)):
+    with (
+        _leaving(),
+        workers(),
+        _cluster(settings, jobs) as backend,
+        parallel_config(backend, n_jobs=jobs, **_threads(settings)),
+    ):
         yield run
 
 
@@ -336,6 +361,6 @@ def _cluster(settings: ClassicalSettings, jobs: int) -> Iterator[str]:
         with Client(settings.scheduler, timeout=10):
             yield "dask"
         return
-    workers = jobs if jobs > 0 else None
-    with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
+    count = jobs if jobs > 0 else None
+    with LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster):
         yield "dask"

@@ -40,6 +40,8 @@ def calibrate(
 
     from parallel_ser.report.calibration import reliability_picture, risk_coverage_picture
     from parallel_ser.report.tables import NOTICE, calibration_table, promises_table
+    from parallel_ser.system.files import extra
+    from parallel_ser.system.lock import writing
     from parallel_ser.training import run_folder
     from parallel_ser.training.calibrate import calibrate as calibrate_run
     from parallel_ser.training.inference import Run
@@ -47,12 +49,14 @@ def calibrate(
     errors = error or [0.05, 0.1, 0.2]
     if wrong := [one for one in errors if not 0.0 < one < 1.0]:
         raise UserError(f"--error {wrong[0]:g} is no share of the answers: give one above 0 and below 1, such as 0.1.")
-    record, predictions = calibrate_run(Run.open(run), method.value, errors)
-    folder = run / "calibration"
-    predictions.to_csv(folder / "predictions.csv")
-    run_folder.write_json(folder / "calibration.json", record)
-    reliability_picture(record, folder / "reliability.png")
-    risk_coverage_picture(record, folder / "risk-coverage.png")
+    trained = Run.open(run)
+    with writing(run):
+        record, predictions = calibrate_run(trained, method.value, errors)
+        folder = run / "calibration"
+        predictions.to_csv(folder / "predictions.csv")
+        run_folder.write_json(folder / "calibration.json", record)
+        extra(lambda: reliability_picture(record, folder / "reliability.png"))
+        extra(lambda: risk_coverage_picture(record, folder / "risk-coverage.png"))
     if json:
         typer.echo(encoder.dumps(record, indent=1))
         return

@@ -32,7 +32,8 @@ def evaluate(
 
     from parallel_ser.config import dump, load
     from parallel_ser.report.tables import print_metrics
-    from parallel_ser.system.files import write_text
+    from parallel_ser.system.files import require_writable, write_text
+    from parallel_ser.system.lock import writing
     from parallel_ser.training import run_folder
     from parallel_ser.training.inference import Run
 
@@ -49,6 +50,8 @@ def evaluate(
         typer.echo(
             f"note: this run is not finished; {len(run_folder.folds(run))} of its folds have a model so far.", err=True
         )
+    if corpus is not None:
+        require_writable(run / f"on-{corpus}")
     if corpus is None:
         parts, audits, notes = trained.test_own(config)
     else:
@@ -62,6 +65,7 @@ def evaluate(
     print_metrics(Console(), metrics.model_dump(mode="json"))
     if corpus is not None:
         target = run / f"on-{corpus}"
-        run_folder.write_results(target, predictions, metrics)
-        write_text(target / "corpus.txt", f"{corpus} {root or ''}\n")
+        with writing(run):
+            run_folder.write_results(target, predictions, metrics)
+            write_text(target / "corpus.txt", f"{corpus} {root or ''}\n")
         Console().print(f"Results folder: {target}", highlight=False, soft_wrap=True)

@@ -23,6 +23,7 @@ from parallel_ser.corpora.base import Corpus, Sex, Utterance
 from parallel_ser.corpora.settings import SyntheticSettings
 from parallel_ser.corpora.voice import RATE, Voice
 from parallel_ser.system.files import cache_folder, write_atomic, write_text
+from parallel_ser.system.leftovers import workers
 
 CLASSES = ("joy", "anger", "sadness", "surprise", "fear", "disgust", "neutral")
 
@@ -138,12 +139,12 @@ def _render(entry: Path, seed: int, speaker: int, emotion: str, number: int, tak
 
 
 def _render_all(settings: SyntheticSettings, entry: Path, jobs: int | None) -> list[dict[str, Any]]:
-    from joblib import Parallel, delayed, parallel_config
+    from joblib import Parallel, delayed
     from joblib.externals.loky import get_reusable_executor
 
     everything = product(range(settings.speakers), CLASSES, range(settings.sentences), range(settings.takes))
     try:
-        with parallel_config("loky", inner_max_num_threads=1):
+        with workers():
             work = (delayed(_render)(entry, settings.seed, *one) for one in everything)
             return list(Parallel(n_jobs=jobs or -1, batch_size=16)(work))
     finally:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import json
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,8 @@ from torch import Tensor, nn
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Activations, Inputs, differentiable, example, leaf, tensors
 from parallel_ser.models.chain import Chain, call, delay_weight_gradients
-from parallel_ser.system.files import cache_folder, cache_key, write_text
+from parallel_ser.system.digests import cached_json, write_json
+from parallel_ser.system.files import cache_folder, cache_key
 
 VERSION = 3
 FRAMES = 32
@@ -56,15 +56,12 @@ def behaviours(chain: Chain, given: Sequence[int] | Inputs, folder: Path | None 
     small = _small(example(given, next(chain.parameters()).dtype))
     key = [VERSION, torch.__version__, chain.signature(), str(chain), small.key, sorted(_sources(chain))]
     path = (folder or cache_folder()) / "behaviours" / f"{cache_key(key)}.json"
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+    if kept := cached_json(path):
         return {name: Behaviour(**{**one, "changed": tuple(one["changed"])}) for name, one in kept.items()}
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or of another version
-        pass
     found, x = {}, small.x
     for name, block in chain.named_children():
         found[name], x = _tried(copy.deepcopy(block).train(), x, small.beside)
-    write_text(path, json.dumps({name: asdict(one) for name, one in found.items()}, indent=1) + "\n")
+    write_json(path, {name: asdict(one) for name, one in found.items()})
     return found
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -27,7 +28,7 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
         # not mkstemp, whose files no other user of a shared folder can read
         temporary = path.parent / f".{path.name}.{uuid4().hex}.part"
         try:
-            with temporary.open("xb") as file:
+            with temporary.open("x+b") as file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -42,6 +43,14 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 def write_text(path: Path, text: str) -> None:
     """``write_atomic`` for a text in UTF-8."""
     write_atomic(path, lambda file: file.write(text.encode()))
+
+
+def extra(work: Callable[[], object]) -> None:
+    """Write what a result can do without, such as a picture: where that fails, a note is all."""
+    try:
+        work()
+    except (UserError, OSError) as error:
+        print(f"note: {error}", file=sys.stderr, flush=True)
 
 
 def require_writable(folder: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.report.tables import print_metrics
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.system.cores import usable_cores
+from parallel_ser.system.lock import writing
 from parallel_ser.training import run_folder
 from parallel_ser.training.data import Dataset, prepare
 from parallel_ser.training.sample import classical_notes, sample_of
@@ -32,9 +34,15 @@ def run(config: Config, console: Console) -> Path:
     Raises:
         UserError: whatever is wrong with the settings, the corpus or the folder, or a worker was killed.
     """
+    with ExitStack() as held:
+        return _run(config, console, held)
+
+
+def _run(config: Config, console: Console, held: ExitStack) -> Path:
     settings = config.classical
     run_folder.check(config)
-    if config.run.resume:
+    if config.run.resume and config.run.folder:
+        held.enter_context(writing(config.run.folder))
         run_folder.same_run(config)
     with progress("features") as advance:
         data, folds, audits = prepare(config, advance)
@@ -43,6 +51,7 @@ def run(config: Config, console: Console) -> Path:
     folder = config.run.folder
     if folder is None or not config.run.resume:
         folder = run_folder.open_new(config, settings.system, jobs, 1, f"baseline {settings.system}")
+        held.enter_context(writing(folder))
     places = {name: place for place, name in enumerate(data.classes)}
     # -1: an emotion of the corpus tested on that is not trained, so on no side
     labels = np.array([places.get(one.emotion, -1) for one in data.utterances])

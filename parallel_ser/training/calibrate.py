@@ -11,6 +11,7 @@ import numpy as np
 from parallel_ser.decision import calibration
 from parallel_ser.decision.abstention import Promise, risk_coverage, threshold
 from parallel_ser.errors import UserError
+from parallel_ser.system.digests import read_json, write_json
 from parallel_ser.training import run_folder
 from parallel_ser.training.inference import Run
 from parallel_ser.training.predictions import Predictions, concatenate
@@ -43,7 +44,7 @@ def calibrate(run: Run, method: str, errors: Sequence[float]) -> tuple[dict[str,
         speakers = np.array(chosen.speakers)
         promises[fold] = [threshold(sure.max(axis=1), right, speakers, error) for error in errors]
         state = {**calibrator.state(), "promises": [asdict(one) for one in promises[fold]]}
-        run_folder.write_json(run_folder.fold_folder(run.folder, fold) / "calibration.json", state)
+        write_json(run_folder.fold_folder(run.folder, fold) / "calibration.json", state)
         after.append(tested.with_probabilities(calibrator(tested.probabilities)))
     raw, calibrated = concatenate(list(before.values())), concatenate(after)
     confidence, correct = _answers(calibrated)
@@ -99,7 +100,7 @@ def thresholds(run: Run, error: float) -> float:
     found = []
     for fold in run.folds:
         path = run_folder.fold_folder(run.folder, fold) / "calibration.json"
-        promises = run_folder.read_json(path)["promises"] if path.exists() else []
+        promises = read_json(path)["promises"] if path.exists() else []
         known = {promise["error"]: promise for promise in promises}
         if error not in known:
             raise UserError(

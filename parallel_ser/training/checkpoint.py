@@ -4,34 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.digests import DamagedError, seal, sealed
 from parallel_ser.system.files import write_atomic
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save(path: Path, content: Mapping[str, Any], signature: Mapping[str, list[int]]) -> None:
     """Write ``content`` (tensors, numbers, texts, lists and dicts of them) whole or not at all."""
     whole = {"format": FORMAT, "signature": dict(signature), **content}
-    write_atomic(path, lambda file: torch.save(whole, file))
+
+    def write(file: BinaryIO) -> None:
+        torch.save(whole, file)
+        seal(file)
+
+    write_atomic(path, write)
 
 
 def load(path: Path) -> dict[str, Any]:
     """What was saved; nothing in the file is executed.
 
     Raises:
-        UserError: there is no such file, or it is damaged.
+        UserError: there is no such file, or one of its bytes has changed.
     """
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except OSError as error:
-        raise UserError(f"cannot read the checkpoint {path}: {error.strerror or error}.") from error
-    except Exception as error:  # random bytes make torch's reader fail in any way: IndexError, TypeError, struct.error
-        raise UserError(f"{path} is no readable checkpoint (cut short, or not made by this program).") from error
+    with sealed(path) as file:
+        try:
+            content = torch.load(file, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever torch's reader raises of what another program has written
+            raise DamagedError(path, "torch cannot load it") from error
     if not isinstance(content, dict) or content.get("format") != FORMAT or "signature" not in content:
         raise UserError(f"{path} is not a checkpoint of format {FORMAT}; train again with this version.")
     return content

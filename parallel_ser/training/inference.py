@@ -17,6 +17,7 @@ from parallel_ser.corpora.base import Utterance
 from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.decision import calibration
 from parallel_ser.errors import UserError
+from parallel_ser.system.digests import read_json
 from parallel_ser.training import model_file, run_folder
 from parallel_ser.training.data import Dataset, Views, count_bands, of_features, prepare
 from parallel_ser.training.predictions import Predictions
@@ -170,7 +171,7 @@ class ClassicalRun(Run):
 def _calibration(folder: Path) -> calibration.Calibrator:
     """Of a fold; the probabilities as they are where ``parallel-ser calibrate`` has not made one."""
     path = folder / "calibration.json"
-    return calibration.from_state(run_folder.read_json(path) if path.exists() else {"method": "none"})
+    return calibration.from_state(read_json(path) if path.exists() else {"method": "none"})
 
 
 def extract_each(files: Sequence[Path], config: Config, classes: tuple[str, ...]) -> tuple[Dataset, list[str]]:

@@ -33,7 +33,15 @@ def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = Fal
 
     if not debug:  # what went wrong is said by the process where it went wrong
         logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    started = ["--standalone", f"--nproc_per_node={ranks}", "-m", "parallel_ser.training.main", *arguments]
+    # no folder for logs, which a killed launcher would leave behind: nothing is written there
+    started = [
+        "--standalone",
+        f"--log_dir={os.devnull}",
+        f"--nproc_per_node={ranks}",
+        "-m",
+        "parallel_ser.training.main",
+        *arguments,
+    ]
     try:
         run(get_args_parser().parse_args(started))
     except SignalException as stopped:

@@ -9,7 +9,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
 from shlex import quote
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
-from parallel_ser.system import installed
+from parallel_ser.system import installed, leftovers
 from parallel_ser.system.hard_exit import HardExit
 
 if TYPE_CHECKING:
@@ -82,18 +82,30 @@ def run(config: Config) -> int:
 
     from parallel_ser.parallel.comm.context import process_context
     from parallel_ser.parallel.comm.pinning import pin_cores
+    from parallel_ser.system.lock import writing
     from parallel_ser.training import run_folder
     from parallel_ser.training.interrupts import Stopped, heed
 
     console = Console()
-    with process_context(config.train.device, config.train.threads, share=config.train.shared_memory) as ranks:
+    with (
+        process_context(config.train.device, config.train.threads, share=config.train.shared_memory) as ranks,
+        ExitStack() as held,
+    ):
+
+        def own(folder: Path) -> None:
+            ranks.rank0_only(lambda: held.enter_context(writing(folder)))
+
         ranks.rank0_only(lambda: run_folder.check(config))
+        if config.run.resume and config.run.folder:
+            own(config.run.folder)
         data, folds, audits = ranks.rank0_first(lambda: _prepare(config, ranks))
         if config.strategy.name == "auto":
             config = ranks.rank0_first(lambda: _chosen(config, data, ranks, console), share=True)
         if config.train.tune == "auto":
             config = _tuned(config, data, ranks, console)
         folder = ranks.rank0_first(lambda: _open(config, ranks, folds, audits), share=True)
+        if not config.run.resume:
+            own(folder)
         if config.train.bind:
             pin_cores(torch.get_num_threads())  # not before: features are made on every core
         with heed() as request:
@@ -190,6 +202,7 @@ def _run_fold(
 ) -> Predictions:
     """Train and test one fold; one that an earlier stop left finished is read."""
     from parallel_ser.report.steps import print_steps
+    from parallel_ser.system.files import extra
     from parallel_ser.training import run_folder
     from parallel_ser.training.predictions import Predictions
     from parallel_ser.training.trainer import Trainer
@@ -214,7 +227,7 @@ def _run_fold(
         from parallel_ser.report.figures import training_curves
 
         run_folder.write_json(folder / "history.json", trainer.progress.history)
-        training_curves(trainer.progress.history, folder / "curves.png")
+        extra(lambda: training_curves(trainer.progress.history, folder / "curves.png"))
         predictions.to_csv(finished)  # last: it says that the fold is finished
 
     ranks.rank0_only(write)
@@ -225,6 +238,8 @@ def rank() -> NoReturn:
     """One rank of a run from its command line to its end; what torchrun starts."""
     leave = HardExit() if "RANK" in os.environ else sys.exit
     first = os.environ.get("RANK", "0") == "0"  # which tells of what is wrong on every rank
+    if os.environ.get("LOCAL_RANK") == "0":
+        leftovers.claim_of_launcher()
     if found := installed.problem():
         if first:
             print(f"error: {found}", file=sys.stderr, flush=True)

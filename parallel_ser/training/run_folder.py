@@ -14,6 +14,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -23,17 +24,20 @@ from pathlib import Path
 from shlex import quote
 from typing import Any
 
+from parallel_ser import yaml_text
 from parallel_ser.config import Config, dump, load
 from parallel_ser.corpora.audit import Audit, combine
 from parallel_ser.corpora.settings import CorpusSettings
 from parallel_ser.errors import UserError
 from parallel_ser.system.environment import environment
-from parallel_ser.system.files import require_writable, write_text
+from parallel_ser.system.files import extra, require_writable, write_text
 from parallel_ser.training.metrics import Metrics, measure
 from parallel_ser.training.predictions import Predictions, concatenate
 
 RUNS = Path("runs")
 """Where runs without a ``run.folder`` go."""
+UNCHANGED = "# Written by the run; digest "
+"""Begins the line of config.yaml by which a change is found."""
 SINGLE = "single"
 """The strategy of one process, whatever the settings say."""
 TRANSDUCTIVE = (
@@ -91,7 +95,8 @@ def open_new(config: Config, kind: str, ranks: int, threads: int, command: str =
     resolved = anywhere(config.model_copy(update={"train": train, "run": run}))
     command = command or f"train --nproc {ranks}"
     repeat = f"# To repeat: parallel-ser {command} --config {quote(f'{folder}/config.yaml')}\n"
-    write_text(folder / "config.yaml", repeat + dump(resolved))
+    text = dump(resolved)
+    write_text(folder / "config.yaml", f"{repeat}{UNCHANGED}{_settings_digest(text)}\n{text}")
     write_json(folder / "environment.json", environment(ranks, threads))
     return folder
 
@@ -172,11 +177,27 @@ def settings(folder: Path) -> Config:
     """The settings of a run.
 
     Raises:
-        UserError: the folder is not one of a run.
+        UserError: the folder is not one of a run, or a setting has changed since the run wrote it.
     """
-    if not (folder / "config.yaml").exists():
+    path = folder / "config.yaml"
+    if not path.exists():
         raise UserError(f"{folder} is not the folder of a run: it holds no config.yaml.")
-    return load(folder / "config.yaml", [])
+    config, text = load(path, []), path.read_text(encoding="utf-8")
+    if UNCHANGED + _settings_digest(text) not in text.splitlines():
+        raise UserError(
+            f"{path} has changed since the run wrote it, and its models were trained as it was: put it back; "
+            f"corpus.root, split.test.root and run.cache alone may change."
+        )
+    return config
+
+
+def _settings_digest(text: str) -> str:
+    """Of settings in YAML, without the folders that may move."""
+    data, _ = yaml_text.read(text)
+    split = data.get("split") or {}
+    for group, name in ((data.get("corpus"), "root"), (split.get("test"), "root"), (data.get("run"), "cache")):
+        (group or {}).pop(name, None)
+    return hashlib.blake2b(json.dumps(data).encode(), digest_size=16).hexdigest()
 
 
 def folds(folder: Path) -> list[int]:
@@ -237,6 +258,6 @@ def write_results(folder: Path, predictions: Predictions, metrics: Metrics) -> d
     record = metrics.model_dump(mode="json")
     predictions.to_csv(folder / "predictions.csv")
     write_json(folder / "metrics.json", record)
-    confusion_picture(record, folder / "confusion.png")
-    summary_picture(record, folder / "summary.png")
+    extra(lambda: confusion_picture(record, folder / "confusion.png"))
+    extra(lambda: summary_picture(record, folder / "summary.png"))
     return record

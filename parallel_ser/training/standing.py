@@ -3,17 +3,18 @@
 ::
 
     last/step-12/shard-….safetensors     torch.distributed.checkpoint, each rank's part by canonical names
-    last/step-12/training.json           progress and the model's signature; written last, so it says: whole
+    last/step-12/training.json           progress, the model's signature, the digest of each shard and its own
 
-A save makes a new folder and then deletes the one before it, so that an interrupted save loses nothing. Nothing that is
-read is executed: safetensors holds numbers alone.
+A save makes a folder ``.step-12.part``, renames it when it is whole, and then deletes the one before it: whenever it is
+interrupted, a whole one is there. A step that is there already is not written again; only what is said of it is, whole
+or not at all. Nothing that is read is executed: safetensors holds numbers alone.
 """
 
 from __future__ import annotations
 
-import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +27,10 @@ from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm.context import ProcessContext, QuietExit
 from parallel_ser.parallel.engine.strategy import Strategy
-from parallel_ser.system.files import write_text
+from parallel_ser.system import digests
 from parallel_ser.training.checkpoint import fits
 
-FORMAT = 2
+FORMAT = 3
 INFO = "training.json"
 
 
@@ -46,25 +47,74 @@ def save(folder: Path, step: int, strategy: Strategy, progress: Mapping[str, Any
     Raises:
         UserError: it cannot be written; the checkpoint before it is kept.
     """
-    target = folder / f"step-{step}"
-    mesh.rank0_only(lambda: shutil.rmtree(target, ignore_errors=True))  # what an interrupted save has left
-    writer = HuggingFaceStorageWriter(str(target), save_distributed=True)
+    target, part = folder / f"step-{step}", folder / f".step-{step}.part"
+    about = {"format": FORMAT, "signature": strategy.signature, "updates": strategy.state.updates, "progress": progress}
+
+    def stands() -> bool:
+        if (before := digests.cached_json(target / INFO)) is None:
+            return False
+        digests.write_json(target / INFO, {**about, "files": before["files"]})
+        return True
+
+    if mesh.rank0_first(stands, share=True):
+        return
+    mesh.rank0_only(lambda: _writing(target, lambda: _afresh(folder, part)))
+    writer = HuggingFaceStorageWriter(str(part), save_distributed=True)
     try:
         dcp.save(strategy.state.shards(), storage_writer=writer, no_dist=not dist.is_initialized())
     except (Exception, CheckpointException) as error:  # the ranks' failures in one, and no Exception
         if not mesh.first:
             raise QuietExit(2) from error
-        shutil.rmtree(target, ignore_errors=True)
+        shutil.rmtree(part, ignore_errors=True)
         raise UserError(f"cannot write the checkpoint {target}: {_reason(error)}.") from error
-    info = {"format": FORMAT, "signature": strategy.signature, "updates": strategy.state.updates, "progress": progress}
+    files = _digests(part, mesh)
 
     def finish() -> None:
-        write_text(target / INFO, json.dumps(info, indent=1) + "\n")
+        digests.write_json(part / INFO, {**about, "files": files})
+        if target.exists():  # and is damaged
+            _delete(target)
+        _writing(target, lambda: part.rename(target))
         for older in folder.glob("step-*"):
             if older != target:
-                shutil.rmtree(older, ignore_errors=True)
+                _delete(older)
 
     mesh.rank0_only(finish)
+
+
+def _afresh(folder: Path, part: Path) -> None:
+    """Make the folder of a save, without what interrupted ones have left."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for left in folder.glob(".*"):
+        shutil.rmtree(left, ignore_errors=True)
+    part.mkdir()
+
+
+def _delete(folder: Path) -> None:
+    """Delete a checkpoint, which at no time is there in part."""
+    with suppress(OSError):  # what cannot be deleted is no harm
+        doomed = folder.with_name(f".{folder.name}.old")
+        folder.rename(doomed)
+        shutil.rmtree(doomed)
+
+
+def _writing(target: Path, work: Callable[[], object]) -> None:
+    try:
+        work()
+    except OSError as error:
+        raise UserError(f"cannot write the checkpoint {target}: {error.strerror or error}.") from error
+
+
+def _digests(folder: Path, mesh: ProcessContext) -> dict[str, str]:
+    """The digest of each shard of a folder, of which every rank reads its share; the same on every rank."""
+    names = mesh.rank0_first(lambda: sorted(one.name for one in folder.glob("*.safetensors")), share=True)
+    own: dict[str, str] = {}
+    for name in names[mesh.rank :: mesh.size]:
+        try:
+            own[name] = digests.file_digest(folder / name)
+        except OSError as error:
+            own[name] = f"it cannot be read: {error.strerror or error}"
+    parts = mesh.gather(own)
+    return mesh.rank0_first(lambda: {name: found for part in parts for name, found in part.items()}, share=True)
 
 
 def newest(folder: Path) -> Path | None:
@@ -79,28 +129,30 @@ def info(path: Path, signature: Mapping[str, list[int]]) -> dict[str, Any]:
     Raises:
         UserError: it is damaged, of another version or of another model.
     """
-    try:
-        content = json.loads((path / INFO).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path} is no readable checkpoint ({_reason(error)}).") from error
-    if not isinstance(content, dict) or content.get("format") != FORMAT or "progress" not in content:
+    content = digests.read_json(path / INFO)
+    if content.get("format") != FORMAT:
         raise UserError(f"{path} is not a checkpoint of format {FORMAT}; train again with this version.")
     fits(path, content, signature)
     return content
 
 
-def load(path: Path, strategy: Strategy, updates: int, mesh: ProcessContext) -> None:
+def load(path: Path, strategy: Strategy, about: Mapping[str, Any], mesh: ProcessContext) -> None:
     """Give a strategy its part of a checkpoint that any other may have written, on every rank alike.
 
     Args:
         path: of the checkpoint.
         strategy: that goes on from it.
-        updates: that were done, as ``info`` says.
+        about: what ``info`` says of it.
         mesh: the ranks.
 
     Raises:
         UserError: it is damaged.
     """
+    found = _digests(path, mesh)
+    if found != about["files"]:  # the same on every rank
+        if not mesh.first:
+            raise QuietExit(2)
+        raise digests.DamagedError(path, _changed(found, about["files"]))
     try:
         reader = HuggingFaceStorageReader(str(path))
         kept = reader.read_metadata().state_dict_metadata
@@ -113,8 +165,18 @@ def load(path: Path, strategy: Strategy, updates: int, mesh: ProcessContext) -> 
     except (Exception, CheckpointException) as error:
         if not mesh.first:
             raise QuietExit(2) from error
-        raise UserError(f"{path} is no readable checkpoint ({_reason(error)}).") from error
-    strategy.state.load_shards(state, updates)
+        raise digests.DamagedError(path, _reason(error)) from error
+    strategy.state.load_shards(state, about["updates"])
+
+
+def _changed(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
+    """Why the files of a checkpoint are not those that were written."""
+    for name, digest in wanted.items():
+        if name not in found:
+            return f"{name} is missing"
+        if found[name] != digest:
+            return f"{name} has changed"
+    return f"{next(name for name in found if name not in wanted)} does not belong to it"
 
 
 def _reason(error: BaseException) -> str:

@@ -113,7 +113,7 @@ class Trainer:
         if path is None:
             return
         info = self.mesh.rank0_first(lambda: standing.info(path, self.signature))
-        standing.load(path, self.strategy, info["updates"], self.mesh)
+        standing.load(path, self.strategy, info, self.mesh)
         self.progress = Progress(**info["progress"])
 
     def save(self) -> None:

@@ -7,7 +7,6 @@ shape on the run's own ranks, its loss beside that of the count that was asked f
 
 from __future__ import annotations
 
-import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,8 +19,9 @@ from parallel_ser.models.batch import random_batch
 from parallel_ser.models.registry import count_blocks, count_parts
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.requirements import find_incompatibility
+from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
-from parallel_ser.system.files import cache_folder, cache_key, write_text
+from parallel_ser.system.files import cache_folder, cache_key
 from parallel_ser.training.start import started
 
 VERSION = 4
@@ -70,16 +70,14 @@ def tuned(
     if best is None:
         best = pick(_trials(config, shape, classes, ranks), ROUNDING[config.train.precision]).count
         best = ranks.rank0_first(lambda: best, share=True)  # clocks differ: the first rank's choice is everybody's
-        ranks.rank0_only(lambda: write_text(path, json.dumps({"microbatches": best}) + "\n"))
+        ranks.rank0_only(lambda: write_json(path, {"microbatches": best}))
     strategy = config.strategy.model_copy(update={"microbatches": best})
     return config.model_copy(update={"strategy": strategy, "train": config.train.model_copy(update={"tune": "none"})})
 
 
 def _kept(path: Path) -> int | None:
-    try:
-        return int(json.loads(path.read_text(encoding="utf-8"))["microbatches"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    kept = cached_json(path)
+    return int(kept["microbatches"]) if kept else None
 
 
 def _key(config: Config, shape: tuple[int, ...], ranks: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from parallel_ser.classical import search as searching
 from parallel_ser.classical.sample import Frames
 from parallel_ser.classical.search import Found, read_sample, write_sample
 from parallel_ser.errors import UserError
+from parallel_ser.system.digests import read_bytes
 
 TRIED: dict[str, Any] = {"search": {"cost": (0.3, 3.0), "keep": (0, 6)}, "normalise": "enrol", "enrol": 3}
 MIXED: dict[str, Any] = {"views": ("functionals", "supervector"), **TRIED}
@@ -30,8 +32,8 @@ def check_same_to_the_bit(ones: list[Found], others: list[Found], small: Small) 
 
 def scores(folder: Path, fold: int) -> np.ndarray:
     """Of the one candidate that was tried."""
-    (path,) = (folder / f"fold-{fold}").glob("tried-*.npy")
-    return np.load(path)
+    (path,) = (folder / f"fold-{fold}").glob("tried-*.scores")
+    return np.load(BytesIO(read_bytes(path)))
 
 
 @pytest.fixture(scope="module")
@@ -97,7 +99,7 @@ def test_labels_of_the_test_side_change_nothing(small: Small, tmp_path: Path) ->
 
 def test_what_is_finished_is_not_done_again(small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = small.search(tmp_path, one_candidate(**TRIED))
-    files = sorted((tmp_path / "fold-1").glob("tried-*.npy"))
+    files = sorted((tmp_path / "fold-1").glob("tried-*.scores"))
     assert len(files) == 4
     files[2].unlink()
     built: list[object] = []

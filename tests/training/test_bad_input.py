@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -16,7 +15,8 @@ import torch
 from typer.testing import CliRunner
 
 from parallel_ser.cli import app
-from parallel_ser.training import standing
+from parallel_ser.system.digests import read_json, write_json
+from parallel_ser.training import run_folder, standing
 from parallel_ser.training.main import main
 
 RATE = 16000
@@ -214,20 +214,38 @@ def test_a_checkpoint_of_another_model_or_a_damaged_one(
     (folder / "fold-0/predictions.csv").unlink()
     last = standing.newest(folder / "fold-0/last")
     assert last is not None
-    info = json.loads((last / "training.json").read_text())
-    other = {**info, "signature": {"stem.conv.weight": [1, 1, 3, 3]}}
-    (last / "training.json").write_text(json.dumps(other))
+    info = read_json(last / "training.json")
+    write_json(last / "training.json", {**info, "signature": {"stem.conv.weight": [1, 1, 3, 3]}})
     line = refused_with(folder, capsys, [*settings, "run.resume=true"])
     assert "another model: its stem.conv.weight is [1, 1, 3, 3], not [" in line
     (last / "training.json").write_text("{")
-    assert "no readable checkpoint" in refused_with(folder, capsys, [*settings, "run.resume=true"])
-    (last / "training.json").write_text(json.dumps(info))
+    assert "training.json is damaged" in refused_with(folder, capsys, [*settings, "run.resume=true"])
+    write_json(last / "training.json", info)
     (shard,) = last.glob("*.safetensors")
     whole = shard.read_bytes()
     shard.write_bytes(whole[: len(whole) // 2])
-    assert "no readable checkpoint" in refused_with(folder, capsys, [*settings, "run.resume=true"])
+    assert f"{shard.name} has changed" in refused_with(folder, capsys, [*settings, "run.resume=true"])
     shard.unlink()
-    assert "no readable checkpoint" in refused_with(folder, capsys, [*settings, "run.resume=true"])
+    assert f"{shard.name} is missing" in refused_with(folder, capsys, [*settings, "run.resume=true"])
+    shard.write_bytes(whole)
+    (last / "other.safetensors").write_bytes(whole)
+    line = refused_with(folder, capsys, [*settings, "run.resume=true"])
+    assert "other.safetensors does not belong to it" in line
+
+
+def test_settings_that_were_changed_in_the_folder(
+    run: tuple[Path, list[str]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder, settings = run
+    path = folder / "config.yaml"
+    text = path.read_text()
+    path.write_text(text.replace("f_min: 50", "f_min: 51"))
+    assert path.read_text() != text
+    assert "config.yaml has changed since the run wrote it" in refused_with(
+        folder, capsys, [*settings, "run.resume=true"]
+    )
+    path.write_text("# a note of mine\n" + text.replace("root: ", "root:   "))
+    run_folder.settings(folder)
 
 
 def test_a_full_disk_while_a_cache_entry_is_written(

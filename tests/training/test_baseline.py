@@ -195,7 +195,7 @@ def processes(session: int) -> dict[int, str]:
 @contextmanager
 def searching(folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """A run of two workers that has just finished a candidate; whatever is left of it is ended."""
-    known = set(folder.glob("search/fold-*/tried-*.npy"))
+    known = set(folder.glob("search/fold-*/tried-*.scores"))
     command = [Path(sys.executable).parent / "parallel-ser", "baseline", *MANY, "run.jobs=2", f"run.folder={folder}"]
     process = subprocess.Popen(
         [*map(str, command), *more],
@@ -207,7 +207,7 @@ def searching(folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     )
     try:
         until = time.monotonic() + LIMIT
-        while set(folder.glob("search/fold-*/tried-*.npy")) == known:
+        while set(folder.glob("search/fold-*/tried-*.scores")) == known:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < until
             time.sleep(0.005)
@@ -224,7 +224,7 @@ def check_left_behind(session: int, folder: Path, least: int) -> None:
     while left := processes(session):
         assert time.monotonic() < until, left
         time.sleep(0.05)
-    kept = list(folder.glob("search/fold-*/tried-*.npy"))
+    kept = list(folder.glob("search/fold-*/tried-*.scores"))
     assert least <= len(kept) < CANDIDATES * len(FOLDS)
     assert all(np.load(path).shape == (70, 7) for path in kept)
 

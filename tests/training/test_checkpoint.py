@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import pickle
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 from parallel_ser.errors import UserError
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
+from parallel_ser.system.digests import seal
 from parallel_ser.training import checkpoint, model_file
 from parallel_ser.training.data import Views
 from parallel_ser.training.normalise import Normaliser
@@ -24,6 +26,14 @@ SIGNATURE = {"a.weight": [3, 2], "b.bias": [4]}
 def content() -> dict[str, Any]:
     weights = {"a.weight": torch.randn(3, 2), "b.bias": torch.randn(4).double()}
     return {"weights": weights, "progress": {"losses": [0.1, 1 / 3], "best": -1.0, "name": "é", "none": None}}
+
+
+def write_sealed(path: Path, content: object) -> None:
+    """As ``checkpoint.save`` would, whatever the content."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    seal(buffer)
+    path.write_bytes(buffer.getvalue())
 
 
 def refused(path: Path) -> str:
@@ -53,7 +63,7 @@ def test_a_truncated_file_is_refused(tmp_path: Path, share: float) -> None:
     checkpoint.save(path, content(), SIGNATURE)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(share * len(whole))])
-    assert "cut short" in refused(path)
+    assert "is damaged" in refused(path)
 
 
 def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
@@ -68,7 +78,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", [[1, 2], {"weights": {}}, {"format": 99}, torch.zeros(2), "text"])
 def test_another_programs_file_is_refused(tmp_path: Path, other: object) -> None:
     path = tmp_path / "other.pt"
-    torch.save(other, path)
+    write_sealed(path, other)
     assert "format" in refused(path)
 
 
@@ -92,7 +102,7 @@ def test_code_in_a_file_is_not_executed(tmp_path: Path, zipped: bool) -> None:
     path, target = tmp_path / "last.pt", tmp_path / "executed"
     bomb = {"format": checkpoint.FORMAT, "signature": {}, "bomb": Bomb(target)}
     if zipped:
-        torch.save(bomb, path)
+        write_sealed(path, bomb)
     else:
         path.write_bytes(pickle.dumps(bomb))
     refused(path)

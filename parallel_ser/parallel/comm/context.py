@@ -16,6 +16,7 @@ import torch.distributed as dist
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm import shared
 from parallel_ser.system.cores import threads_a_rank
+from parallel_ser.system.launcher import end_with_launcher
 from parallel_ser.system.process import keep_freed
 
 T = TypeVar("T")
@@ -156,6 +157,7 @@ def process_context(
     torch.set_num_threads(threads_a_rank(threads, here))
     if place.type == "cuda":
         torch.cuda.set_device(place)
+    end_with_launcher()
     limit = timedelta(seconds=timeout)
     alone = "RANK" not in os.environ
     store = dist.HashStore() if alone else next(dist.rendezvous("env://", timeout=limit))[0]

@@ -6,7 +6,6 @@ input (I) and of the parameters (W). Times are medians; each grows with the micr
 
 from __future__ import annotations
 
-import json
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -21,8 +20,9 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from parallel_ser.models.batch import Activations, Inputs, differentiable, each, example, leaf, nbytes, tensors
 from parallel_ser.models.chain import Chain, call, delay_weight_gradients
+from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
-from parallel_ser.system.files import cache_folder, cache_key, write_text
+from parallel_ser.system.files import cache_folder, cache_key
 
 VERSION = 6
 REPEATS = 5
@@ -85,14 +85,11 @@ def profile(
     """
     threads = torch.get_num_threads()
     path = (folder or cache_folder()) / "profiles" / f"{_key(chain, given, bf16, threads, note)}.json"
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+    if kept := cached_json(path):
         blocks = tuple(BlockProfile(**block) for block in kept["blocks"])
         return BlockProfiles(tuple(kept["shape"]), kept["threads"], blocks)
-    except (OSError, ValueError, KeyError, TypeError):  # not there, or of another version
-        pass
     measured = measure(chain, given, bf16)
-    write_text(path, json.dumps(asdict(measured), indent=1) + "\n")
+    write_json(path, asdict(measured))
     return measured
 
 

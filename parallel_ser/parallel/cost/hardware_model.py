@@ -15,7 +15,9 @@ from pathlib import Path
 
 from parallel_ser.errors import UserError
 from parallel_ser.system.cores import usable_cores
-from parallel_ser.system.files import cache_folder, cache_key, write_text
+from parallel_ser.system.digests import cached_json, write_json
+from parallel_ser.system.files import cache_folder, cache_key
+from parallel_ser.system.launcher import owned
 
 VERSION = 7
 LIMIT = 600  # seconds; a busy machine takes its time to start processes
@@ -89,19 +91,23 @@ def probe(ranks: int, threads: int, folder: Path | None = None, share: bool = Tr
 
     facts = [VERSION, ranks, threads, share, processor(), usable_cores(), torch.__version__]
     path = (folder or cache_folder()) / "machines" / f"{cache_key(facts)}.json"
-    try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
+    if kept := cached_json(path):
         return HardwareModel(**{**kept, "slowdown": tuple(kept["slowdown"])})
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+    command = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--log_dir={os.devnull}",
+        f"--nproc_per_node={ranks}",
+    ]
     command += ["-m", "parallel_ser.parallel.cost.measure_hardware", *([] if share else ["sockets"])]
-    surroundings = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    surroundings = owned({**os.environ, "OMP_NUM_THREADS": str(threads)})
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=LIMIT, env=surroundings, check=True)
         measured = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError) as error:
         raise UserError(f"measuring this machine with {ranks} processes failed: {error}.") from error
     machine = HardwareModel(**{**measured, "slowdown": tuple(measured["slowdown"])})
-    write_text(path, json.dumps(asdict(machine), indent=1) + "\n")
+    write_json(path, asdict(machine))
     return machine
