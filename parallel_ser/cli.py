@@ -24,6 +24,7 @@ from parallel_ser.commands.strategies import strategies
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
 from parallel_ser.system.process import keep_freed
+from parallel_ser.system.terminal import any_name, printable
 
 
 class Shell(TyperGroup):
@@ -45,7 +46,7 @@ class Shell(TyperGroup):
         except UserError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            typer.echo(f"error: {' '.join(str(error).splitlines())}", err=True)
+            typer.echo(f"error: {printable(' '.join(str(error).splitlines()))}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
@@ -93,6 +94,7 @@ def options(
     ] = False,
 ) -> None:
     """Options before the command."""
+    any_name()
     keep_freed()
 
 

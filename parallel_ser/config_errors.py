@@ -11,7 +11,7 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from parallel_ser.settings import Settings
-from parallel_ser.yaml_text import one_line
+from parallel_ser.system.terminal import printable
 
 _EXPECTED = {
     "int_type": "a whole number",
@@ -58,7 +58,7 @@ class Sources:
 def explain(error: ValidationError, model: type[Settings], sources: Sources) -> str:
     """Return one sentence about the first problem, and how many more there are."""
     problems = sorted(error.errors(include_url=False), key=lambda problem: problem["type"] != "extra_forbidden")
-    sentence = one_line(_explain_one(problems[0], model, sources))
+    sentence = printable(_explain_one(problems[0], model, sources))
     end = "" if sentence.endswith("?") else "."
     more = len(problems) - 1
     return sentence + (f" (and {more} more problem{'s' if more > 1 else ''}){end}" if more else end)

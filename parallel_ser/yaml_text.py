@@ -16,6 +16,8 @@ from typing import Any
 
 import yaml
 
+from parallel_ser.system.terminal import printable
+
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = {
     "null": (re.compile(r"(?:~|null|Null|NULL|)\Z"), ("~", "n", "N", "")),
@@ -33,7 +35,7 @@ class YamlProblem(Exception):
 
     def __init__(self, clause: str, line: int) -> None:
         super().__init__(clause)
-        self.clause = one_line(clause)
+        self.clause = printable(clause)
         self.line = line
 
 
@@ -64,11 +66,6 @@ _Dumper.add_representer(list, lambda dumper, items: dumper.represent_sequence(_T
 _Dumper.add_representer(
     str, lambda dumper, text: dumper.represent_scalar(_TAG + "str", text, style=None if text.isprintable() else '"')
 )
-
-
-def one_line(text: str) -> str:
-    """Return the text with what does not print (a line break in a quoted key, say) written as an escape."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 def read(text: str) -> tuple[Any, Mapping[str, int]]:

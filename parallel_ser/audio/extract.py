@@ -170,9 +170,13 @@ def read(path: Path, audio: AudioSettings) -> tuple[np.ndarray, str]:
     Raises:
         UserError: the file cannot be read, or is too short or too long.
     """
-    samples, rate = decode(path)
-    # Before it is resampled, which takes longer than all the rest for a long recording.
-    check_duration(round(len(samples) * audio.sample_rate / rate), audio, str(path))
+
+    def accept(frames: int, rate: int) -> None:
+        if frames:  # an empty file has an error of its own
+            check_duration(round(frames * audio.sample_rate / rate), audio, str(path))
+
+    samples, rate = decode(path, accept)
+    accept(len(samples), rate)  # some headers estimate
     return mono(samples, rate, audio.sample_rate, str(path)), identify(samples)
 
 

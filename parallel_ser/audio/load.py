@@ -9,6 +9,9 @@ import numpy as np
 from parallel_ser.corpora.content import decode
 from parallel_ser.errors import UserError
 
+LOUDEST = 1e6
+"""The highest sample that is taken: floats of 16-bit integers are below it, what is no sound mostly is not."""
+
 
 def load(path: Path, sample_rate: int) -> np.ndarray:
     """Mono signal (samples,), float32, full scale ±1, at ``sample_rate`` Hz; a silent file is a signal of zeros.
@@ -26,10 +29,14 @@ def mono(samples: np.ndarray, rate: int, sample_rate: int, name: str = "the sign
     Resampling is soxr's HQ (a linear-phase low-pass, no delay).
 
     Raises:
-        UserError: a sample is NaN or infinite.
+        UserError: a sample is NaN, infinite or beyond ``LOUDEST``.
     """
     if not np.isfinite(samples).all():
         raise UserError(f"{name} holds samples that are NaN or infinite; export it again or leave it out.")
+    if (peak := float(np.abs(samples).max(initial=0.0))) > LOUDEST:
+        raise UserError(
+            f"{name} holds samples up to {peak:.1g}, where full scale is 1; export it again or leave it out."
+        )
     signal = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
     if rate == sample_rate:
         return signal

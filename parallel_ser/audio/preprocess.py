@@ -89,8 +89,9 @@ def check_duration(samples: int, settings: AudioSettings, name: str) -> None:
             "leave it out or lower the setting."
         )
     if seconds > settings.max_seconds:
+        told = f"{seconds:,.0f}" if seconds >= 1000 else f"{seconds:.4g}"
         raise UserError(
-            f"{name} lasts {seconds:.4g} s, above audio.max_seconds={settings.max_seconds:g}; "
+            f"{name} lasts {told} s, above audio.max_seconds={settings.max_seconds:g}; "
             "cut it into utterances or raise the setting."
         )
 

@@ -33,6 +33,7 @@ def predict(
 
     from parallel_ser.decision.confidence import decide
     from parallel_ser.report.tables import NOTICE, decisions_table
+    from parallel_ser.system.terminal import printable
     from parallel_ser.training.calibrate import thresholds
     from parallel_ser.training.inference import Run, extract_each
 
@@ -60,7 +61,7 @@ def predict(
                 )
     if json:
         for row in rows:
-            typer.echo(encoder.dumps(row, ensure_ascii=False))
+            typer.echo(encoder.dumps(row))
     elif rows:
         console = Console()
         console.print(decisions_table(rows))
@@ -72,6 +73,6 @@ def predict(
             err=True,
         )
     for problem in problems:
-        typer.echo(f"error: {problem}", err=True)
+        typer.echo(f"error: {printable(problem)}", err=True)
     if problems:
         raise typer.Exit(2)

@@ -13,11 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parallel_ser.corpora.base import Corpus, Problem, Sex, Utterance
-from parallel_ser.corpora.content import EmptyError, UndecodableError, audio_id, clipped_share, decode
+from parallel_ser.corpora.content import EmptyError, TooLongError, UndecodableError, audio_id, clipped_share, decode
 from parallel_ser.system.cores import usable_cores
 
 SILENT_PEAK = 1e-3
 """A file whose loudest sample is below this (-60 dB of full scale) is silent."""
+LONGEST = 600
+"""Seconds of a file that is decoded; one utterance never lasts as long."""
 CLIPPED_SHARE = 1e-4
 """A file with this share of its samples in flat tops is clipped: 5 samples in 3 s at 16 kHz."""
 
@@ -119,10 +121,19 @@ def inspect(path: Path) -> Inspection:
     """Decode one file; a file at fault is told of in ``trouble``, never raised."""
     if not path.exists():
         return Inspection(trouble=("missing", "there is no such file"))
+
+    def accept(frames: int, rate: int) -> None:
+        if frames > LONGEST * rate:
+            raise TooLongError(
+                f"{path} lasts {frames / rate / 60:,.0f} minutes, above {LONGEST // 60}, and is not decoded; "
+                "cut it into utterances."
+            )
+
     try:
-        samples, rate = decode(path)
+        samples, rate = decode(path, accept)
     except UndecodableError as error:
-        kind = "empty" if isinstance(error, EmptyError) else "undecodable"
+        kinds = {EmptyError: "empty", TooLongError: "too long"}
+        kind = kinds.get(type(error), "undecodable")
         # The report names the file before the clause.
         return Inspection(trouble=(kind, str(error).replace(f"{path} ", "").replace(f" {path}", "").rstrip(".")))
     frames, channels = samples.shape

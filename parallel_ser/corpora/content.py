@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -23,10 +25,44 @@ class EmptyError(UndecodableError):
     """A file without one byte or without one sample."""
 
 
-def decode(path: Path) -> tuple[NDArray[np.float32], int]:
+class TooLongError(UndecodableError):
+    """A recording that is longer than what reads it takes."""
+
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def require_file(path: Path) -> None:
+    """Refuse, before it is opened, what is no plain file: a pipe without a writer is awaited for ever.
+
+    Raises:
+        UndecodableError: it is none, or is not there.
+    """
+    try:
+        kind = stat.S_IFMT(path.stat().st_mode)
+    except (OSError, ValueError) as error:
+        raise UndecodableError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
+    if kind != stat.S_IFREG:
+        raise UndecodableError(f"{path} is {KINDS.get(kind, 'no file')} and not a recording; name a file.")
+
+
+def decode(
+    path: Path, accept: Callable[[int, int], None] = lambda frames, rate: None
+) -> tuple[NDArray[np.float32], int]:
     """Samples ``(frames, channels)``, full scale ±1, and the sample rate in Hz.
 
     WAV, FLAC, OGG, MP3 and whatever else libsndfile reads. Silence and NaN are samples like others.
+
+    Args:
+        path: of the file.
+        accept: is given the frames and the rate that the file's header promises, before anything is decoded; what it
+            raises refuses the file. No more than what is promised is decoded.
 
     Raises:
         EmptyError: not one byte or not one sample is there.
@@ -34,6 +70,7 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
     """
     import soundfile
 
+    require_file(path)
     try:
         with path.open("rb") as raw:
             if not raw.read(1):
@@ -42,9 +79,15 @@ def decode(path: Path) -> tuple[NDArray[np.float32], int]:
             promised, rate, container = file.frames, file.samplerate, file.format
             if promised > _LONGEST:
                 raise UndecodableError(f"{path} does not say how long it is; convert it again, to WAV or FLAC.")
+            accept(promised, rate)
             try:
                 samples = file.read(dtype="float32", always_2d=True)
-            except (soundfile.SoundFileError, MemoryError) as error:
+            except MemoryError as error:
+                needed = 4 * promised * file.channels / 2**30
+                raise UndecodableError(
+                    f"{path} takes {needed:.1f} GiB of memory to decode, which are not there; cut it into utterances."
+                ) from error
+            except soundfile.SoundFileError as error:
                 raise UndecodableError(f"{path} is damaged or truncated; copy or convert it again.") from error
         short = _cut_short(path, container, promised - len(samples))
     except OSError as error:

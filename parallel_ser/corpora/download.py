@@ -10,8 +10,10 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.terminal import printable
 
 _BLOCK = 1 << 18  # bytes
 _TIMEOUT = 30.0  # seconds without a byte
@@ -53,9 +55,9 @@ def download(
         except _Broken as error:
             reason = error
     of = f" of {_mb(size)}" if size else ""
+    kept = f"{_mb(_size(part))}{of} are kept in {part}, and the same command resumes from there"
     raise UserError(
-        f"the download of {url} failed {tries} times ({reason}); {_mb(_size(part))}{of} are kept in {part}, and the "
-        "same command resumes from there."
+        f"the download of {url} failed {tries} times ({reason}); {kept if _size(part) else 'nothing of it is kept'}."
     ) from reason
 
 
@@ -76,10 +78,12 @@ def _receive(url: str, part: Path, size: int | None, progress: Progress | None) 
                 return
             part.unlink(missing_ok=True)
         elif error.code < 500 and error.code not in (408, 429):
-            raise UserError(f"the server answers {error.code} ({error.reason}) for {url}.") from error
+            raise UserError(f"the server answers {error.code} ({_phrase(error.reason)}) for {url}.") from error
         raise _Broken(f"the server answers {error.code}") from error
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(str(getattr(error, "reason", "") or error) or type(error).__name__) from error
+        if isinstance(cause := getattr(error, "reason", None), _Elsewhere):
+            raise UserError(f"the server that answers for {url} {cause}; nothing of it is fetched.") from error
+        raise _Broken(_phrase(cause or error) or type(error).__name__) from error
     with response:
         start, announced = _announced(response)
         if size is not None and announced not in (None, size):
@@ -114,10 +118,34 @@ def _open(url: str, start: int) -> http.client.HTTPResponse:
     headers = {"User-Agent": "parallel-ser", "Accept-Encoding": "identity"}
     if start:
         headers["Range"] = f"bytes={start}-"
-    response: http.client.HTTPResponse = urllib.request.urlopen(
-        urllib.request.Request(url, headers=headers), timeout=_TIMEOUT
-    )
+    opener = urllib.request.build_opener(_Redirects)
+    response: http.client.HTTPResponse = opener.open(urllib.request.Request(url, headers=headers), timeout=_TIMEOUT)
     return response
+
+
+class _Elsewhere(Exception):
+    """Where a server sends on to that is not gone to; a clause."""
+
+
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """Goes where a server sends on to, but not from https to what anybody on the way can change."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        """See urllib."""
+        allowed = ("https:",) if req.full_url.lower().startswith("https:") else ("https:", "http:")
+        if not newurl.lower().startswith(allowed):
+            raise urllib.error.URLError(
+                _Elsewhere(f"sends on to {_phrase(newurl)}, which is no {allowed[0]}// address")
+            )
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _phrase(told: object) -> str:
+    """What a server says, of which not all need be a sentence."""
+    text = printable(" ".join(str(told).split()))
+    return text if len(text) <= 200 else f"{text[:199]}…"
 
 
 def _announced(response: http.client.HTTPResponse) -> tuple[int, int | None]:
@@ -135,7 +163,7 @@ def _read(response: http.client.HTTPResponse) -> bytes:
     try:
         return response.read(_BLOCK)
     except (OSError, http.client.HTTPException) as error:
-        raise _Broken(str(error) or type(error).__name__) from error
+        raise _Broken(_phrase(error) or type(error).__name__) from error
 
 
 def require_space(folder: Path, size: int, verb: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import zipfile
 import zlib
@@ -10,6 +11,8 @@ from pathlib import Path, PurePosixPath
 
 _BLOCK = 1 << 18  # bytes
 _MOST_MEMBERS = 100_000
+_LONGEST_NAME = 255  # bytes of one name, as file systems take them
+_LONGEST_PATH = 1000  # letters
 _MOST_GROWTH = 20  # times the archive's size; recorded speech shrinks to a half or a third
 
 
@@ -21,7 +24,8 @@ def unpack(archive: Path, folder: Path, before: Callable[[int], None] = lambda s
     """Write the archive's files below ``folder``, an empty one.
 
     All names are judged before anything is written. Refused are: absolute names, ``..``, drives and backslashes,
-    links and devices, encrypted or doubled members, and more than 20 times the archive's size or 100,000 members.
+    links and devices, encrypted or doubled members, names that no file can have, and more than 20 times the archive's
+    size or 100,000 members.
 
     Args:
         archive: a zip file.
@@ -56,6 +60,8 @@ def _safe(info: zipfile.ZipInfo) -> PurePosixPath:
     parts = name.removesuffix("/").split("/")
     if any(part in ("", ".", "..") for part in parts) or any(sign in name for sign in "\\:\0"):
         raise CorruptArchiveError(f"member {name!r} would leave the folder")
+    if len(name) > _LONGEST_PATH or any(len(os.fsencode(part)) > _LONGEST_NAME for part in parts):
+        raise CorruptArchiveError(f"member {name[:60]!r}… has a name that no file can have")
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
         raise CorruptArchiveError(f"member {name!r} is a link or a device")

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from parallel_ser.corpora.check import CheckReport, relative
+from parallel_ser.system.terminal import printable
 
 
 def print_report(console: Console, report: CheckReport) -> None:
@@ -28,7 +29,7 @@ def print_report(console: Console, report: CheckReport) -> None:
     width = max(map(len, kinds))
     for problem in report.problems:
         line = f"{problem.kind:<{width}}  {relative(problem.path, report.root)}  {problem.detail}"
-        console.print(Text(line), soft_wrap=True)  # a line stays one line, for grep
+        console.print(Text(printable(line)), soft_wrap=True)  # a line stays one line, for grep
 
 
 def speakers_table(report: CheckReport) -> Table:
@@ -38,10 +39,10 @@ def speakers_table(report: CheckReport) -> Table:
     table.add_column("speaker", no_wrap=True)
     table.add_column("sex")
     for emotion in (*report.classes, "all"):
-        table.add_column(emotion, justify="right", overflow="fold")
+        table.add_column(Text(printable(emotion)), justify="right", overflow="fold")
     for speaker, sex in report.sexes.items():
         row = [report.counts.get((speaker, emotion), 0) for emotion in report.classes]
-        table.add_row(speaker, sex, *map(str, row), str(sum(row)))
+        table.add_row(Text(printable(speaker)), sex, *map(str, row), str(sum(row)))
     table.add_section()
     sums = [sum(report.counts.get((speaker, e), 0) for speaker in report.sexes) for e in report.classes]
     table.add_row(_count(len(report.sexes), "speaker"), "", *map(str, sums), str(sum(sums)))

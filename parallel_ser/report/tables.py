@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from parallel_ser.system.terminal import printable
+
 NOTICE = "Research output, not a diagnosis: it says how acted or labelled emotions were told apart, nothing of health."
 MAX_SPEAKERS = 48
 """More speakers than this are not listed in a terminal; ``metrics.json`` holds them all."""
@@ -109,7 +111,7 @@ def decisions_table(rows: Sequence[Mapping[str, Any]]) -> Table:
     for row, name in zip(rows, names, strict=True):
         then = ", ".join(f"{emotion} {share:.2f}" for emotion, share in list(row["probabilities"].items())[1:3])
         table.add_row(
-            Text(name if short else row["file"]),
+            Text(printable(name if short else row["file"])),
             Text(row["emotion"], style="bold"),
             f"{row['confidence']:.2f}",
             then,

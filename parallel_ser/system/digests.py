@@ -56,7 +56,7 @@ def read_json(path: Path) -> dict[str, Any]:
         content = json.loads(data)
     except ValueError as error:
         raise DamagedError(path, "it is no JSON") from error
-    if not isinstance(content, dict) or content.pop(KEY, None) is None or _rendered(content).encode() != data:
+    if not isinstance(content, dict) or content.pop(KEY, None) is None or _encoded(_rendered(content)) != data:
         raise DamagedError(path)
     return content
 
@@ -133,7 +133,11 @@ def file_digest(path: Path) -> str:
 
 def _rendered(content: Mapping[str, Any]) -> str:
     text = json.dumps({**content, KEY: ""}, indent=1, ensure_ascii=False)
-    return json.dumps({**content, KEY: _digest(text.encode()).hexdigest()}, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps({**content, KEY: _digest(_encoded(text)).hexdigest()}, indent=1, ensure_ascii=False) + "\n"
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode(errors="backslashreplace")  # as ``write_text`` does
 
 
 def _bytes(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from typing import Any, BinaryIO
 from uuid import uuid4
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.terminal import printable
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
@@ -41,8 +42,8 @@ def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """``write_atomic`` for a text in UTF-8."""
-    write_atomic(path, lambda file: file.write(text.encode()))
+    """``write_atomic`` for a text in UTF-8; of a name that is none the odd bytes are escapes, as JSON and YAML read."""
+    write_atomic(path, lambda file: file.write(text.encode(errors="backslashreplace")))
 
 
 def extra(work: Callable[[], object]) -> None:
@@ -50,7 +51,7 @@ def extra(work: Callable[[], object]) -> None:
     try:
         work()
     except (UserError, OSError) as error:
-        print(f"note: {error}", file=sys.stderr, flush=True)
+        print(f"note: {printable(str(error))}", file=sys.stderr, flush=True)
 
 
 def require_writable(folder: Path) -> None:

@@ -19,6 +19,7 @@ from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
 from parallel_ser.system import installed, leftovers
 from parallel_ser.system.hard_exit import HardExit
+from parallel_ser.system.terminal import any_name, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,6 +30,12 @@ if TYPE_CHECKING:
     from parallel_ser.training.data import Dataset
     from parallel_ser.training.interrupts import Request
     from parallel_ser.training.predictions import Predictions
+
+
+PEER_ENDED = (
+    "another process of the run has ended, so this one ends, too; the run goes on from its last checkpoint with "
+    "run.resume=true."
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         # All ranks read the same settings, so the first tells; later a rank that raises is alone in it (see together).
         if first or config is not None:
-            print(f"error: {' '.join(str(error).splitlines())}", file=sys.stderr, flush=True)
+            print(f"error: {printable(' '.join(str(error).splitlines()))}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:  # before training, which heeds it by itself
         if first:
@@ -88,7 +95,13 @@ def run(config: Config) -> int:
 
     console = Console()
     with (
-        process_context(config.train.device, config.train.threads, share=config.train.shared_memory) as ranks,
+        process_context(
+            config.train.device,
+            config.train.threads,
+            share=config.train.shared_memory,
+            peer_timeout=config.train.peer_timeout,
+            advice="It goes on from its last checkpoint with run.resume=true.",
+        ) as ranks,
         ExitStack() as held,
     ):
 
@@ -237,6 +250,7 @@ def _run_fold(
 def rank() -> NoReturn:
     """One rank of a run from its command line to its end; what torchrun starts."""
     leave = HardExit() if "RANK" in os.environ else sys.exit
+    any_name()
     first = os.environ.get("RANK", "0") == "0"  # which tells of what is wrong on every rank
     if os.environ.get("LOCAL_RANK") == "0":
         leftovers.claim_of_launcher()
@@ -257,9 +271,12 @@ def rank() -> NoReturn:
         else:
             from parallel_ser.parallel.comm.context import lost_a_peer
 
-            if lost_a_peer(error):
-                time.sleep(10)  # the rank that failed first is shown; torchrun ends this one meanwhile
-            traceback.print_exc()
+            if not lost_a_peer(error):
+                traceback.print_exc()
+            else:
+                if "TORCHELASTIC_RUN_ID" in os.environ:
+                    time.sleep(10)  # the rank that failed first is shown; torchrun ends this one meanwhile
+                print(f"error: {PEER_ENDED}", file=sys.stderr, flush=True)
     leave(status)
 
 

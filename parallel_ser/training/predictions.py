@@ -13,6 +13,7 @@ import numpy as np
 
 from parallel_ser.errors import UserError
 from parallel_ser.system.files import write_atomic
+from parallel_ser.system.terminal import cell, text_of
 
 _COLUMNS = ("path", "speaker", "sex", "fold", "truth", "predicted", "confidence")
 _PREFIX = "p."
@@ -117,7 +118,8 @@ class Predictions:
         writer.writerow([*_COLUMNS, *(_PREFIX + name for name in self.classes)])
         rows = zip(self.paths, self.speakers, self.sexes, self.folds.tolist(), self.truth, self.predicted, strict=True)
         for row, values in zip(rows, self.probabilities.tolist(), strict=True):
-            writer.writerow([*row, *map(repr, (max(values), *values))])
+            texts = (cell(one) if isinstance(one, str) else one for one in row)
+            writer.writerow([*texts, *map(repr, (max(values), *values))])
         # File names need not be UTF-8; this encoding brings the same bytes back.
         data = text.getvalue().encode("utf-8", "surrogateescape")
         write_atomic(path, lambda file: file.write(data))
@@ -140,7 +142,7 @@ class Predictions:
         numbers = [_numbers(path, line, row, len(header)) for line, row in zip(lines[1:], rows, strict=True)]
         folds = np.array([fold for fold, _ in numbers], dtype=np.int64)
         probabilities = np.array([values for _, values in numbers]).reshape(len(rows), len(classes))
-        paths, speakers, sexes, _, truth, predicted = ([row[i] for row in rows] for i in range(6))
+        paths, speakers, sexes, _, truth, predicted = ([text_of(row[i]) for row in rows] for i in range(6))
         problem = _first_problem(paths, folds, truth, classes, probabilities) or _contradiction(
             predicted, classes, probabilities
         )

@@ -36,6 +36,8 @@ from parallel_ser.training.predictions import Predictions, concatenate
 
 RUNS = Path("runs")
 """Where runs without a ``run.folder`` go."""
+FREE = ("threads", "device", "checkpoint_every", "views", "bind", "shared_memory", "peer_timeout")
+"""Settings of ``train`` with which a run may go on that was begun with others."""
 UNCHANGED = "# Written by the run; digest "
 """Begins the line of config.yaml by which a change is found."""
 SINGLE = "single"
@@ -163,7 +165,7 @@ def same_run(config: Config) -> None:
     for group in ("corpus", "split", "audio", "features", "functionals", "classical", "model", "train"):
         ours, theirs = getattr(config, group), getattr(before, group)
         for name in type(ours).model_fields:
-            free = group == "train" and name in ("threads", "device", "checkpoint_every", "views")
+            free = group == "train" and name in FREE
             free = free or (group, name) == ("corpus", "root")  # a corpus may move
             free = free or (group == "classical" and name in ("backend", "scheduler"))
             if not free and getattr(ours, name) != getattr(theirs, name):

@@ -27,7 +27,8 @@ class TrainSettings(Settings):
     each speaker's own statistics.
     ``checkpoint_every``: in steps. ``threads``: of one rank, 0 shares the cores among the ranks. ``bind``: keep each
     rank to cores of its own. ``shared_memory``: pass messages on one machine's processors through memory, and not
-    through sockets. ``tune``: ``auto`` measures which number of micro-batches is fastest, and keeps it.
+    through sockets. ``peer_timeout``: seconds after which a process counts as lost that does not even say that it is
+    there, 0 waits for ever. ``tune``: ``auto`` measures which number of micro-batches is fastest, and keeps it.
     """
 
     epochs: int = Field(40, ge=1, le=100_000)
@@ -53,6 +54,7 @@ class TrainSettings(Settings):
     threads: int = Field(0, ge=0, le=1024)
     bind: bool = False
     shared_memory: bool = True
+    peer_timeout: float = Field(60.0, ge=0.0, le=86_400.0)
     tune: Literal["none", "auto"] = "none"
     seed: int = Field(0, ge=0, lt=2**32)
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -12,6 +12,7 @@ import numpy as np
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
 from parallel_ser.system.files import write_atomic
+from parallel_ser.system.terminal import cell
 
 _ABOUT = ("path", "corpus", "speaker", "sex", "emotion", "text")
 
@@ -46,7 +47,7 @@ def write(path: Path, utterances: Sequence[Utterance], values: np.ndarray, names
         writer = csv.writer(text, lineterminator="\r\n")
         writer.writerow([*_ABOUT, *names])
         for place, row in enumerate(values.tolist()):
-            writer.writerow([*(column[place] for column in about.values()), *map(repr, row)])
+            writer.writerow([*(cell(column[place]) for column in about.values()), *map(repr, row)])
         data = text.getvalue().encode("utf-8", "surrogateescape")
         write_atomic(path, lambda file: file.write(data))
         return

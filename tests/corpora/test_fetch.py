@@ -7,8 +7,11 @@ import hashlib
 import io
 import random
 import re
+import socket
 import stat
 import threading
+import urllib.error
+import urllib.request
 import zipfile
 from collections import namedtuple
 from collections.abc import Callable, Iterator
@@ -18,6 +21,7 @@ from pathlib import Path
 
 import pytest
 
+from parallel_ser.corpora import download
 from parallel_ser.corpora import fetch as fetching
 from parallel_ser.corpora.fetch import Source, fetch, fetch_source, sources
 from parallel_ser.corpora.licences import Licence
@@ -228,6 +232,59 @@ def test_no_server(target: Path) -> None:
 
 def test_only_http(target: Path) -> None:
     assert "https://" in refused(Source(LICENCE, "file:///etc/hostname", "tiny.zip", lacks), target)
+
+
+@pytest.mark.parametrize("place", ["ftp://127.0.0.1:9/x.zip", "file:///etc/hostname"])
+def test_a_server_that_sends_elsewhere(server: Server, target: Path, place: str) -> None:
+    server.answers = [lambda start: (302, {"Location": place, "Content-Length": "0"}, b"")]
+    message = refused(source(server), target)
+    assert f"sends on to {place}, which is no" in message or "the server answers 302" in message
+    assert not part(target).exists()
+    server.answers = [lambda start: (302, {"Location": f"{server.url}/y.zip", "Content-Length": "0"}, b""), ranged()]
+    get(source(server), target)
+    assert lacks(target) is None
+
+
+def test_from_https_nobody_is_sent_to_http() -> None:
+    """What anybody on the way could change."""
+    asked = urllib.request.Request("https://example.org/x.zip")
+    redirects = download._Redirects()
+    with pytest.raises(urllib.error.URLError, match="which is no https:// address"):
+        redirects.redirect_request(asked, None, 302, "Found", {}, "http://example.org/x.zip")
+    assert redirects.redirect_request(asked, None, 302, "Found", {}, "https://example.org/y.zip") is not None
+
+
+def test_what_a_server_says_is_shown_as_text(server: Server, target: Path) -> None:
+    """A reason phrase may hold a terminal's escapes."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def answer() -> None:
+            with listening.accept()[0] as connection:
+                connection.recv(4096)
+                connection.sendall(b"HTTP/1.1 403 \x1b[31m\xff" + b"x" * 999 + b"\r\nContent-Length: 0\r\n\r\n")
+
+        thread = threading.Thread(target=answer)
+        thread.start()
+        address = f"http://127.0.0.1:{listening.getsockname()[1]}/tiny.zip"
+        message = refused(Source(LICENCE, address, "tiny.zip", lacks), target)
+        thread.join()
+    assert message.isprintable()
+    assert len(message) < 300
+    assert r"(\x1b[31m" in message
+
+
+def test_what_is_not_kept_is_not_said_to_be(target: Path) -> None:
+    message = refused(Source(LICENCE, "http://127.0.0.1:9/tiny.zip", "tiny.zip", lacks), target)
+    assert message.endswith("; nothing of it is kept.")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".wav", "é" * 150, "/".join(["folder"] * 300)])
+def test_a_name_that_no_file_can_have_ends_for_good(server: Server, target: Path, name: str) -> None:
+    """The same command would go on from what was kept, for ever."""
+    content = zipped({**FILES, name: b"1"})
+    server.answers = [ranged(content)]
+    assert "has a name that no file can have" in refused(source(server, content), target)
+    assert not part(target).exists()
 
 
 def test_statuses(server: Server, target: Path) -> None:

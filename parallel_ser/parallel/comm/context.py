@@ -15,6 +15,7 @@ import torch.distributed as dist
 
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm import shared
+from parallel_ser.parallel.comm.heartbeat import heartbeat
 from parallel_ser.system.cores import threads_a_rank
 from parallel_ser.system.launcher import end_with_launcher
 from parallel_ser.system.process import keep_freed
@@ -132,15 +133,23 @@ def choose_device(wanted: str, local_rank: int) -> torch.device:
 
 @contextmanager
 def process_context(
-    device: str = "auto", threads: int = 0, timeout: float = 3600.0, share: bool = True
+    device: str = "auto",
+    threads: int = 0,
+    timeout: float = 3600.0,
+    share: bool = True,
+    peer_timeout: float = 60.0,
+    advice: str = "",
 ) -> Iterator[ProcessContext]:
     """Join the group that torchrun describes in the environment, or a group of one.
 
     Args:
         device: ``auto``, ``cpu`` or ``cuda``.
         threads: of this rank; 0 is what ``system.cores.threads_a_rank`` says.
-        timeout: seconds after which a silent peer counts as lost; long, for the first rank may extract features.
+        timeout: seconds for which a message is awaited; long, for the first rank may extract features.
         share: send through memory where the ranks can share it, see ``shared``; else all by sockets.
+        peer_timeout: seconds after which a rank counts as lost that does not even say that it is there, see
+            ``heartbeat``; 0 waits for ever.
+        advice: what is said beside, when one is lost.
 
     Raises:
         QuietExit: instead of an error, where another rank has raised one before: what all ranks find is told once.
@@ -169,7 +178,8 @@ def process_context(
         timeout=limit,
     )
     try:
-        yield ProcessContext(rank, size, place)
+        with heartbeat(store, rank, size, peer_timeout, advice):
+            yield ProcessContext(rank, size, place)
     except Exception as error:
         if size > 1 and not lost_a_peer(error) and store.add("failed ranks", 1) > 1:
             time.sleep(1.0)  # so that torchrun, which ends all when one has ended, lets the first one tell
