@@ -23,6 +23,7 @@ from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.strategies import strategies
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
+from parallel_ser.system.limits import used_up
 from parallel_ser.system.process import keep_freed
 from parallel_ser.system.terminal import any_name, printable
 
@@ -34,6 +35,7 @@ class Shell(TyperGroup):
     what ended it       on stderr                    status
     ==================  ===========================  ======
     ``UserError``       ``error: …``, one line       2
+    no more of a limit  ``error: …``, one line       2
     Ctrl-C              ``interrupted``              130
     anything else       a traceback: it is a bug     1
     ==================  ===========================  ======
@@ -51,6 +53,11 @@ class Shell(TyperGroup):
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from error
+        except Exception as error:
+            if (sentence := used_up(error)) is None or ctx.params.get("debug"):
+                raise
+            typer.echo(f"error: {sentence}", err=True)
+            raise typer.Exit(2) from error
 
 
 app = typer.Typer(

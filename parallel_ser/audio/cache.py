@@ -151,7 +151,12 @@ def _write(entry: Path, features: Features) -> None:
 
     Not an .npz: a zip archive of three small arrays takes ten times as long to open, and notices only some damage.
     """
-    about = {"shape": features.frames.shape, "measures": features.measures, "audio_id": features.audio_id}
+    about = {
+        "shape": features.frames.shape,
+        "measures": features.measures,
+        "audio_id": features.audio_id,
+        "fingerprint": features.fingerprint.hex(),
+    }
     frames = np.ascontiguousarray(features.frames, dtype="<f4").tobytes()
     digests.write_bytes(entry, json.dumps(about).encode() + b"\n" + frames)
 
@@ -172,4 +177,5 @@ def _read(entry: Path) -> Features | None:
         np.frombuffer(frames, dtype="<f4").astype(np.float32).reshape(about["shape"]),
         about["measures"],
         about["audio_id"],
+        bytes.fromhex(about["fingerprint"]),
     )

@@ -12,6 +12,7 @@ from typing import TypeVar
 import numpy as np
 import torch
 
+from parallel_ser.audio.fingerprint import fingerprint
 from parallel_ser.audio.frames import FrameFeatures, intensity, loudness, window_samples
 from parallel_ser.audio.load import mono
 from parallel_ser.audio.preprocess import Processed, check_duration, preprocess
@@ -21,7 +22,7 @@ from parallel_ser.corpora.content import audio_id as identify
 from parallel_ser.corpora.content import decode
 from parallel_ser.errors import UserError
 
-EXTRACTOR_VERSION = 4
+EXTRACTOR_VERSION = 5
 """Counts changes to what the same settings compute, so that old cache entries are not taken for new ones."""
 
 _TOGETHER = 16  # files that go through a part of the front end, so that their signals stay in the processor's cache
@@ -39,11 +40,13 @@ class Features:
             ``snr_db``, ``denoised`` (0 or 1), ``intensity_db`` and ``loudness_db`` (energy means over what is not
             silent), and ``rhythm``'s (voiced is what is so without the noise, where that was removed).
         audio_id: identity of the decoded audio (``corpora.content.audio_id``); empty when unknown.
+        fingerprint: of the original signal, see ``audio.fingerprint``; empty when unknown.
     """
 
     frames: np.ndarray
     measures: dict[str, float]
     audio_id: str
+    fingerprint: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,8 @@ class Extractor:
                     "loudness_db": _mean_level(loudly[speech]),
                     **rhythmic,
                 }
-                found.append(Features(frames.contiguous().numpy(), measures, one.audio_id))
+                printed = fingerprint(one.signal, rate).tobytes()
+                found.append(Features(frames.contiguous().numpy(), measures, one.audio_id, printed))
         return found
 
     def __reduce__(self) -> tuple[type[Extractor], tuple[AudioSettings, FeatureSettings]]:

@@ -32,11 +32,12 @@ class Overlap(_Frozen):
 
 
 class Between(_Frozen):
-    """What a held-out side shares with the side that is learnt from."""
+    """What a held-out side shares with the side that is learnt from; ``copies``: altered copies too, see ``copies``."""
 
     speakers: Overlap
     texts: Overlap
     audio: Overlap
+    copies: Overlap = Overlap(shared=0, total=0)
 
 
 class Audit(_Frozen):
@@ -90,7 +91,7 @@ class Summary(_Frozen):
         return _verdict(self.selection, f"training and selection (held out by {by}) in {_folds(self)}", "at most ")
 
 
-def audit(utterances: Sequence[Utterance], fold: Fold, audio_ids: Sequence[str]) -> Audit:
+def audit(utterances: Sequence[Utterance], fold: Fold, audio_ids: Sequence[str], copies: Sequence[str] = ()) -> Audit:
     """Compare the sides of a fold.
 
     Args:
@@ -98,7 +99,9 @@ def audit(utterances: Sequence[Utterance], fold: Fold, audio_ids: Sequence[str])
         fold: the split.
         audio_ids: for each utterance an identifier of its audio, such as a hash of the file; equal audio, equal
             identifier. An empty one is unknown.
+        copies: the same, also equal for altered copies; ``audio_ids`` where it is empty.
     """
+    copies = copies or audio_ids
     if len(utterances) != len(audio_ids):
         raise ValueError(f"{len(utterances)} utterances and {len(audio_ids)} audio identifiers")
     sides = {"train": fold.train, "select": fold.select, "test": fold.test}
@@ -110,8 +113,8 @@ def audit(utterances: Sequence[Utterance], fold: Fold, audio_ids: Sequence[str])
         utterances={side: len(indices) for side, indices in sides.items()},
         classes={side: _counts(utterances, indices) for side, indices in sides.items()},
         left_out=_counts(utterances, (i for i in range(len(utterances)) if i not in used)),
-        test=_between(utterances, audio_ids, fold.test, (*fold.train, *fold.select)),
-        selection=_between(utterances, audio_ids, fold.select, fold.train),
+        test=_between(utterances, audio_ids, copies, fold.test, (*fold.train, *fold.select)),
+        selection=_between(utterances, audio_ids, copies, fold.select, fold.train),
     )
 
 
@@ -133,18 +136,27 @@ def _counts(utterances: Sequence[Utterance], indices: Iterable[int]) -> dict[str
 
 
 def _between(
-    utterances: Sequence[Utterance], audio_ids: Sequence[str], held: Sequence[int], learnt: Sequence[int]
+    utterances: Sequence[Utterance],
+    audio_ids: Sequence[str],
+    copies: Sequence[str],
+    held: Sequence[int],
+    learnt: Sequence[int],
 ) -> Between:
     speakers = [u.speaker for u in utterances]
     texts = [u.text for u in utterances]
-    files: dict[str, list[str]] = {}
-    for index in (*held, *learnt):
-        files.setdefault(audio_ids[index], []).append("/".join(utterances[index].path.parts[-2:]))
-    audio = _overlap(audio_ids, held, learnt)
+
+    def recordings(names: Sequence[str]) -> Overlap:
+        files: dict[str, list[str]] = {}
+        for index in (*held, *learnt):
+            files.setdefault(names[index], []).append("/".join(utterances[index].path.parts[-2:]))
+        overlap = _overlap(names, held, learnt)
+        return overlap.model_copy(update={"names": tuple(" = ".join(files[name]) for name in overlap.names)})
+
     return Between(
         speakers=_overlap(speakers, held, learnt),
         texts=_overlap(texts, held, learnt),
-        audio=audio.model_copy(update={"names": tuple(" = ".join(files[name]) for name in audio.names)}),
+        audio=recordings(audio_ids),
+        copies=recordings(copies),
     )
 
 
@@ -164,6 +176,7 @@ def _worst(of: Sequence[Between]) -> Between:
         speakers=worst([one.speakers for one in of]),
         texts=worst([one.texts for one in of]),
         audio=worst([one.audio for one in of]),
+        copies=worst([one.copies for one in of]),
     )
 
 
@@ -202,4 +215,7 @@ def _verdict(between: Between, sides: str, limit: str, figure: bool = False) -> 
         text += ": SPEAKERS ARE ON BOTH SIDES, so this figure says nothing about new speakers"
     if between.audio.shared:
         text += "; THE SAME RECORDING IS ON BOTH SIDES"
+    if between.copies.shared > between.audio.shared:
+        altered = f"{limit}{between.copies.shared} of {between.copies.total}"
+        text += f"; ALTERED COPIES (GAIN, NOISE, CODING) OF {altered.upper()} RECORDINGS ARE ON BOTH SIDES"
     return text[0].upper() + text[1:] + "."

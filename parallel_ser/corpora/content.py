@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
 import struct
 from collections.abc import Callable
@@ -75,7 +76,7 @@ def decode(
         with path.open("rb") as raw:
             if not raw.read(1):
                 raise EmptyError(f"{path} is empty (0 bytes); copy or convert it again.")
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path)) as file:
             promised, rate, container = file.frames, file.samplerate, file.format
             if promised > _LONGEST:
                 raise UndecodableError(f"{path} does not say how long it is; convert it again, to WAV or FLAC.")

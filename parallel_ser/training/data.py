@@ -22,6 +22,7 @@ from parallel_ser.config import Config
 from parallel_ser.corpora import protocols, registry
 from parallel_ser.corpora.audit import Audit, audit
 from parallel_ser.corpora.base import Corpus, Utterance
+from parallel_ser.corpora.copies import copy_ids
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.models.batch import Inputs
 from parallel_ser.training.predictions import Predictions
@@ -59,6 +60,7 @@ class Dataset:
         audio_ids: hash of each utterance's decoded samples.
         notes: what a reader of a result must know of the corpora.
         measures: of each utterance as a whole, by name.
+        fingerprints: of each utterance, see ``audio.fingerprint``.
     """
 
     utterances: tuple[Utterance, ...]
@@ -68,6 +70,7 @@ class Dataset:
     audio_ids: list[str]
     notes: tuple[str, ...] = ()
     measures: list[dict[str, float]] = field(default_factory=list)
+    fingerprints: list[bytes] = field(default_factory=list)
 
     @property
     def bands(self) -> int:
@@ -95,6 +98,7 @@ class Dataset:
             frames=[self.frames[index] for index in indices],
             audio_ids=[self.audio_ids[index] for index in indices],
             measures=[self.measures[index] for index in indices],
+            fingerprints=[self.fingerprints[index] for index in indices],
         )
 
     def said(self, indices: Sequence[int], fold: int, rows: np.ndarray) -> Predictions:
@@ -129,7 +133,8 @@ def prepare(
     utterances = corpus.utterances + (test.utterances if test else ())
     data = dataset(config, utterances, corpus.classes, progress)
     data = replace(data, notes=tuple(note for one in (corpus, test) if one and (note := left_out(one))))
-    return data, folds, [audit(utterances, fold, data.audio_ids) for fold in folds]
+    copies = copy_ids(data.audio_ids, data.fingerprints, [one["duration_s"] for one in data.measures])
+    return data, folds, [audit(utterances, fold, data.audio_ids, copies) for fold in folds]
 
 
 def left_out(corpus: Corpus) -> str:
@@ -170,6 +175,7 @@ def of_features(
         [one.frames for one in features],
         [one.audio_id for one in features],
         measures=[one.measures for one in features],
+        fingerprints=[one.fingerprint for one in features],
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from parallel_ser.errors import UserError
 from parallel_ser.system.cores import THREADS, threads_a_rank
+from parallel_ser.system.limits import require_files
 
 
 def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = False) -> int:
@@ -20,8 +21,9 @@ def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = Fal
         debug: show torchrun's own messages too.
 
     Raises:
-        UserError: a process was killed.
+        UserError: a process was killed, or too few files may be open.
     """
+    require_files(ranks)
     os.environ[THREADS] = str(threads_a_rank(threads, ranks))
     if ranks == 1:
         from parallel_ser.training.main import main

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
-from parallel_ser.system import installed, leftovers
+from parallel_ser.system import installed, leftovers, limits
 from parallel_ser.system.hard_exit import HardExit
 from parallel_ser.system.terminal import any_name, printable
 
@@ -64,6 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     config = None
     try:
         config = load(given.config, given.overrides)
+        limits.require_files(int(os.environ.get("WORLD_SIZE", "1")))
         return run(config)
     except UserError as error:
         if debug:
@@ -264,7 +265,7 @@ def rank() -> NoReturn:
         status = ended.code if isinstance(ended.code, int) else 2
     except Exception as error:
         status = 1
-        if found := installed.explain(error):
+        if found := installed.explain(error) or limits.used_up(error):
             status = 2
             if first:
                 print(f"error: {found}", file=sys.stderr, flush=True)
