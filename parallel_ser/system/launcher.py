@@ -43,8 +43,8 @@ def end_with_launcher() -> None:
 def _watch(lives: select.poll, folder: os.PathLike[str] | None) -> None:
     while not lives.poll():
         pass
-    os.kill(os.getpid(), signal.SIGTERM)
     if folder is not None:
         shutil.rmtree(folder, ignore_errors=True)
+    os.kill(os.getpid(), signal.SIGTERM)
     time.sleep(GRACE)
     os._exit(128 + signal.SIGTERM)
