@@ -32,7 +32,7 @@ def resume(case: str, ranks: ProcessContext, folder: Path, begun: list[str]) -> 
         path = standing.newest(folder / before)
         assert path is not None
         info = standing.info(path, strategy.signature)
-        standing.load(path, strategy, info["updates"], ranks)
+        standing.load(path, strategy, info, ranks)
         losses = [strategy.train_step(*batch(step, dtype)) for step in range(HALF, STEPS)]
         state = strategy.state.full()
         if ranks.first:
