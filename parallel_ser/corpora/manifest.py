@@ -92,6 +92,9 @@ def _utterance(file: Path, where: str, columns: list[str], cells: list[str]) -> 
     for name in REQUIRED:
         if not row[name]:
             raise UserError(f"manifest: {where} has no {name}; every recording needs {', '.join(REQUIRED)}.")
+    for name in ("speaker", "emotion", "corpus"):
+        if not row.get(name, "").isprintable():
+            raise UserError(f"manifest: {where}: {name} holds characters that do not print ({row[name]!r}).")
     path = file.parent / Path(row["path"]).expanduser()
     if not path.is_file():
         raise UserError(f"manifest: {where}: there is no file {path}; paths are relative to the CSV file's folder.")

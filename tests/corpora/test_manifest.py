@@ -77,6 +77,15 @@ def test_refused_with_file_and_line(folder: Path, text: str, told: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("column", ["speaker", "emotion", "corpus"])
+def test_a_name_that_would_reach_the_terminal_raw_is_refused(folder: Path, column: str) -> None:
+    cells = {"path": "a.wav", "speaker": "s", "emotion": "joy", "corpus": "c"} | {column: "x\x1b[2J"}
+    file = write(folder, "\n".join([",".join(cells), ",".join(cells.values())]))
+    with pytest.raises(UserError, match=rf"line 2: {column} holds characters that do not print") as caught:
+        read(file)
+    assert str(caught.value).isprintable()
+
+
 def test_line_number_counts_lines_of_the_file(folder: Path) -> None:
     text = 'path,speaker,emotion,text\naudio/a.wav,p1,joy,"two\nlines"\n\naudio/b.wav,,joy,\n'
     with pytest.raises(UserError, match="line 5 has no speaker"):
