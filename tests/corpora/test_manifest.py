@@ -82,7 +82,7 @@ def test_a_name_that_would_reach_the_terminal_raw_is_refused(folder: Path, colum
     cells = {"path": "a.wav", "speaker": "s", "emotion": "joy", "corpus": "c"} | {column: "x\x1b[2J"}
     file = write(folder, "\n".join([",".join(cells), ",".join(cells.values())]))
     with pytest.raises(UserError, match=rf"line 2: {column} holds characters that do not print") as caught:
-        read(file)
+        manifest.read(file)
     assert str(caught.value).isprintable()
 
 
