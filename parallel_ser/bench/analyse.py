@@ -213,7 +213,7 @@ def _untrue(good: Sequence[Sample]) -> list[str]:
     found = []
     for part, (away, name) in next((one.check for one in good if one.check), {}).items():
         if away > AWAY:
-            words = {"average": "averaged weights", "optimizer": "optimizer's moments"}.get(part, part)
+            words = {"ema": "averaged weights", "optimizer": "optimizer's moments"}.get(part, part)
             what = f"{words} ({name})" if part != "predictions" else words
             by = "altogether" if away == float("inf") else f"by {away:.1%}"
             found.append(f"INVALID: its {what} differ from one process's {by}")

@@ -27,7 +27,7 @@ STEPS = 3
 RATE, DECAY, CLIP, EMA, EPSILON = 0.1, 0.1, 1e-2, 0.9, 1e-3
 """Weights shrink by a hundredth a step and move by some hundredths, in proportion to their gradients: with AdamW's
 usual epsilon a gradient that is all rounding would move its weight as far as any other."""
-PARTS = ("weights", "average", "optimizer", "predictions")
+PARTS = ("weights", "ema", "optimizer", "predictions")
 
 
 def telling(config: Config) -> Config:

@@ -75,7 +75,7 @@ class Sample(_Plain):
         shares: of each rank.
         flops: operations of a timed step, mean; of its padded batch, and without what checkpointing does again.
         joules: of the timed steps, where the machine tells.
-        check: by part (``weights``, ``average``, ``optimizer``, ``predictions``) the largest relative difference from
+        check: by part (``weights``, ``ema``, ``optimizer``, ``predictions``) the largest relative difference from
             one process after the same steps, and of which tensor; of one round alone, and not of one process.
         problem: why there is no sample; empty where there is one.
     """

@@ -35,10 +35,10 @@ def test_a_row_is_no_result_where_it_trains_otherwise(results: dict[str, Any], c
         "sound": set(),
         "no_clipping": {"optimizer"},
         "clipping_by_stage": {"optimizer"},
-        "no_weight_decay": {"weights", "average"},
+        "no_weight_decay": {"weights", "ema"},
         "other_predictions": {"predictions"},
         "half_rate": {"optimizer"},
-        "stale_average": {"average"},
+        "stale_average": {"ema"},
     }
     due = expected[json.loads(case)["defect"]]
     assert found >= due, results[case]

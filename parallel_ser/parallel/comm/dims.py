@@ -19,7 +19,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 
-from parallel_ser.parallel.comm.messages import Posted
+from parallel_ser.parallel.comm.messages import TimedWork
 from parallel_ser.parallel.tracing.stats import CommStats
 
 DIMENSIONS = ("data", "pipeline", "tensor")
@@ -89,12 +89,12 @@ class Axis:
         if self.size > 1:
             _in_one(tensors, self.sum)
 
-    def send(self, x: Tensor, peer: int) -> Posted:
+    def send(self, x: Tensor, peer: int) -> TimedWork:
         """Begin to send to the rank at ``peer``; ``x`` must stay as it is until what is returned is waited for."""
         messages, posted = self.message(self.rank, peer), time.perf_counter()
         with self.stats.span("send", x):
             work = dist.isend(x, group=self.group, group_dst=peer)
-        return Posted([work], self.stats, "send", posted, messages)
+        return TimedWork([work], self.stats, "send", posted, messages)
 
     def receive(self, x: Tensor, peer: int) -> Tensor:
         """Fill ``x`` from the rank at ``peer``."""
@@ -102,7 +102,7 @@ class Axis:
             dist.recv(x, group=self.group, group_src=peer)
         return x
 
-    def neighbours(self, to_left: Tensor, to_right: Tensor, left: Tensor, right: Tensor) -> Posted:
+    def neighbours(self, to_left: Tensor, to_right: Tensor, left: Tensor, right: Tensor) -> TimedWork:
         """Begin to swap edges with both neighbours: send those given, and fill ``left`` and ``right``.
 
         At the ends of the axis, and where a tensor is empty, nothing passes on that side. Until what is returned is
@@ -120,11 +120,11 @@ class Axis:
                     messages += self.message(place, self.rank)
         posted = time.perf_counter()
         if not moves:
-            return Posted([], self.stats, "halo", posted, ())
+            return TimedWork([], self.stats, "halo", posted, ())
         sent = [move.tensor for move in moves if move.op is dist.isend]
         with self.stats.span("halo", sent):
             works = dist.batch_isend_irecv(moves)
-        return Posted(works, self.stats, "halo", posted, messages)
+        return TimedWork(works, self.stats, "halo", posted, messages)
 
     def message(self, *pair: int) -> tuple[str, ...]:
         """The name of the next message from one place to another, or without a pair among all."""

@@ -13,7 +13,7 @@ from torch import Tensor
 from parallel_ser.parallel.tracing.stats import CommStats
 
 
-class Posted:
+class TimedWork:
     """Messages that were begun; the time that is waited for their end is kept."""
 
     def __init__(
@@ -44,12 +44,12 @@ def timed(op: dist.P2POp, stats: CommStats) -> dist.P2POp:
     place = {"group_dst" if sends else "group_src": op.group_peer}
 
     @functools.wraps(plain)
-    def begin(tensor: Tensor, *_: Any, **__: Any) -> Posted | None:
+    def begin(tensor: Tensor, *_: Any, **__: Any) -> TimedWork | None:
         messages = stats.message((me, peer) if sends else (peer, me), ">")
         posted = time.perf_counter()
         with stats.span(kind, tensor):
             work = plain(tensor, group=group, tag=tag, **place)
-        return Posted([work], stats, kind, posted, messages) if work else None
+        return TimedWork([work], stats, kind, posted, messages) if work else None
 
     op.op = begin  # type: ignore[assignment]
     return op

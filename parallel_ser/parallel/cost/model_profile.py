@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from parallel_ser.models.batch import Activations, Inputs, differentiable, example, leaf, tensors
 from parallel_ser.models.chain import Chain, call
 from parallel_ser.parallel.comm.dims import Axis
-from parallel_ser.parallel.comm.messages import Posted
+from parallel_ser.parallel.comm.messages import TimedWork
 from parallel_ser.parallel.cost.block_profile import BlockProfile, estimate, profile, time_of
 from parallel_ser.parallel.tensor.rules import split_blocks
 from parallel_ser.parallel.tensor.time import local_frames
@@ -47,10 +47,10 @@ class CountingAxis(Axis):
         self.count("collective", (self.size - 1) * x.numel() * x.element_size())
         return torch.cat([x] * self.size, dim)
 
-    def neighbours(self, to_left: Tensor, to_right: Tensor, left: Tensor, right: Tensor) -> Posted:
+    def neighbours(self, to_left: Tensor, to_right: Tensor, left: Tensor, right: Tensor) -> TimedWork:
         """Nothing; a rank in the middle sends both ways."""
         self.count("halo", sum(one.numel() * one.element_size() for one in (to_left, to_right)))
-        return Posted([], self.stats, "halo", 0.0, ())
+        return TimedWork([], self.stats, "halo", 0.0, ())
 
 
 @dataclass(frozen=True)

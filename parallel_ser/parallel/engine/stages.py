@@ -10,7 +10,7 @@ from parallel_ser.models.batch import Activations, Inputs, each, joined, tensors
 from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.comm.dims import Axis
-from parallel_ser.parallel.comm.messages import Posted
+from parallel_ser.parallel.comm.messages import TimedWork
 from parallel_ser.parallel.cost.block_profile import profile
 from parallel_ser.parallel.cost.partition import block_costs, partition, stage_slices
 from parallel_ser.parallel.engine.stage_module import StageModule
@@ -114,7 +114,7 @@ class Stages:
         empty = (torch.empty_like(tensor, device=self.device, requires_grad=False) for tensor in edge)
         return tuple(self.axis.receive(tensor, self.ranks[number - 1]) for tensor in empty)
 
-    def send(self, x: tuple[Tensor, ...], number: int) -> list[Posted]:
+    def send(self, x: tuple[Tensor, ...], number: int) -> list[TimedWork]:
         """Begin to send tensors to the rank of a stage."""
         return [self.axis.send(tensor, self.ranks[number]) for tensor in x]
 
@@ -124,7 +124,7 @@ class Stages:
         A forward pass of our own: torch's ``eval`` disturbs training and wants even batches.
         """
         parts = list(inputs.split(self.parts)) if len(self.ranks) > 1 else [inputs]
-        sends: list[tuple[Posted, Tensor]] = []  # a tensor is kept until it is sent
+        sends: list[tuple[TimedWork, Tensor]] = []  # a tensor is kept until it is sent
         kept: list[Activations] = []
         for module, number in zip(modules, self.own, strict=True):
             outputs = []

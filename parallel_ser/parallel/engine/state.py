@@ -121,7 +121,7 @@ class ShardedState:
         """Weights, moving average and optimizer state of the whole chain on the first rank, by parameter name."""
         return {
             "weights": self.weights(),
-            "average": self._gather(self.ema),
+            "ema": self._gather(self.ema),
             "optimizer": self._gather(self.strategy.optimizer.state(), self.strategy.optimizer.owner),
             "updates": self.updates,
         }
@@ -129,11 +129,11 @@ class ShardedState:
     def shards(self) -> dict[str, Tensor]:
         """This rank's part of the weights, their average and the optimizer's state, for torch.distributed.checkpoint.
 
-        The names are the chain's, so that any strategy reads what any other wrote: ``weights.NAME``, ``average.NAME``
+        The names are the chain's, so that any strategy reads what any other wrote: ``weights.NAME``, ``ema.NAME``
         and ``optimizer.NAME.FIELD``. A tensor of which ranks hold parts is a distributed tensor.
         """
         state = {f"weights.{name}": self.as_dtensor(name, local(p).detach()) for name, p in self.stored.items()}
-        state |= {f"average.{name}": self.as_dtensor(name, value) for name, value in self.ema.items()}
+        state |= {f"ema.{name}": self.as_dtensor(name, value) for name, value in self.ema.items()}
         for key, value in self.strategy.optimizer.state().items():
             name, _, field = key.rpartition("/")
             state[f"optimizer.{name}.{field}"] = self.as_dtensor(name, value) if value.ndim else value
@@ -154,13 +154,13 @@ class ShardedState:
 
     def load_shards(self, state: Mapping[str, Tensor], updates: int) -> None:
         """Take this rank's part of a state, as ``empty_shards`` and a checkpoint gave it, after so many updates."""
-        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "average": {}, "optimizer": {}}
+        groups: dict[str, dict[str, Tensor]] = {"weights": {}, "ema": {}, "optimizer": {}}
         for key, value in state.items():
             group, _, name = key.partition(".")
             groups[group]["/".join(name.rsplit(".", 1)) if group == "optimizer" else name] = local(value)
         self._write(groups["weights"])
         for name, kept in self.ema.items():
-            kept.copy_(groups["average"].get(name, groups["weights"][name]))
+            kept.copy_(groups["ema"].get(name, groups["weights"][name]))
         self.strategy.optimizer.load(groups["optimizer"])
         self.updates = updates
 

@@ -114,7 +114,7 @@ def test_a_strategy_trains_what_single_trains(results: dict[tuple[int, str], Sta
     bound = BOUNDS[settings.get("precision", "fp32")]
     truth, ours = results[1, truth_of(settings)], results[ranks, case]
     assert "failed" not in ours, ours["failed"]
-    for part in ("weights", "average", "optimizer"):
+    for part in ("weights", "ema", "optimizer"):
         assert ours[part].keys() == truth[part].keys()
         for name, value in truth[part].items():
             assert ours[part][name].shape == value.shape

@@ -78,7 +78,7 @@ def test_what_any_began_another_ends_as_one_process_would(resumed: Path, straigh
     for before in BEGUN[then]:
         ours = torch.load(resumed / f"{before} then {then}.pt", weights_only=True)
         assert ours["losses"] == pytest.approx(straight["losses"][HALF:], rel=1e-5), before
-        for part in ("weights", "average", "optimizer"):
+        for part in ("weights", "ema", "optimizer"):
             assert ours[part].keys() == straight[part].keys()
             for name, value in straight[part].items():
                 difference = (ours[part][name].double() - value.double()).norm()
