@@ -11,8 +11,8 @@ from typing import Protocol
 
 import numpy as np
 
-from parallel_ser.audio.extract import Features
-from parallel_ser.corpora.content import require_file
+from parallel_ser.audio.extract import Features, attempted
+from parallel_ser.corpora.content import RecordingError, require_file
 from parallel_ser.errors import UserError
 from parallel_ser.system import digests
 from parallel_ser.system.files import cache_folder
@@ -82,9 +82,18 @@ class FeatureCache:
     def fill(
         self, paths: Sequence[Path], jobs: int = 1, progress: Callable[[int, int], None] | None = None
     ) -> list[Features]:
-        """Features of all files, in their order; what is missing is computed by up to ``jobs`` processes.
+        """``attempt`` where every file must have features.
 
-        A file without features does not stop the others, which are kept.
+        Raises:
+            RecordingError: files have none; it names the first.
+            UserError: an entry cannot be written.
+        """
+        return require(self.attempt(paths, jobs, progress))
+
+    def attempt(
+        self, paths: Sequence[Path], jobs: int = 1, progress: Callable[[int, int], None] | None = None
+    ) -> list[Features | RecordingError]:
+        """Features of all files in their order, or why one has none; what is missing is computed and kept.
 
         Args:
             paths: the audio files.
@@ -92,15 +101,15 @@ class FeatureCache:
             progress: called with the number of files done and of all files.
 
         Raises:
-            UserError: files have no features (it names the first), or an entry cannot be written.
+            UserError: an entry cannot be written.
         """
-        entries = [self.entry(path) for path in paths]
-        files = Counter(entries)  # equal files share an entry
+        entries = list(attempted(self.entry, paths))
+        files = Counter(entry for entry in entries if isinstance(entry, Path))  # equal files share an entry
         known = {entry: _read(entry) for entry in files}
-        source = dict(zip(reversed(entries), reversed(paths), strict=True))
+        source = dict(reversed(list(zip(entries, paths, strict=True))))
         missing = [(source[entry], entry) for entry, features in known.items() if features is None]
         done = len(paths) - sum(files[entry] for _, entry in missing)
-        problems: dict[Path, str] = {}
+        problems: dict[Path, UserError] = {}
         if progress:
             progress(done, len(paths))
         for made in _run(self.extractor, missing, jobs):
@@ -108,14 +117,35 @@ class FeatureCache:
             done += sum(files[entry] for entry in made)
             if progress:
                 progress(done, len(paths))
-        if problems:
-            first = problems[next(entry for entry in entries if entry in problems)].removesuffix(".")
-            others = len(problems) - 1
-            raise UserError(f"{first}; {others} more fail as well." if others else f"{first}.")
-        return [known[entry] or self.get(path) for entry, path in zip(entries, paths, strict=True)]
+        found: list[Features | RecordingError] = []
+        for entry, path in zip(entries, paths, strict=True):
+            problem = entry if isinstance(entry, UserError) else problems.get(entry)
+            if problem is None:
+                found.append(known[entry] or self.get(path))  # type: ignore[index]
+            elif isinstance(problem, RecordingError):
+                found.append(problem)
+            else:
+                raise problem
+        return found
 
 
-def _run(extractor: AnyExtractor, missing: list[tuple[Path, Path]], jobs: int) -> Iterator[dict[Path, str]]:
+def require(found: Sequence[Features | RecordingError], advice: str = "") -> list[Features]:
+    """The features, where every recording has some; ``advice`` goes on an error's sentence.
+
+    Raises:
+        RecordingError: that of the first that has none, with the number of the others.
+    """
+    problems = [one for one in found if isinstance(one, RecordingError)]
+    if problems:
+        others = len(problems) - 1
+        clauses = [str(problems[0]).removesuffix("."), *([f"{others} more fail as well"] if others else [])]
+        raise type(problems[0])("; ".join([*clauses, *([advice] if advice else [])]) + ".")
+    return [one for one in found if isinstance(one, Features)]
+
+
+def _run(
+    extractor: AnyExtractor, missing: list[tuple[Path, Path]], jobs: int
+) -> Iterator[dict[Path, UserError | None]]:
     """Make the ``missing`` (file, entry) chunk by chunk; yields what ``_make_all`` returns for each as it comes."""
     chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
     if jobs == 1 or len(missing) <= _FEW:
@@ -134,14 +164,14 @@ def _run(extractor: AnyExtractor, missing: list[tuple[Path, Path]], jobs: int) -
         ) from error
 
 
-def _make_all(extractor: AnyExtractor, chunk: list[tuple[Path, Path]]) -> dict[Path, str]:
-    """Make each (file, entry); for each entry what is wrong with its file, or an empty text."""
-    problems = {}
+def _make_all(extractor: AnyExtractor, chunk: list[tuple[Path, Path]]) -> dict[Path, UserError | None]:
+    """Make each (file, entry); for each entry what is wrong with its file, or None."""
+    problems: dict[Path, UserError | None] = {}
     for (_, entry), made in zip(chunk, extractor.files([path for path, _ in chunk]), strict=True):
         if isinstance(made, UserError):
-            problems[entry] = str(made)
+            problems[entry] = made
         else:
-            problems[entry] = ""
+            problems[entry] = None
             _write(entry, made)
     return problems
 

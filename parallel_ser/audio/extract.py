@@ -176,11 +176,14 @@ def read(path: Path, audio: AudioSettings) -> tuple[np.ndarray, str]:
     """
 
     def accept(frames: int, rate: int) -> None:
-        if frames:  # an empty file has an error of its own
-            check_duration(round(frames * audio.sample_rate / rate), audio, str(path))
+        if frames > audio.max_seconds * rate:  # what is too short may be cut short, which decoding tells
+            check(frames, rate)
+
+    def check(frames: int, rate: int) -> None:
+        check_duration(round(frames * audio.sample_rate / rate), audio, str(path))
 
     samples, rate = decode(path, accept)
-    accept(len(samples), rate)  # some headers estimate
+    check(len(samples), rate)
     return mono(samples, rate, audio.sample_rate, str(path)), identify(samples)
 
 

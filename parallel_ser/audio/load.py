@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parallel_ser.corpora.content import decode
-from parallel_ser.errors import UserError
+from parallel_ser.corpora.content import NonFiniteError, decode
 
 LOUDEST = 1e6
 """The highest sample that is taken: floats of 16-bit integers are below it, what is no sound mostly is not."""
@@ -18,7 +17,7 @@ def load(path: Path, sample_rate: int) -> np.ndarray:
 
     Raises:
         UndecodableError: the file is missing, empty, no audio, damaged or truncated.
-        UserError: it holds samples that are no numbers.
+        NonFiniteError: it holds samples that are no numbers.
     """
     return mono(*decode(path), sample_rate, name=str(path))
 
@@ -29,12 +28,12 @@ def mono(samples: np.ndarray, rate: int, sample_rate: int, name: str = "the sign
     Resampling is soxr's HQ (a linear-phase low-pass, no delay).
 
     Raises:
-        UserError: a sample is NaN, infinite or beyond ``LOUDEST``.
+        NonFiniteError: a sample is NaN, infinite or beyond ``LOUDEST``.
     """
     if not np.isfinite(samples).all():
-        raise UserError(f"{name} holds samples that are NaN or infinite; export it again or leave it out.")
+        raise NonFiniteError(f"{name} holds samples that are NaN or infinite; export it again or leave it out.")
     if (peak := float(np.abs(samples).max(initial=0.0))) > LOUDEST:
-        raise UserError(
+        raise NonFiniteError(
             f"{name} holds samples up to {peak:.1g}, where full scale is 1; export it again or leave it out."
         )
     signal = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)

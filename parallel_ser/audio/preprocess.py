@@ -14,6 +14,7 @@ import numpy as np
 
 from parallel_ser.audio.quality import background, decibels, estimate_snr, variances
 from parallel_ser.audio.settings import AudioSettings
+from parallel_ser.corpora.content import SilentError, TooLongError, TooShortError
 from parallel_ser.errors import UserError
 
 SILENT = -80.0
@@ -56,7 +57,7 @@ def preprocess(signal: np.ndarray, settings: AudioSettings, hop: int, name: str 
     check_duration(len(signal), settings, name)
     level = levels(signal, settings.sample_rate, hop)
     if level.max() < SILENT:
-        raise UserError(f"{name} is silent (nothing above {SILENT:g} dBFS); leave it out or record it again.")
+        raise SilentError(f"{name} is silent (nothing above {SILENT:g} dBFS); leave it out or record it again.")
     snr = estimate_snr(signal, settings.sample_rate)
     clean = signal
     if settings.denoise == "on" or (settings.denoise == "auto" and snr < settings.denoise_below_db):
@@ -84,13 +85,13 @@ def check_duration(samples: int, settings: AudioSettings, name: str) -> None:
     """Refuse, by ``name``, what is not from ``min_seconds`` to ``max_seconds`` long."""
     seconds = samples / settings.sample_rate
     if seconds < settings.min_seconds:
-        raise UserError(
+        raise TooShortError(
             f"{name} lasts {seconds:.3g} s, below audio.min_seconds={settings.min_seconds:g}; "
             "leave it out or lower the setting."
         )
     if seconds > settings.max_seconds:
         told = f"{seconds:,.0f}" if seconds >= 1000 else f"{seconds:.4g}"
-        raise UserError(
+        raise TooLongError(
             f"{name} lasts {told} s, above audio.max_seconds={settings.max_seconds:g}; "
             "cut it into utterances or raise the setting."
         )

@@ -39,7 +39,7 @@ def features(
     from parallel_ser.config import load
     from parallel_ser.report.terminal import progress
     from parallel_ser.training.baseline import BASE
-    from parallel_ser.training.data import corpora_of, dataset
+    from parallel_ser.training.data import corpora_of, usable
     from parallel_ser.training.sample import licence_notes, table
     from parallel_ser.training.value_table import check_kind, write
 
@@ -49,9 +49,9 @@ def features(
     if not corpus.utterances:
         raise UserError(f"corpus {corpus.name} has no utterances; check corpus.root and corpus.labels.")
     with progress("features") as advance:
-        data = dataset(settings, corpus.utterances, corpus.classes, advance)
+        data, _ = usable(settings, [corpus], advance)
         values, names = table(data, settings, view.value, advance)
-    write(out, corpus.utterances, values, names)
-    for note in licence_notes([view.value]):
+    write(out, data.utterances, values, names)
+    for note in (*data.notes, *licence_notes([view.value])):
         typer.echo(f"note: {note}.", err=True)
     typer.echo(f"{out}: {len(values)} utterances × {len(names)} values")

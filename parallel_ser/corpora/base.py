@@ -42,7 +42,7 @@ class Problem:
     Attributes:
         path: the file.
         kind: ``unparsable name``, ``missing``, ``undecodable``, ``empty``, ``non-finite``, ``silent``, ``clipped``,
-            ``too long``, ``misplaced`` or ``duplicate``.
+            ``too long``, ``too short``, ``misplaced`` or ``duplicate``.
         detail: one clause for the user.
     """
 

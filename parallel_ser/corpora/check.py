@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parallel_ser.corpora.base import Corpus, Problem, Sex, Utterance
-from parallel_ser.corpora.content import EmptyError, TooLongError, UndecodableError, audio_id, clipped_share, decode
+from parallel_ser.corpora.content import TooLongError, UndecodableError, audio_id, clipped_share, decode
 from parallel_ser.system.cores import usable_cores
 
 SILENT_PEAK = 1e-3
@@ -132,10 +132,8 @@ def inspect(path: Path) -> Inspection:
     try:
         samples, rate = decode(path, accept)
     except UndecodableError as error:
-        kinds = {EmptyError: "empty", TooLongError: "too long"}
-        kind = kinds.get(type(error), "undecodable")
         # The report names the file before the clause.
-        return Inspection(trouble=(kind, str(error).replace(f"{path} ", "").replace(f" {path}", "").rstrip(".")))
+        return Inspection(trouble=(error.kind, str(error).replace(f"{path} ", "").replace(f" {path}", "").rstrip(".")))
     frames, channels = samples.shape
     return Inspection(frames / rate, rate, channels, audio_id(samples), _trouble(samples))
 

@@ -18,16 +18,54 @@ _LONGEST = 2**31
 """A header that claims more frames than this (37 hours at 16 kHz) is damaged, or of a stream of unknown length."""
 
 
-class UndecodableError(UserError):
+LFS = b"version https://git-lfs.github.com/spec/"
+"""Begins what Git leaves in place of a file that is stored elsewhere."""
+
+
+class RecordingError(UserError):
+    """Something wrong with one recording, without which others can be used.
+
+    Attributes:
+        kind: as in ``corpora.base.Problem``.
+    """
+
+    kind = "unusable"
+
+
+class UndecodableError(RecordingError):
     """A file that is missing, empty, no audio, damaged or cut short."""
+
+    kind = "undecodable"
 
 
 class EmptyError(UndecodableError):
     """A file without one byte or without one sample."""
 
+    kind = "empty"
+
 
 class TooLongError(UndecodableError):
     """A recording that is longer than what reads it takes."""
+
+    kind = "too long"
+
+
+class TooShortError(RecordingError):
+    """A recording that is shorter than what reads it takes."""
+
+    kind = "too short"
+
+
+class SilentError(RecordingError):
+    """A recording without a sound."""
+
+    kind = "silent"
+
+
+class NonFiniteError(RecordingError):
+    """A recording with samples that are no sound: NaN, infinite, or beyond all bounds."""
+
+    kind = "non-finite"
 
 
 KINDS = {
@@ -74,8 +112,12 @@ def decode(
     require_file(path)
     try:
         with path.open("rb") as raw:
-            if not raw.read(1):
+            if not (begins := raw.read(len(LFS))):
                 raise EmptyError(f"{path} is empty (0 bytes); copy or convert it again.")
+            if begins == LFS:
+                raise UndecodableError(
+                    f"{path} is a Git LFS pointer and not the recording; git lfs pull in its folder fetches it."
+                )
         with soundfile.SoundFile(os.fsencode(path)) as file:
             promised, rate, container = file.frames, file.samplerate, file.format
             if promised > _LONGEST:

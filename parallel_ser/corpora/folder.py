@@ -12,6 +12,8 @@ from parallel_ser.corpora.labels import present
 from parallel_ser.errors import UserError
 
 AUDIO_SUFFIXES = (".wav", ".flac")
+LOSSY_SUFFIXES = (".mp3", ".ogg")
+"""Of copies that some releases have beside the recordings, and of some circulating releases alone."""
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ def existing_folder(root: Path, corpus: str, expected: str) -> Path:
 def audio_files(root: Path) -> list[Path]:
     """Every .wav and .flac (any case) below ``root``, in an order that does not depend on the file system.
 
+    Where there is none, every .mp3 and .ogg.
     Hidden files and folders, macOS's ``._*`` copies and ``__MACOSX`` are passed over; links to folders are followed.
 
     Raises:
         UserError: a folder cannot be read.
     """
-    return sorted(_walk(root), key=lambda path: _order(path.relative_to(root)))
+    found = list(_walk(root, AUDIO_SUFFIXES)) or list(_walk(root, LOSSY_SUFFIXES))
+    return sorted(found, key=lambda path: _order(path.relative_to(root)))
 
 
 def read_names(root: Path, name: str, classes: Sequence[str], parse: Parse, expected: str) -> Corpus:
@@ -80,7 +84,7 @@ def read_names(root: Path, name: str, classes: Sequence[str], parse: Parse, expe
         if named is not None:
             found.setdefault(path.stem.casefold(), []).append((path, named))
     if not found:
-        held = f"none of its {len(files)} audio files is" if files else "it holds no .wav or .flac file"
+        held = f"none of its {len(files)} audio files is" if files else "it holds no .wav, .flac, .mp3 or .ogg file"
         raise UserError(
             f"{name}: nothing to read in {root}: {held}{' named' if files else '; expected files'} like {expected}."
         )
@@ -100,7 +104,7 @@ def read_names(root: Path, name: str, classes: Sequence[str], parse: Parse, expe
     return Corpus(name, tuple(utterances), present(classes, (u.emotion for u in utterances)), tuple(problems))
 
 
-def _walk(root: Path) -> Iterator[Path]:
+def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
     def refuse(error: OSError) -> None:
         raise UserError(f"cannot read the folder {error.filename}: {error.strerror}; check its permissions.")
 
@@ -113,7 +117,7 @@ def _walk(root: Path) -> Iterator[Path]:
             continue
         entered.add(real)
         for file in names:
-            if not file.startswith(".") and file.lower().endswith(AUDIO_SUFFIXES):
+            if not file.startswith(".") and file.lower().endswith(suffixes):
                 yield Path(folder, file)
 
 

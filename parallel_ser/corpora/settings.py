@@ -30,11 +30,14 @@ class CorpusSettings(Settings):
     neutral, happy (with excited), angry, sad.
     ``root``: the corpus's folder, or the CSV file of a manifest, which says what corpus it is where ``name`` does not;
     the built-in corpus lies in the cache and takes none.
+    ``on_problem``: whether recordings without features (undecodable, empty, silent, too short or too long) are left
+    out, which is said beside the result, or stop the run.
     """
 
     name: CorpusName = "synthetic"
     root: Path | None = None
     labels: Literal["own", "seven", "four"] = "own"
+    on_problem: Literal["skip", "stop"] = "skip"
     synthetic: SyntheticSettings = SyntheticSettings()
 
     @model_validator(mode="after")

@@ -52,6 +52,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     if folder is None or not config.run.resume:
         folder = run_folder.open_new(config, settings.system, jobs, 1, f"baseline {settings.system}")
         held.enter_context(writing(folder))
+    run_folder.write_left_out(folder, data.left_out)
     places = {name: place for place, name in enumerate(data.classes)}
     # -1: an emotion of the corpus tested on that is not trained, so on no side
     labels = np.array([places.get(one.emotion, -1) for one in data.utterances])

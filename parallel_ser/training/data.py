@@ -16,12 +16,13 @@ import torch
 from torch import Tensor
 
 from parallel_ser.audio.augment import shift_bands, spec_augment, stretch
-from parallel_ser.audio.cache import FeatureCache
+from parallel_ser.audio.cache import FeatureCache, require
 from parallel_ser.audio.extract import Extractor, Features
 from parallel_ser.config import Config
 from parallel_ser.corpora import protocols, registry
 from parallel_ser.corpora.audit import Audit, audit
-from parallel_ser.corpora.base import Corpus, Utterance
+from parallel_ser.corpora.base import Corpus, Problem, Utterance
+from parallel_ser.corpora.content import RecordingError
 from parallel_ser.corpora.copies import copy_ids
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.models.batch import Inputs
@@ -61,6 +62,7 @@ class Dataset:
         notes: what a reader of a result must know of the corpora.
         measures: of each utterance as a whole, by name.
         fingerprints: of each utterance, see ``audio.fingerprint``.
+        left_out: recordings without features.
     """
 
     utterances: tuple[Utterance, ...]
@@ -71,6 +73,7 @@ class Dataset:
     notes: tuple[str, ...] = ()
     measures: list[dict[str, float]] = field(default_factory=list)
     fingerprints: list[bytes] = field(default_factory=list)
+    left_out: tuple[Problem, ...] = ()
 
     @property
     def bands(self) -> int:
@@ -129,12 +132,52 @@ def prepare(
         UserError: whatever is wrong with the corpus, its files or the protocol.
     """
     corpus, test = corpora_of(config)
-    folds = protocols.folds(corpus, config.split, test)
-    utterances = corpus.utterances + (test.utterances if test else ())
-    data = dataset(config, utterances, corpus.classes, progress)
-    data = replace(data, notes=tuple(note for one in (corpus, test) if one and (note := left_out(one))))
+    folds = protocols.folds(corpus, config.split, test)  # before the features, for what is wrong with the protocol
+    data, sound = usable(config, [corpus, *([test] if test else [])], progress)
+    if data.left_out:
+        folds = protocols.folds(sound[0], config.split, sound[1] if test else None)
     copies = copy_ids(data.audio_ids, data.fingerprints, [one["duration_s"] for one in data.measures])
-    return data, folds, [audit(utterances, fold, data.audio_ids, copies) for fold in folds]
+    return data, folds, [audit(data.utterances, fold, data.audio_ids, copies) for fold in folds]
+
+
+def usable(
+    config: Config, corpora: Sequence[Corpus], progress: Callable[[int, int], None] | None = None
+) -> tuple[Dataset, list[Corpus]]:
+    """The recordings of the corpora that have features, and the corpora without the others.
+
+    Args:
+        config: of the run.
+        corpora: the one trained on, then perhaps the one tested on.
+        progress: called with the number of files done and of all files.
+
+    Raises:
+        RecordingError: one has none and ``corpus.on_problem`` says to stop, or none has any.
+    """
+    settings = (config.corpus, config.split.test or config.corpus)
+    extractor = Extractor(config.audio, config.features)
+    paths = [one.path for corpus in corpora for one in corpus.utterances]
+    found = FeatureCache(config.run.cache, extractor).attempt(paths, config.run.jobs or -1, progress)
+    sound, features, missed, start = [], [], [], 0
+    for corpus, own in zip(corpora, settings, strict=False):
+        part = found[start : start + len(corpus.utterances)]
+        start += len(part)
+        good = [one for one in part if isinstance(one, Features)]
+        if own.on_problem == "stop" or not good:
+            require(part, "corpus.on_problem=skip leaves such recordings out, and parallel-ser corpus check lists them")
+        pairs = list(zip(corpus.utterances, part, strict=True))
+        problems = [
+            Problem(one.path, error.kind, str(error)) for one, error in pairs if isinstance(error, RecordingError)
+        ]
+        kept = tuple(one for one, made in pairs if isinstance(made, Features))
+        emotions = {one.emotion for one in kept}
+        classes = tuple(name for name in corpus.classes if name in emotions) if problems else corpus.classes
+        sound.append(replace(corpus, utterances=kept, classes=classes, problems=(*corpus.problems, *problems)))
+        features += good
+        missed += problems
+    utterances = tuple(one for corpus in sound for one in corpus.utterances)
+    data = of_features(utterances, sound[0].classes, extractor, features)
+    notes = tuple(note for one in sound if (note := left_out(one)))
+    return replace(data, notes=notes, left_out=tuple(missed)), sound
 
 
 def left_out(corpus: Corpus) -> str:
@@ -149,19 +192,6 @@ def left_out(corpus: Corpus) -> str:
     kinds = Counter(problem.kind for problem in corpus.problems if problem.path not in read)
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))
     return f"left out of {corpus.name}: {told}; parallel-ser corpus check lists them" if told else ""
-
-
-def dataset(
-    config: Config,
-    utterances: tuple[Utterance, ...],
-    classes: tuple[str, ...],
-    progress: Callable[[int, int], None] | None = None,
-) -> Dataset:
-    """The utterances with their features, from the cache where they are there already."""
-    extractor = Extractor(config.audio, config.features)
-    cache = FeatureCache(config.run.cache, extractor)
-    features = cache.fill([one.path for one in utterances], config.run.jobs or -1, progress)
-    return of_features(utterances, classes, extractor, features)
 
 
 def of_features(

@@ -117,7 +117,7 @@ def run(config: Config) -> int:
             config = ranks.rank0_first(lambda: _chosen(config, data, ranks, console), share=True)
         if config.train.tune == "auto":
             config = _tuned(config, data, ranks, console)
-        folder = ranks.rank0_first(lambda: _open(config, ranks, folds, audits), share=True)
+        folder = ranks.rank0_first(lambda: _open(config, ranks, data, folds, audits), share=True)
         if not config.run.resume:
             own(folder)
         if config.train.bind:
@@ -189,8 +189,8 @@ def _tuned(config: Config, data: Dataset, ranks: ProcessContext, console: Consol
     return found
 
 
-def _open(config: Config, ranks: ProcessContext, folds: list[Fold], audits: list[Audit]) -> Path:
-    """Make the folder of a new run, and store the audits; returns it."""
+def _open(config: Config, ranks: ProcessContext, data: Dataset, folds: list[Fold], audits: list[Audit]) -> Path:
+    """Make the folder of a new run, and store what was left out and the audits; returns it."""
     import torch
 
     from parallel_ser.training import run_folder
@@ -199,6 +199,7 @@ def _open(config: Config, ranks: ProcessContext, folds: list[Fold], audits: list
     if folder is None or not config.run.resume:
         kind = run_folder.kind_of(config, ranks.size)
         folder = run_folder.open_new(config, kind, ranks.size, torch.get_num_threads())
+    run_folder.write_left_out(folder, data.left_out)
     for fold, audit in zip(folds, audits, strict=True):
         run_folder.write_audit(run_folder.fold_folder(folder, fold.index), audit)
     return folder

@@ -5,6 +5,7 @@
     RUN/config.yaml           the resolved settings: --config RUN/config.yaml repeats the run
     RUN/environment.json      machine, versions, processes, threads, git revision, command
     RUN/metrics.json          over all folds; predictions.csv, confusion.png and summary.png beside it
+    RUN/left-out.csv          recordings that could not be used, where there are any
     RUN/fold-0/model.pt       the kept model; last/, from which training goes on
     RUN/fold-0/audit.json     what the fold's sides share; predictions.csv, history.json, curves.png, tensorboard/
     RUN/fold-0/trace.json     with run.trace: what each rank did in a few steps
@@ -14,7 +15,9 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -27,10 +30,12 @@ from typing import Any
 from parallel_ser import yaml_text
 from parallel_ser.config import Config, dump, load
 from parallel_ser.corpora.audit import Audit, combine
+from parallel_ser.corpora.base import Problem
 from parallel_ser.corpora.settings import CorpusSettings
 from parallel_ser.errors import UserError
 from parallel_ser.system.environment import environment
 from parallel_ser.system.files import extra, require_writable, write_text
+from parallel_ser.system.terminal import cell
 from parallel_ser.training.metrics import Metrics, measure
 from parallel_ser.training.predictions import Predictions, concatenate
 
@@ -229,6 +234,16 @@ def read_json(path: Path) -> Any:
         raise UserError(f"{path} is missing: the run has not come that far.") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
+
+
+def write_left_out(folder: Path, problems: Sequence[Problem]) -> None:
+    """Store which recordings a run has left out, and why; nothing where none."""
+    if problems:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\r\n")
+        writer.writerow(("path", "kind", "why"))
+        writer.writerows((cell(str(one.path)), one.kind, cell(one.detail)) for one in problems)
+        write_text(folder / "left-out.csv", text.getvalue())
 
 
 def write_audit(fold: Path, audit: Audit) -> None:

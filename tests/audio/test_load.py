@@ -90,7 +90,7 @@ def test_what_is_no_audio_is_refused_by_name(tmp_path: Path, name: str, content:
 
 
 def test_a_folder_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UndecodableError, match="directory"):
+    with pytest.raises(UndecodableError, match="is a folder"):
         load(tmp_path, 16000)
 
 

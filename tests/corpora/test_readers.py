@@ -201,7 +201,7 @@ def test_nothing_to_read_is_told_in_one_sentence(tmp_path: Path, name: str) -> N
     for folder, part in {
         "absent": "does not exist",
         "file.zip": "is not a folder",
-        "empty": "no .wav or .flac",
+        "empty": "no .wav, .flac, .mp3 or .ogg",
         "other": "none of its 1 audio files",
     }.items():
         with pytest.raises(UserError, match=f"^{name}: .*{part}") as caught:

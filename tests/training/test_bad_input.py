@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 import shutil
@@ -18,6 +19,7 @@ from parallel_ser.cli import app
 from parallel_ser.system.digests import read_json, write_json
 from parallel_ser.training import run_folder, standing
 from parallel_ser.training.main import main
+from parallel_ser.training.predictions import Predictions
 
 RATE = 16000
 SETTINGS = [
@@ -122,27 +124,65 @@ def prose(path: Path) -> None:
     path.write_text("These are no samples.")
 
 
-@pytest.mark.parametrize(
-    ("damage", "said"),
-    [
-        (nothing, "is empty (0 bytes)"),
-        (truncated, "is truncated"),
-        (brief, "lasts 0.05 s, below audio.min_seconds=0.1"),
-        (endless, "lasts 600 s, above audio.max_seconds=60"),
-        (not_numbers, "NaN"),
-        (silence, "is silent"),
-        (prose, "cannot be decoded"),
-    ],
-)
+def pointer(path: Path) -> None:
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
+
+
+DAMAGES = [
+    (nothing, "empty", "is empty (0 bytes)"),
+    (truncated, "undecodable", "is truncated"),
+    (brief, "too short", "lasts 0.05 s, below audio.min_seconds=0.1"),
+    (endless, "too long", "lasts 600 s, above audio.max_seconds=60"),
+    (not_numbers, "non-finite", "NaN"),
+    (silence, "silent", "is silent"),
+    (prose, "undecodable", "cannot be decoded"),
+    (pointer, "undecodable", "is a Git LFS pointer and not the recording; git lfs pull"),
+]
+
+
+@pytest.mark.parametrize(("damage", "kind", "said"), DAMAGES)
 def test_a_bad_recording_is_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], said: str
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], damage: Callable[[Path], None], kind: str, said: str
 ) -> None:
     manifest = corpus(tmp_path / "corpus")
     damage(tmp_path / "corpus/2joy.wav")
-    line = refused(tmp_path, capsys, f"corpus.root={manifest}")
+    line = refused(tmp_path, capsys, f"corpus.root={manifest}", "corpus.on_problem=stop")
     assert "2joy.wav" in line
     assert said in line
+    assert "corpus.on_problem=skip leaves such recordings out" in line
     assert len(list((tmp_path / "cache").rglob("*.features"))) == 7  # what was computed of the others is kept
+
+
+def test_bad_recordings_are_left_out_with_a_note_beside_the_result(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [(f"{s}{e}{n}.wav", f"s{s}", e) for s in range(4) for e in ("anger", "joy") for n in range(2)]
+    manifest = corpus(tmp_path / "corpus", rows)
+    bad = [name for name, _, _ in rows[: len(DAMAGES)]]
+    for name, (damage, _, _) in zip(bad, DAMAGES, strict=True):
+        damage(tmp_path / "corpus" / name)
+    folder = tmp_path / "run"
+    assert main([*SETTINGS, f"corpus.root={manifest}", f"run.folder={folder}", "split.folds=2"]) == 0
+    told = "left out of manifest: 1 empty, 1 non-finite, 1 silent, 1 too long, 1 too short, 3 undecodable"
+    assert told in " ".join(capsys.readouterr().out.split())
+    metrics = run_folder.read_json(folder / "metrics.json")
+    assert any(told in note for note in metrics["notes"])
+    with (folder / "left-out.csv").open(newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [Path(row["path"]).name for row in table] == bad
+    assert [row["kind"] for row in table] == [kind for _, kind, _ in DAMAGES]
+    for row, (_, _, said) in zip(table, DAMAGES, strict=True):
+        assert said in row["why"]
+    assert not {*bad} & {Path(path).name for path in Predictions.from_csv(folder / "predictions.csv").paths}
+
+
+def test_where_no_recording_is_good_the_first_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    manifest = corpus(tmp_path / "corpus")
+    for path in (tmp_path / "corpus").glob("*.wav"):
+        pointer(path)
+    line = refused(tmp_path, capsys, f"corpus.root={manifest}")
+    assert "0anger.wav is a Git LFS pointer" in line
+    assert "7 more fail as well" in line or "more fail" in line
 
 
 def test_one_speaker_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

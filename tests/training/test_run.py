@@ -12,7 +12,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -436,7 +436,7 @@ def test_a_run_is_tested_on_a_corpus_of_ones_own(runs: Runs, tmp_path: Path) -> 
     assert metrics.audit["protocol"] == "cross-corpus"
     said = Predictions.from_csv(folder / "predictions.csv")
     run = Run.open(runs["single"])
-    features = data.dataset(run.config, corpus.utterances[1:], run.classes)
+    features, _ = data.usable(run.config, [replace(corpus, utterances=corpus.utterances[1:])])
     rows = run.probabilities(features)
     np.testing.assert_allclose(said.probabilities, rows, atol=1e-6)
     shutil.rmtree(folder)
