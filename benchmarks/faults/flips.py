@@ -25,7 +25,7 @@ from deaths import CLASSES, SHAPE
 from parallel_ser.audio import cache
 from parallel_ser.audio.extract import Features
 from parallel_ser.classical import recogniser
-from parallel_ser.config import load
+from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.system import digests
@@ -91,6 +91,13 @@ def zeroed(data: bytearray, rng: np.random.Generator) -> None:
     data[page * PAGE : end] = bytes(end - page * PAGE)
 
 
+def unmoved(config: Config) -> Config:
+    """The settings without the folders that may move, as nothing that is trained or answered depends on them."""
+    changes = {"corpus": {"root": None}, "run": {"cache": None}}
+    groups = {group: getattr(config, group).model_copy(update=update) for group, update in changes.items()}
+    return config.model_copy(update=groups)
+
+
 def files(folder: Path) -> dict[str, tuple[Path, Callable[[], Any]]]:
     """Every kind of file that is loaded, and what loads it: something that is the same where damage is harmless."""
     alone, rng = ProcessContext(0, 1, torch.device("cpu")), np.random.default_rng(0)
@@ -125,7 +132,7 @@ def files(folder: Path) -> dict[str, tuple[Path, Callable[[], Any]]]:
         "calibration.json": loaded(folder / "calibration.json", digests.read_json),
         "cache: features": loaded(folder / "entry.features", cache._read),
         "cache: measurements": loaded(folder / "entry.json", digests.cached_json),
-        "config.yaml": (run / "config.yaml", lambda: run_folder.settings(run)),
+        "config.yaml": (run / "config.yaml", lambda: unmoved(run_folder.settings(run))),
     }
 
 

@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from parallel_ser.audio.functionals import Functionals
 from parallel_ser.classical.recogniser import Recogniser
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import load
+from parallel_ser.system.digests import read_bytes
 from parallel_ser.training.inference import Run
 from parallel_ser.training.metrics import Metrics
 from parallel_ser.training.predictions import Predictions, concatenate
@@ -226,7 +228,7 @@ def check_left_behind(session: int, folder: Path, least: int) -> None:
         time.sleep(0.05)
     kept = list(folder.glob("search/fold-*/tried-*.scores"))
     assert least <= len(kept) < CANDIDATES * len(FOLDS)
-    assert all(np.load(path).shape == (70, 7) for path in kept)
+    assert all(np.load(BytesIO(read_bytes(path))).shape == (70, 7) for path in kept)
 
 
 def test_a_run_that_lost_a_worker_and_then_was_ended_goes_on_to_the_same_result(svm_run: Path, tmp_path: Path) -> None:
