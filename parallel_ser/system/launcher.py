@@ -17,6 +17,15 @@ GRACE = 30.0
 """Seconds between the wish to stop, which lets a run save where it stands, and the end; torchrun's own."""
 
 
+def torchrun_options(ranks: int) -> list[str]:
+    """Of torchrun, for so many ranks that are all on this machine.
+
+    They meet at the loopback address, for the machine's own name need not resolve. Nothing is logged, and so there is
+    no folder for logs, which a killed torchrun would leave behind.
+    """
+    return ["--standalone", "--local_addr=127.0.0.1", f"--log_dir={os.devnull}", f"--nproc_per_node={ranks}"]
+
+
 def owned(surroundings: dict[str, str]) -> dict[str, str]:
     """An environment for a torchrun whose ranks end also with this process."""
     return {**surroundings, OWNER: str(os.getpid())}

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from parallel_ser.errors import UserError
 from parallel_ser.system.cores import THREADS, threads_a_rank
+from parallel_ser.system.launcher import torchrun_options
 from parallel_ser.system.limits import require_files
 
 
@@ -35,15 +36,7 @@ def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = Fal
 
     if not debug:  # what went wrong is said by the process where it went wrong
         logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
-    # no folder for logs, which a killed launcher would leave behind: nothing is written there
-    started = [
-        "--standalone",
-        f"--log_dir={os.devnull}",
-        f"--nproc_per_node={ranks}",
-        "-m",
-        "parallel_ser.training.main",
-        *arguments,
-    ]
+    started = [*torchrun_options(ranks), "-m", "parallel_ser.training.main", *arguments]
     try:
         run(get_args_parser().parse_args(started))
     except SignalException as stopped:

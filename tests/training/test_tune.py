@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +9,7 @@ import torch
 
 from parallel_ser.config import Config, load
 from parallel_ser.parallel.comm.context import ProcessContext
+from parallel_ser.system.digests import read_json
 from parallel_ser.training import tune
 from parallel_ser.training.tune import Trial, pick, tuned
 
@@ -46,7 +46,7 @@ def test_every_count_trains_the_same_and_the_choice_is_kept(tmp_path: Path, monk
     monkeypatch.setattr(tune, "_trials", lambda *_: pytest.fail("measured again"))
     assert tuned(config(), SHAPE, 4, HERE, tmp_path) == found
     (kept,) = (tmp_path / "tune").iterdir()
-    assert json.loads(kept.read_text()) == {"microbatches": 8}
+    assert read_json(kept) == {"microbatches": 8}
 
 
 def test_another_shape_or_precision_is_measured_by_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

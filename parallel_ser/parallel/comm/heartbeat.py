@@ -36,6 +36,8 @@ ENDED = 5.0
 STALE = 8.0
 """Seconds of silence after which a rank that was told to stop waits no longer."""
 CONNECT = 20.0
+LONGEST = 1000
+"""Bytes of an introduction, at the most."""
 
 
 @dataclass(frozen=True)
@@ -194,21 +196,27 @@ class _Watch(threading.Thread):
         line.heard = time.monotonic()
         line.buffer += data
         if line.peer is None:
-            head, end, line.buffer = line.buffer.partition(b"\n")
-            if not end:
-                line.buffer = head
-                return
-            secret, rank, local_rank, host = head.decode(errors="replace").split(" ", 3)
-            if secret != self.secret:
-                self._forget(line)
-                return
-            line.peer = Peer(int(rank), int(local_rank), host)
-        if b"L" in line.buffer and line.buffer.endswith(b"\n"):
-            rank, local_rank, host, how = line.buffer[line.buffer.index(b"L") + 1 : -1].decode().split("|")
-            self._end(Peer(int(rank), int(local_rank), host), how)
-        if b"Q" in line.buffer:
+            self._introduce(line)
+        if line.peer is None:
+            return
+        if (lost := line.buffer.find(b"L")) >= 0:
+            if line.buffer.endswith(b"\n"):
+                rank, local_rank, host, how = line.buffer[lost + 1 : -1].decode().split("|")
+                self._end(Peer(int(rank), int(local_rank), host), how)
+        elif b"Q" in line.buffer:
             self._forget(line)
-        line.buffer = b"" if b"L" not in line.buffer else line.buffer
+        else:
+            line.buffer = b""
+
+    def _introduce(self, line: Line) -> None:
+        """Take a connection for a rank's, where it begins as one; others are not listened to."""
+        head, end, rest = line.buffer.partition(b"\n")
+        words = head.decode(errors="replace").split(" ", 3)
+        if len(words) == 4 and words[0] == self.secret and words[1].isdecimal() and words[2].isdecimal():
+            if end:
+                line.peer, line.buffer = Peer(int(words[1]), int(words[2]), words[3]), rest
+        elif end or len(line.buffer) > LONGEST:
+            self._forget(line)
 
     def _forget(self, line: Line) -> None:
         line.connection.close()

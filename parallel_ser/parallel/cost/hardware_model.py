@@ -17,7 +17,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.system.cores import usable_cores
 from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.files import cache_folder, cache_key
-from parallel_ser.system.launcher import owned
+from parallel_ser.system.launcher import owned, torchrun_options
 
 VERSION = 7
 LIMIT = 600  # seconds; a busy machine takes its time to start processes
@@ -93,14 +93,7 @@ def probe(ranks: int, threads: int, folder: Path | None = None, share: bool = Tr
     path = (folder or cache_folder()) / "machines" / f"{cache_key(facts)}.json"
     if kept := cached_json(path):
         return HardwareModel(**{**kept, "slowdown": tuple(kept["slowdown"])})
-    command = [
-        sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        f"--log_dir={os.devnull}",
-        f"--nproc_per_node={ranks}",
-    ]
+    command = [sys.executable, "-m", "torch.distributed.run", *torchrun_options(ranks)]
     command += ["-m", "parallel_ser.parallel.cost.measure_hardware", *([] if share else ["sockets"])]
     surroundings = owned({**os.environ, "OMP_NUM_THREADS": str(threads)})
     try:

@@ -13,7 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch.distributed as dist
 from starting import LIMIT
+
+from parallel_ser.parallel.comm import heartbeat
 
 SCRIPT = Path(__file__).parent / "heartbeat_ranks.py"
 
@@ -87,3 +90,43 @@ def test_a_stop_is_heard_while_a_rank_waits_for_a_lost_one() -> None:
         _, errors = first.communicate(timeout=LIMIT)
         assert first.returncode == 128 + signal.SIGINT, errors
         assert "rank 1 on" in errors
+
+
+def watch_of(monkeypatch: pytest.MonkeyPatch) -> tuple[heartbeat._Watch, socket.socket]:
+    """The first rank's watch, whose thread does not run, and a connection to it."""
+    for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"):
+        monkeypatch.setenv(name, "2")
+    store = dist.HashStore()
+    watch = heartbeat._Watch(store, 0, 60.0, "")
+    port = int(store.get(heartbeat.KEY).decode().split()[0])
+    return watch, socket.create_connection(("127.0.0.1", port))
+
+
+@pytest.mark.parametrize(
+    "said", [b"GET / HTTP/1.1\r\n\r\n", b"\xff\xfe\n", b"x" * 5000, b"wrong 1 0 host\n", b"{} one 0 host\n", b"{} 1\n"]
+)
+def test_strangers_are_not_listened_to(monkeypatch: pytest.MonkeyPatch, said: bytes) -> None:
+    watch, stranger = watch_of(monkeypatch)
+    with stranger:
+        stranger.sendall(said.replace(b"{}", watch.secret.encode()))
+        until = time.monotonic() + 5.0
+        seen = False
+        while time.monotonic() < until and not (seen and not watch.lines):
+            watch._listen(0.1)
+            seen = seen or bool(watch.lines)
+        assert seen
+        assert not watch.lines
+    watch.stopped = True
+    assert watch.server
+    watch.server.close()
+
+
+def test_a_rank_that_comes_and_leaves_at_once_is_not_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, peer = watch_of(monkeypatch)
+    with peer:
+        peer.sendall(f"{watch.secret} 1 1 QUEUE.L\n..Q".encode())
+    for _ in range(10):
+        watch._listen(0.05)
+    assert not watch.lines
+    assert watch.server
+    watch.server.close()
