@@ -25,7 +25,7 @@ from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
 from parallel_ser.system.limits import used_up
 from parallel_ser.system.process import keep_freed
-from parallel_ser.system.terminal import any_name, printable
+from parallel_ser.system.terminal import any_name
 
 
 class Shell(TyperGroup):
@@ -48,7 +48,7 @@ class Shell(TyperGroup):
         except UserError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
-            typer.echo(f"error: {printable(' '.join(str(error).splitlines()))}", err=True)
+            typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
             typer.echo("interrupted", err=True)

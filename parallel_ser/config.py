@@ -144,6 +144,8 @@ def _override(data: dict[str, Any], text: str, only_missing: bool = False) -> st
     parts = name.split(".")
     if not equals or not all(re.fullmatch(r"[A-Za-z_][\w-]*", part) for part in parts):
         raise UserError(f"cannot read {text!r} on the command line; write group.key=value, such as train.epochs=3.")
+    if not raw.isascii() and any("\ud800" <= letter <= "\udfff" for letter in raw):
+        raise UserError(f"cannot read '{text}' on the command line: it is no UTF-8; rename what it names.")
     annotation = _annotation(parts)
     try:
         value = (raw or None) if _is_text(annotation) else yaml_text.read_value(raw, _holds_texts(annotation))

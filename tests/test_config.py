@@ -356,6 +356,12 @@ def test_a_corpus_without_a_name_gets_the_one_of_its_files(tmp_path: Path, where
     assert named.name == "ravdess"
 
 
+def test_a_name_that_is_no_utf8_is_refused_in_a_sentence() -> None:
+    sentence = refusal("run.folder=/x/\udcff")
+    assert sentence.isprintable()
+    assert "it is no UTF-8" in sentence
+
+
 def test_a_csv_file_is_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     table = written(tmp_path, "path,speaker,emotion\na.wav,s,joy\n").rename(tmp_path / "m.csv")

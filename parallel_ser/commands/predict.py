@@ -33,7 +33,6 @@ def predict(
 
     from parallel_ser.decision.confidence import decide
     from parallel_ser.report.tables import NOTICE, decisions_table
-    from parallel_ser.system.terminal import printable
     from parallel_ser.training.calibrate import thresholds
     from parallel_ser.training.inference import Run, extract_each
 
@@ -73,6 +72,6 @@ def predict(
             err=True,
         )
     for problem in problems:
-        typer.echo(f"error: {printable(problem)}", err=True)
+        typer.echo(f"error: {problem}", err=True)
     if problems:
         raise typer.Exit(2)

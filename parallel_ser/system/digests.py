@@ -38,6 +38,9 @@ class DamagedError(UserError):
     def __init__(self, path: Path, why: str = "its content does not fit its digest") -> None:
         super().__init__(f"{path} is damaged, or was not written by this version ({why}): copy it again, or make anew.")
 
+    def __reduce__(self) -> tuple[type[UserError], tuple[str]]:
+        return UserError, (str(self),)  # from another process the sentence is enough
+
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write plain data with the digest of its text, whole or not at all."""

@@ -19,7 +19,7 @@ from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
 from parallel_ser.system import installed, leftovers, limits
 from parallel_ser.system.hard_exit import HardExit
-from parallel_ser.system.terminal import any_name, printable
+from parallel_ser.system.terminal import any_name
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         # All ranks read the same settings, so the first tells; later a rank that raises is alone in it (see together).
         if first or config is not None:
-            print(f"error: {printable(' '.join(str(error).splitlines()))}", file=sys.stderr, flush=True)
+            print(f"error: {error}", file=sys.stderr, flush=True)
         return 2
     except KeyboardInterrupt:  # before training, which heeds it by itself
         if first:

@@ -35,7 +35,7 @@ from parallel_ser.corpora.settings import CorpusSettings
 from parallel_ser.errors import UserError
 from parallel_ser.system.environment import environment
 from parallel_ser.system.files import extra, require_writable, write_text
-from parallel_ser.system.terminal import cell
+from parallel_ser.system.terminal import cell, printable
 from parallel_ser.training.metrics import Metrics, measure
 from parallel_ser.training.predictions import Predictions, concatenate
 
@@ -101,7 +101,7 @@ def open_new(config: Config, kind: str, ranks: int, threads: int, command: str =
     run = config.run.model_copy(update={"folder": None, "resume": False})
     resolved = anywhere(config.model_copy(update={"train": train, "run": run}))
     command = command or f"train --nproc {ranks}"
-    repeat = f"# To repeat: parallel-ser {command} --config {quote(f'{folder}/config.yaml')}\n"
+    repeat = printable(f"# To repeat: parallel-ser {command} --config {quote(f'{folder}/config.yaml')}") + "\n"
     text = dump(resolved)
     write_text(folder / "config.yaml", f"{repeat}{UNCHANGED}{_settings_digest(text)}\n{text}")
     write_json(folder / "environment.json", environment(ranks, threads))

@@ -65,6 +65,14 @@ def test_a_new_run_says_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         run_folder.check(own)
 
 
+@pytest.mark.parametrize("name", ["my run #1", "a\nb: [", "é\x1b[2J", "'quoted' \"twice\""])
+def test_a_folder_of_any_name_has_settings_that_are_read_back(tmp_path: Path, name: str) -> None:
+    config = load(None, [f"run.folder={tmp_path}/{name}", "train.epochs=3"])
+    folder = run_folder.open_new(config, "", 1, 1)
+    assert folder.name == name
+    assert run_folder.settings(folder).train.epochs == 3
+
+
 def test_all_that_may_matter_has_its_version(tmp_path: Path) -> None:
     folder = run_folder.open_new(load(None, [f"run.folder={tmp_path}/run"]), "", 1, 1)
     versions = run_folder.read_json(folder / "environment.json")["versions"]
