@@ -22,7 +22,7 @@ SCRIPT = Path(__file__).parent / "heartbeat_ranks.py"
 
 
 @contextmanager
-def ranks(case: str, limit: float = 2.0, count: int = 3) -> Iterator[list[subprocess.Popen[str]]]:
+def ranks(case: str, limit: float = 4.0, count: int = 3) -> Iterator[list[subprocess.Popen[str]]]:
     """Ranks that nothing but this test watches, as under a batch system."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -72,7 +72,7 @@ def test_a_rank_that_computes_and_a_run_that_pauses_go_on(case: str) -> None:
             for number in (signal.SIGSTOP, signal.SIGCONT):
                 for one in started:
                     one.send_signal(number)
-                time.sleep(5.0 if number == signal.SIGSTOP else 0.0)
+                time.sleep(9.0 if number == signal.SIGSTOP else 0.0)
         for one in started:
             out, errors = one.communicate(timeout=LIMIT)
             assert one.returncode == 0, errors
