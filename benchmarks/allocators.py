@@ -18,6 +18,7 @@ from pathlib import Path
 from planner import measure
 
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.system.cores import usable_cores
 from parallel_ser.system.environment import environment
 from parallel_ser.system.files import write_text
 
@@ -37,7 +38,7 @@ def main() -> None:
     untouched = {"MALLOC_PERTURB_": "0"}  # what glibc does anyway, but ours then leaves it as it comes
     cases = {GLIBC: untouched, "glibc, huge pages": {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}, "ours": {}}
     cases |= {name: {"LD_PRELOAD": file} for name, _, file in (one.partition("=") for one in given.library)}
-    threads = len(os.sched_getaffinity(0))
+    threads = usable_cores()
     settings = StrategySettings(name="single", microbatches=given.microbatches)
     steps: dict[str, list[float]] = {name: [] for name in cases}
     peaks: dict[str, list[float]] = {name: [] for name in cases}

@@ -8,7 +8,6 @@ have one a channel; int8 products come out as bfloat16. *Off* is the error of a 
 from __future__ import annotations
 
 import argparse
-import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -22,6 +21,7 @@ from torch.utils.benchmark import Timer
 from parallel_ser.models.batch import example
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
+from parallel_ser.system.cores import usable_cores
 
 FRAMES = 224
 LAST, ZERO = torch.channels_last, 128  # the memory format; what stands for 0 in unsigned int8
@@ -54,7 +54,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--size", default="m", choices=("s", "m", "l", "xl"))
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=usable_cores())
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     chain = build(ModelSettings(size=given.size, dropout=0.0), ROWS, CLASSES, 0).eval()

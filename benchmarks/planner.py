@@ -32,6 +32,7 @@ from parallel_ser.parallel.cost.planner import plan
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings, microbatch
 from parallel_ser.parallel.strategies.registry import strategies
+from parallel_ser.system.cores import usable_cores
 from parallel_ser.system.environment import processor
 from parallel_ser.system.files import write_text
 from parallel_ser.system.hard_exit import HardExit
@@ -131,7 +132,7 @@ def main() -> None:
     given = parser.parse_args()
     if given.rank:
         rank(json.loads(given.rank))
-    threads = max(1, len(os.sched_getaffinity(0)) // given.ranks)
+    threads = max(1, usable_cores() // given.ranks)
     torch.set_num_threads(threads)
     facts = ModelProfile(build(ModelSettings(size=given.size), ROWS, CLASSES, 0), (given.batch, 1, ROWS, given.frames))
     base = StrategySettings()
@@ -163,7 +164,7 @@ def main() -> None:
     print(f"\nmedian error of the step time {off:.0%}, of memory {off_memory:.0%};")
     print(f"the first choice takes {rows[0]['measured'] / fastest:.2f} of the fastest measured step.")
     record = {
-        "machine": {"processor": processor(), "cores": len(os.sched_getaffinity(0)), "torch": torch.__version__},
+        "machine": {"processor": processor(), "cores": usable_cores(), "torch": torch.__version__},
         "given": {key: str(value) for key, value in vars(given).items() if key not in ("rank", "out")},
         "rows": rows,
         "runs": results,

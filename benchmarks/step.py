@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import os
 import statistics
 import time
 from collections.abc import Callable
@@ -31,6 +30,7 @@ from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.cost.partition import block_costs
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.system.cores import usable_cores
 from parallel_ser.system.environment import environment
 from parallel_ser.system.process import keep_freed
 from parallel_ser.training.optim import adamw, cross_entropy
@@ -107,7 +107,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="A step of one process against a plain PyTorch loop.")
     parser.add_argument("--size", default="m", choices=("s", "m", "l", "xl"))
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()

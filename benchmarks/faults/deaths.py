@@ -58,15 +58,15 @@ class Save:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
-    found = {name: tried(save) for name, save in saves().items()}
+    results = {name: tried(save) for name, save in saves().items()}
     print(f"{'save':42} {'points of death':>15} {'nothing lost':>12}")
-    for name, (points, whole) in found.items():
+    for name, (points, whole) in results.items():
         print(f"{name:42} {points:15} {whole:12}")
-    if given.out:
-        write_text(given.out, json.dumps(found, indent=1) + "\n")
-    sys.exit(any(points != whole or not points for points, whole in found.values()))
+    if arguments.out:
+        write_text(arguments.out, json.dumps(results, indent=1) + "\n")
+    sys.exit(any(points != whole or not points for points, whole in results.values()))
 
 
 def tried(save: Save) -> tuple[int, int]:
@@ -165,10 +165,10 @@ def saves() -> dict[str, Save]:
     extractor = Extractor(AudioSettings(), FeatureSettings())
 
     def features(folder: Path) -> Any:
-        kept = cache._read(folder / "x.features")
-        if kept is None:
+        entry = cache._read(folder / "x.features")
+        if entry is None:
             raise UserError("no features are left.")
-        return {"frames": kept.frames, **kept.measures}
+        return {"frames": entry.frames, **entry.measures}
 
     def written(value: float) -> Callable[[Path], None]:
         frames = np.full((len(extractor.names), 7), value, np.float32)

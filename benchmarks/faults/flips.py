@@ -41,15 +41,15 @@ def main() -> None:
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--pages", type=int, default=100)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     torch.set_num_threads(1)
     results: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as name:
         for kind, (file, read) in files(Path(name)).items():
             results[kind] = {
                 "bytes": file.stat().st_size,
-                "bits": tried(file, read, given.flips, flipped),
-                "pages": tried(file, read, given.pages, zeroed),
+                "bits": tried(file, read, arguments.flips, flipped),
+                "pages": tried(file, read, arguments.pages, zeroed),
             }
     print(f"{'file':20} {'bytes':>9}  {'damage':6} {'tried':>6} {'refused':>8} {'harmless':>9} {'accepted':>9}")
     for kind, row in results.items():
@@ -57,8 +57,8 @@ def main() -> None:
             count = row[damage]
             numbers = [sum(count.values()), *(count.get(one, 0) for one in ("refused", "harmless", "accepted"))]
             print(f"{kind:20} {row['bytes']:9}  {damage:6} {numbers[0]:6} {numbers[1]:8} {numbers[2]:9} {numbers[3]:9}")
-    if given.out:
-        write_text(given.out, json.dumps(results, indent=1) + "\n")
+    if arguments.out:
+        write_text(arguments.out, json.dumps(results, indent=1) + "\n")
     sys.exit(any(row[damage].get("accepted") for row in results.values() for damage in ("bits", "pages")))
 
 

@@ -55,12 +55,12 @@ def main() -> None:
     parser.add_argument("--strategies", nargs="+", default=list(strategies()))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path)
-    given = parser.parse_args()
-    rng, rows = random.Random(given.seed), {name: Row() for name in given.strategies}
+    arguments = parser.parse_args()
+    rng, rows = random.Random(arguments.seed), {name: Row() for name in arguments.strategies}
     with tempfile.TemporaryDirectory() as home:
         truth = {name: outcome(finished(name, Path(home) / name / "whole", resume=False)) for name in rows}
-        for number in range(given.kills):
-            name = given.strategies[number % len(given.strategies)]
+        for number in range(arguments.kills):
+            name = arguments.strategies[number % len(arguments.strategies)]
             folder, row = Path(home) / name / f"{number}", rows[name]
             left, seconds = killed(name, folder, rng)
             same = outcome(finished(name, folder, resume=(folder / "config.yaml").exists())) == truth[name]
@@ -70,8 +70,8 @@ def main() -> None:
     print(f"{'strategy':14} {'kills':>6} {'same to the bit':>16} {'left alive':>11} {'ended within, s':>16}")
     for name, row in rows.items():
         print(f"{name:14} {row.kills:6} {row.same:16} {row.left:11} {row.seconds:16.1f}")
-    if given.out:
-        write_text(given.out, json.dumps({name: asdict(row) for name, row in rows.items()}, indent=1) + "\n")
+    if arguments.out:
+        write_text(arguments.out, json.dumps({name: asdict(row) for name, row in rows.items()}, indent=1) + "\n")
     sys.exit(any(row.kills != row.same or row.left for row in rows.values()))
 
 

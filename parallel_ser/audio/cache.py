@@ -19,7 +19,6 @@ from parallel_ser.system.files import cache_folder
 from parallel_ser.system.leftovers import workers
 
 _DIGEST = 16
-_BLOCK = 1 << 20
 _CHUNK = 16
 """Files a worker takes at once: less is spent on handing out, and the progress still moves."""
 _FEW = 64
@@ -56,14 +55,11 @@ class FeatureCache:
             UserError: the file cannot be read.
         """
         require_file(path)
-        content = hashlib.blake2b()
         try:
-            with path.open("rb") as file:
-                while block := file.read(_BLOCK):
-                    content.update(block)
+            content = digests.file_digest(path)
         except OSError as error:
             raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
-        name = hashlib.blake2b(content.digest() + self.extractor.key.encode(), digest_size=_DIGEST).hexdigest()
+        name = hashlib.blake2b(f"{content}{self.extractor.key}".encode(), digest_size=_DIGEST).hexdigest()
         return self.folder / name[:2] / f"{name}.features"
 
     def get(self, path: Path) -> Features:

@@ -20,6 +20,9 @@ def copy_ids(audio_ids: Sequence[str], fingerprints: Sequence[bytes], seconds: S
         fingerprints: bytes of int8, of one length; empty where unknown.
         seconds: durations.
     """
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
     found = list(audio_ids)
     known = [place for place in range(len(found)) if fingerprints[place] and found[place]]
     known.sort(key=lambda place: seconds[place])
@@ -29,19 +32,16 @@ def copy_ids(audio_ids: Sequence[str], fingerprints: Sequence[bytes], seconds: S
     rows /= np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-9)
     durations = np.array([seconds[place] for place in known])
     ends = np.searchsorted(durations, durations * (1.0 + LENGTH), side="right")
-    parent = list(range(len(known)))
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            parent[place] = place = parent[parent[place]]
-        return place
-
-    for one, end in enumerate(ends):
-        for step in np.flatnonzero(rows[one + 1 : end] @ rows[one] >= ALIKE):
-            parent[root(one + 1 + int(step))] = root(one)
+    pairs = [
+        (one, one + 1 + int(step))
+        for one, end in enumerate(ends)
+        for step in np.flatnonzero(rows[one + 1 : end] @ rows[one] >= ALIKE)
+    ]
+    links = coo_array((np.ones(len(pairs)), np.array(pairs, dtype=int).reshape(-1, 2).T), (len(known), len(known)))
+    groups = connected_components(links, directed=False)[1].tolist()
     first: dict[int, int] = {}
-    for one, place in enumerate(known):
-        first[root(one)] = min(place, first.get(root(one), place))
-    for one, place in enumerate(known):
-        found[place] = audio_ids[first[root(one)]]
+    for group, place in zip(groups, known, strict=True):
+        first[group] = min(place, first.get(group, place))
+    for group, place in zip(groups, known, strict=True):
+        found[place] = audio_ids[first[group]]
     return found

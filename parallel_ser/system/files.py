@@ -79,5 +79,5 @@ def cache_folder() -> Path:
 
 
 def cache_key(facts: Sequence[Any]) -> str:
-    """The name of a cache entry: a hash of all that produced it, as JSON."""
+    """A hash of plain data as JSON, such as the name of a cache entry by all that produced it."""
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32]

@@ -58,14 +58,8 @@ def explain(error: BaseException) -> str | None:
 
 def versions() -> dict[str, str]:
     """The version of this package and of each that it can use, as far as they are installed; libsndfile's too."""
-    from packaging.requirements import Requirement
-
-    try:
-        wanted = {Requirement(text).name for text in requires(PACKAGE) or []}
-    except PackageNotFoundError:  # a checkout that is not installed
-        wanted = set()
     found = {}
-    for name in (PACKAGE, *sorted(wanted)):
+    for name in (PACKAGE, *sorted({one.name for one in _wanted()})):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     if "soundfile" in found:
@@ -87,14 +81,19 @@ def _importing(traceback: TracebackType | None) -> str:
 
 
 def _needed() -> list[Any]:
-    """What this package asks for here; nothing where it is a checkout that is not installed."""
+    """What this package asks for here, without its extras."""
+    return [one for one in _wanted() if not one.marker or one.marker.evaluate({"extra": ""})]
+
+
+def _wanted() -> list[Any]:
+    """What this package asks for, anywhere and with every extra; nothing where it is a checkout not installed."""
     try:
         wanted = requires(PACKAGE) or []
     except PackageNotFoundError:
         return []
     from packaging.requirements import Requirement
 
-    return [one for one in map(Requirement, wanted) if not one.marker or one.marker.evaluate({"extra": ""})]
+    return [Requirement(text) for text in wanted]
 
 
 def _asked(needed: Sequence[Any], names: Sequence[str]) -> tuple[str, ...]:

@@ -54,9 +54,14 @@ def fits(path: Path, content: Mapping[str, Any], signature: Mapping[str, list[in
 
 def _difference(theirs: Mapping[str, list[int]], ours: Mapping[str, list[int]]) -> str:
     """The first parameter in which two models differ."""
-    for name, shape in ours.items():
-        if name not in theirs:
-            return f"it has no {name}"
-        if theirs[name] != shape:
-            return f"its {name} is {theirs[name]}, not {shape}"
-    return f"its {next(name for name in theirs if name not in ours)} is not in the model of these settings"
+    name = first_difference(theirs, ours)
+    if name not in theirs:
+        return f"it has no {name}"
+    if name not in ours:
+        return f"its {name} is not in the model of these settings"
+    return f"its {name} is {theirs[name]}, not {ours[name]}"
+
+
+def first_difference(theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> str:
+    """The first name, in our order, that two mappings do not both have with the same value; they must differ."""
+    return next(name for name in (*ours, *theirs) if name not in theirs or theirs[name] != ours.get(name))

@@ -15,9 +15,6 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -33,8 +30,10 @@ from parallel_ser.corpora.audit import Audit, combine
 from parallel_ser.corpora.base import Problem
 from parallel_ser.corpora.settings import CorpusSettings
 from parallel_ser.errors import UserError
+from parallel_ser.parallel.strategies.registry import one_process
+from parallel_ser.report.bench import comma_separated_texts
 from parallel_ser.system.environment import environment
-from parallel_ser.system.files import extra, require_writable, write_text
+from parallel_ser.system.files import cache_key, extra, require_writable, write_text
 from parallel_ser.system.terminal import cell, printable
 from parallel_ser.training.metrics import Metrics, measure
 from parallel_ser.training.predictions import Predictions, concatenate
@@ -45,8 +44,6 @@ FREE = ("threads", "device", "checkpoint_every", "views", "bind", "shared_memory
 """Settings of ``train`` with which a run may go on that was begun with others."""
 UNCHANGED = "# Written by the run; digest "
 """Begins the line of config.yaml by which a change is found."""
-SINGLE = "single"
-"""The strategy of one process, whatever the settings say."""
 TRANSDUCTIVE = (
     "features were standardised by each speaker's own unlabelled utterances (transductive, and helped where the "
     "corpus is balanced)"
@@ -80,7 +77,7 @@ def kind_of(config: Config, ranks: int) -> str:
     """
     model = config.model
     named = model.file.stem if model.file else f"{model.name}-{model.size}"
-    return f"{named}-{config.strategy.name if ranks > 1 else SINGLE}"
+    return f"{named}-{config.strategy.name if ranks > 1 else one_process().name}"
 
 
 def open_new(config: Config, kind: str, ranks: int, threads: int, command: str = "") -> Path:
@@ -204,7 +201,7 @@ def _settings_digest(text: str) -> str:
     split = data.get("split") or {}
     for group, name in ((data.get("corpus"), "root"), (split.get("test"), "root"), (data.get("run"), "cache")):
         (group or {}).pop(name, None)
-    return hashlib.blake2b(json.dumps(data).encode(), digest_size=16).hexdigest()
+    return cache_key([data])
 
 
 def folds(folder: Path) -> list[int]:
@@ -239,11 +236,8 @@ def read_json(path: Path) -> Any:
 def write_left_out(folder: Path, problems: Sequence[Problem]) -> None:
     """Store which recordings a run has left out, and why; nothing where none."""
     if problems:
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow(("path", "kind", "why"))
-        writer.writerows((cell(str(one.path)), one.kind, cell(one.detail)) for one in problems)
-        write_text(folder / "left-out.csv", text.getvalue())
+        rows = [(cell(str(one.path)), one.kind, cell(one.detail)) for one in problems]
+        write_text(folder / "left-out.csv", comma_separated_texts(("path", "kind", "why"), rows))
 
 
 def write_audit(fold: Path, audit: Audit) -> None:

@@ -28,7 +28,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm.context import ProcessContext, QuietExit
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.system import digests
-from parallel_ser.training.checkpoint import fits
+from parallel_ser.training.checkpoint import first_difference, fits
 
 FORMAT = 3
 INFO = "training.json"
@@ -171,12 +171,10 @@ def load(path: Path, strategy: Strategy, about: Mapping[str, Any], mesh: Process
 
 def _changed(found: Mapping[str, str], wanted: Mapping[str, str]) -> str:
     """Why the files of a checkpoint are not those that were written."""
-    for name, digest in wanted.items():
-        if name not in found:
-            return f"{name} is missing"
-        if found[name] != digest:
-            return f"{name} has changed"
-    return f"{next(name for name in found if name not in wanted)} does not belong to it"
+    name = first_difference(found, wanted)
+    if name not in found:
+        return f"{name} is missing"
+    return f"{name} has changed" if name in wanted else f"{name} does not belong to it"
 
 
 def _reason(error: BaseException) -> str:
