@@ -111,7 +111,7 @@ def test_unknown_key_is_named_with_the_nearest(override: str, unknown: str, near
 
 def test_unknown_key_like_no_other_lists_what_there_is() -> None:
     assert refusal("model.qqqq=1").endswith(
-        "model has name, file, options, digest, size, width, attention, recurrent, dropout."
+        "model has name, file, options, digest, weights, size, width, attention, recurrent, dropout."
     )
 
 

@@ -154,7 +154,7 @@ def saves() -> dict[str, Save]:
         chain = {name: torch.full_like(one, seed) for name, one in strategy.state.weights().items()}
         normaliser = Normaliser.fit("train", [np.random.default_rng(seed).standard_normal((SHAPE[2], 9))])
         return lambda folder: model_file.save(
-            folder / "model.pt", strategy.signature, chain, ("a", "b", "c"), normaliser
+            folder / "model.pt", strategy.signature, chain, ("a", "b", "c"), normaliser, {}
         )
 
     def model(folder: Path) -> Any:

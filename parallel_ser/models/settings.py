@@ -31,6 +31,8 @@ class ModelSettings(Settings):
         ``nn.Sequential``; see docs/own_model.md.
     ``options``: what ``build`` of that file is given beside.
     ``digest``: of the file's content, filled in: a run goes on with the code that it was begun with.
+    ``weights``: the folder of a run whose trained weights are begun with, checked by name and shape; each fold takes a
+        model that has not seen what the fold tests. The last block begins anew where the classes differ.
     ``size``: about 0.3 M (s), 3 M (m), 30 M (l) or 120 M (xl) parameters.
     ``width``: times as wide as the size says, to the next multiple of the normalisations' groups.
     ``attention``: transformer layers over frames between the convolutions and the pooling.
@@ -42,6 +44,7 @@ class ModelSettings(Settings):
     file: Path | None = None
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
     digest: str = ""
+    weights: Path | None = None
     size: Literal["s", "m", "l", "xl"] = "s"
     width: float = Field(1.0, gt=0.0, le=64.0)
     attention: int = Field(0, ge=0, le=48)

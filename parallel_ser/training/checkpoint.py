@@ -12,7 +12,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.system.digests import DamagedError, seal, sealed
 from parallel_ser.system.files import write_atomic
 
-FORMAT = 2
+FORMAT = 3
 
 
 def save(path: Path, content: Mapping[str, Any], signature: Mapping[str, list[int]]) -> None:

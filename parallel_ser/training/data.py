@@ -211,7 +211,7 @@ def of_features(
 
 @dataclass(frozen=True)
 class Batch:
-    """One training step's utterances and their targets ``(batch, classes)``, which sum to 1."""
+    """One training step's utterances and their targets ``(batch, classes)``: probabilities times the class weights."""
 
     inputs: Inputs
     targets: Tensor
@@ -232,6 +232,10 @@ class Training:
     ) -> None:
         self.frames, self.labels, self.classes, self.bands, self.settings = frames, labels, classes, bands, settings
         self.mean = np.zeros((len(frames[0]), 1), np.float32) if mean is None else mean
+        self.class_weights = torch.ones(classes)
+        if settings.class_weights == "balanced":
+            counts = np.bincount(labels, minlength=classes)
+            self.class_weights = torch.from_numpy(len(labels) / (classes * counts.clip(1))).float()
         self.limit = max(FRAMES_STEP, int(settings.crop / hop) // FRAMES_STEP * FRAMES_STEP)
 
     def __len__(self) -> int:
@@ -275,7 +279,7 @@ class Training:
         smooth = self.settings.label_smoothing
         targets = torch.full((len(indices), self.classes), smooth / self.classes)
         targets[torch.arange(len(indices)), [self.labels[index] for index in indices]] += 1.0 - smooth
-        return self._mixed(Batch(inputs, targets), epoch, indices)
+        return self._mixed(Batch(inputs, targets * self.class_weights), epoch, indices)
 
     def _length(self, index: int, rng: np.random.Generator) -> int:
         """Frames after warping; the first draw of the utterance's generator, so that a length is known without data."""

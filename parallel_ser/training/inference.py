@@ -18,7 +18,7 @@ from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.decision import calibration
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json
-from parallel_ser.training import model_file, run_folder
+from parallel_ser.training import model_file, run_folder, transfer
 from parallel_ser.training.data import Dataset, Views, count_bands, of_features, prepare
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.sample import classical_notes, sample_of
@@ -133,7 +133,7 @@ class NeuralRun(Run):
         }
         self.classes = next(iter(self.models.values())).classes
         self.mode = config.train.normalise
-        self.notes = run_folder.normalisation_notes(self.mode)
+        self.notes = run_folder.normalisation_notes(self.mode) + transfer.notes(folder, folds)
 
     def _rows(self, data: Dataset, places: dict[int, Sequence[int]]) -> dict[int, np.ndarray]:
         return {

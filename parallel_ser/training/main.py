@@ -91,7 +91,7 @@ def run(config: Config) -> int:
     from parallel_ser.parallel.comm.context import process_context
     from parallel_ser.parallel.comm.pinning import pin_cores
     from parallel_ser.system.lock import writing
-    from parallel_ser.training import run_folder
+    from parallel_ser.training import run_folder, transfer
     from parallel_ser.training.interrupts import Stopped, heed
 
     console = Console()
@@ -113,6 +113,7 @@ def run(config: Config) -> int:
         if config.run.resume and config.run.folder:
             own(config.run.folder)
         data, folds, audits = ranks.rank0_first(lambda: _prepare(config, ranks))
+        ranks.rank0_only(lambda: transfer.check(config, data, folds))
         if config.strategy.name == "auto":
             config = ranks.rank0_first(lambda: _chosen(config, data, ranks, console), share=True)
         if config.train.tune == "auto":
@@ -142,7 +143,13 @@ def run(config: Config) -> int:
             from parallel_ser.report.tables import print_metrics
 
             predictions, metrics = run_folder.summarise(
-                parts, audits, (*run_folder.normalisation_notes(config.train.normalise), *data.notes)
+                parts,
+                audits,
+                (
+                    *run_folder.normalisation_notes(config.train.normalise),
+                    *transfer.notes(folder, [fold.index for fold in folds]),
+                    *data.notes,
+                ),
             )
             print_metrics(console, run_folder.write_results(folder, predictions, metrics))
             console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)

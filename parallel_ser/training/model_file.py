@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,10 +55,23 @@ def save(
     weights: dict[str, Tensor],
     classes: tuple[str, ...],
     normaliser: Normaliser,
+    seen: Mapping[str, Mapping[str, list[str]]],
 ) -> None:
-    """Write a model whole or not at all."""
-    content = {"weights": weights, "classes": list(classes), "normaliser": normaliser.state()}
+    """Write a model whole or not at all; ``seen`` is what it was trained and selected on, see ``transfer.sides``."""
+    content = {"weights": weights, "classes": list(classes), "normaliser": normaliser.state(), "seen": seen}
     checkpoint.save(path, content, signature)
+
+
+def read(path: Path) -> dict[str, Any]:
+    """What ``save`` wrote.
+
+    Raises:
+        UserError: no such file, a damaged one, or one that holds no model.
+    """
+    content = checkpoint.load(path)
+    if "normaliser" not in content:
+        raise UserError(f"{path} holds no model: give a file such as fold-0/model.pt.")
+    return content
 
 
 def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) -> Model:
@@ -66,9 +80,7 @@ def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) 
     Raises:
         UserError: no such file, a damaged one, or one of another model than the settings describe.
     """
-    content = checkpoint.load(path)
-    if "normaliser" not in content:
-        raise UserError(f"{path} holds no model: give a file such as fold-0/model.pt.")
+    content = read(path)
     normaliser, classes = Normaliser.from_state(content["normaliser"]), tuple(content["classes"])
     chain = build(settings, len(normaliser.mean), len(classes), seed=0)
     checkpoint.fits(path, content, chain.signature())

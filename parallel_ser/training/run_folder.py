@@ -8,6 +8,7 @@
     RUN/left-out.csv          recordings that could not be used, where there are any
     RUN/fold-0/model.pt       the kept model; last/, from which training goes on
     RUN/fold-0/audit.json     what the fold's sides share; predictions.csv, history.json, curves.png, tensorboard/
+    RUN/fold-0/initial-weights.json  with model.weights: whose weights were begun with, and what they had seen
     RUN/fold-0/trace.json     with run.trace: what each rank did in a few steps
     RUN/fold-0/model.skops    of a classical system, in place of model.pt; search.json has what was tried
     RUN/fold-0/selection.csv  predictions of speakers that the model was not trained on and that are not tested
@@ -150,6 +151,7 @@ def anywhere(config: Config) -> Config:
     changes = {
         "corpus": absolute(config.corpus),
         "split": config.split.model_copy(update={"test": test}),
+        "model": config.model.model_copy(update={"weights": config.model.weights and config.model.weights.absolute()}),
         "run": config.run.model_copy(update={"cache": config.run.cache and config.run.cache.absolute()}),
     }
     return config.model_copy(update=changes)

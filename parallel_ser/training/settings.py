@@ -16,6 +16,7 @@ class TrainSettings(Settings):
     ``batch``: utterances a step, over all ranks. ``warmup``: share of the steps over which the learning rate rises.
     ``rates``: times the learning rate, by the start of a parameter's name (the longest that fits holds).
     ``freeze``: starts of the names of parameters that are not trained.
+    ``class_weights``: ``balanced`` weighs each emotion's share of the loss by utterances / (emotions x its utterances).
     ``warp``: largest relative stretch of time, and half of it of frequency; 0 turns it off. ``crop``: seconds that a
     training step sees of a longer utterance, at a random place.
     ``views``: how many versions of an utterance an answer is the mean of; the first is the utterance itself, the
@@ -39,6 +40,7 @@ class TrainSettings(Settings):
     freeze: tuple[str, ...] = ()
     warmup: float = Field(0.1, ge=0.0, lt=1.0)
     label_smoothing: float = Field(0.1, ge=0.0, lt=1.0)
+    class_weights: Literal["none", "balanced"] = "none"
     clip_norm: float = Field(10.0, gt=0.0, le=1e6)
     mixup: float = Field(0.0, ge=0.0, le=10.0)
     spec_augment: bool = True

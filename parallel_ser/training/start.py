@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+
 import torch
+from torch import Tensor
 
 from parallel_ser.config import Config
+from parallel_ser.models.chain import Chain, stored
 from parallel_ser.models.registry import build
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.engine.strategy import Strategy
@@ -13,7 +17,13 @@ from parallel_ser.training.optim import adamw, cross_entropy, freeze
 
 
 def started(
-    config: Config, rows: int, classes: int, frames: int, ranks: ProcessContext, dtype: torch.dtype = torch.float32
+    config: Config,
+    rows: int,
+    classes: int,
+    frames: int,
+    ranks: ProcessContext,
+    dtype: torch.dtype = torch.float32,
+    initial: Callable[[Chain], Mapping[str, Tensor]] | None = None,
 ) -> Strategy:
     """The strategy of the settings, ready to step the network that they describe.
 
@@ -24,12 +34,15 @@ def started(
         frames: of a typical batch.
         ranks: that share the work; all call it alike.
         dtype: of the weights.
+        initial: gives weights to begin with in place of random ones, by name, for the chain that it is called with.
 
     Raises:
         UserError: a block cannot be split so.
     """
     settings = config.train
     chain = build(config.model, rows, classes, settings.seed).to(dtype)
+    if initial is not None:
+        chain.load({**stored(chain), **initial(chain)})
     freeze(chain, settings.freeze)
     strategy = Strategy(config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16")
     part = (microbatch(config.strategy, ranks.size, settings.batch), 1, rows, frames)

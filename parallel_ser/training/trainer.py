@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,8 +18,9 @@ from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
+from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.comm.context import ProcessContext
-from parallel_ser.training import checkpoint, metrics, model_file, standing
+from parallel_ser.training import checkpoint, metrics, model_file, run_folder, standing, transfer
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
@@ -84,9 +86,27 @@ class Trainer:
             self.normaliser.mean if settings.normalise == "none" else None,
         )
         typical = typical_frames([one.shape[1] for one in self.training.frames])
-        self.strategy = started(config, len(data.rows), len(data.classes), typical, mesh, dtype)
+        self.began: Mapping[str, Any] | None = None
+        initial = self._initial if config.model.weights else None
+        self.strategy = started(config, len(data.rows), len(data.classes), typical, mesh, dtype, initial)
+        self.seen = transfer.sides(data, fold, self.began and self.began["seen"])
         self.signature = self.strategy.signature
         self.progress = Progress()
+
+    def _initial(self, chain: Chain) -> Mapping[str, Tensor]:
+        """The weights of another run to begin with; none where training goes on."""
+        path = self.folder / transfer.FILE
+
+        def read() -> transfer.Initial:
+            if self.config.run.resume and standing.newest(self.last):
+                return transfer.Initial({}, run_folder.read_json(path))
+            found = transfer.initial(self.config, chain, self.data, self.fold)
+            run_folder.write_json(path, found.record)
+            return found
+
+        found = self.mesh.rank0_first(read, share=True)
+        self.began = found.record
+        return found.weights
 
     def standardised(self, indices: tuple[int, ...]) -> list[np.ndarray]:
         """Features of utterances as the network sees them, each (rows, frames)."""
@@ -198,7 +218,9 @@ class Trainer:
             if settings.keep == "last" or uar > progress.best:
                 weights = self.strategy.state.weights()
                 self.mesh.rank0_only(
-                    lambda: model_file.save(self.model, self.signature, weights, self.data.classes, self.normaliser)
+                    lambda: model_file.save(
+                        self.model, self.signature, weights, self.data.classes, self.normaliser, self.seen
+                    )
                 )
         if uar > progress.best:
             progress.best, progress.best_epoch = uar, progress.epoch + 1

@@ -20,6 +20,7 @@ from parallel_ser.training import checkpoint, model_file
 from parallel_ser.training.data import Views
 from parallel_ser.training.normalise import Normaliser
 
+SEEN = {side: {unit: ["a"] for unit in ("recording", "speaker", "text")} for side in ("train", "select")}
 SIGNATURE = {"a.weight": [3, 2], "b.bias": [4]}
 
 
@@ -146,7 +147,7 @@ def test_a_model_file_holds_all_that_recognising_needs(tmp_path: Path) -> None:
     chain = build(settings, rows=16, classes=3, seed=4)
     normaliser = Normaliser.fit("train", frames)
     path = tmp_path / "model.pt"
-    model_file.save(path, chain.signature(), chain.state_dict(), ("joy", "fear", "calm"), normaliser)
+    model_file.save(path, chain.signature(), chain.state_dict(), ("joy", "fear", "calm"), normaliser, SEEN)
     model = model_file.load(path, settings, Views(1, 0.0, 0))
     assert model.classes == ("joy", "fear", "calm")
     alone = [model.probabilities([one], ["s"])[0] for one in frames]
@@ -165,6 +166,6 @@ def test_a_checkpoint_is_no_model_and_another_size_does_not_fit(tmp_path: Path) 
     with pytest.raises(UserError, match=r"holds no model.*model\.pt"):
         model_file.load(path, settings, Views(1, 0.0, 0))
     normaliser = Normaliser("none", np.zeros((16, 1), np.float32), np.ones((16, 1), np.float32))
-    model_file.save(path, chain.signature(), chain.state_dict(), ("a", "b", "c"), normaliser)
+    model_file.save(path, chain.signature(), chain.state_dict(), ("a", "b", "c"), normaliser, SEEN)
     with pytest.raises(UserError, match=r"another model: its stem\.conv\.weight is"):
         model_file.load(path, ModelSettings(size="m"), Views(1, 0.0, 0))

@@ -9,8 +9,10 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn import functional
 
 from parallel_ser.training.data import FRAMES_STEP, Training, collate, evaluation_batches, probabilities
+from parallel_ser.training.optim import cross_entropy
 from parallel_ser.training.settings import TrainSettings
 
 ROWS, CLASSES, HOP = 6, 4, 0.01
@@ -36,6 +38,20 @@ def test_an_epoch_sees_every_utterance_once(count: int, batch: int, epoch: int) 
     assert sorted(index for step in order for index in step) == list(range(count))
     assert len(order) == len(side)
     assert sorted(map(len, order), reverse=True)[:-1] == [batch] * (len(order) - 1)
+
+
+def test_balanced_class_weights_give_torchs_weighted_loss() -> None:
+    labels = [0, 0, 0, 0, 0, 0, 1, 1, 2]
+    chosen = TrainSettings(class_weights="balanced", label_smoothing=0.2, batch=9, warp=0.0)
+    side = Training(utterances(9), labels, 3, 4, chosen, HOP)
+    targets = side.batch(0, list(range(9))).targets
+    logits = torch.randn(9, 3, generator=torch.Generator().manual_seed(1))
+    weights = torch.tensor([9 / (3 * 6), 9 / (3 * 2), 9 / 3])
+    soft = 0.8 * functional.one_hot(torch.tensor(labels), 3) + 0.2 / 3
+    truth = functional.cross_entropy(logits, soft, weight=weights, reduction="none")
+    torch.testing.assert_close(cross_entropy(logits, targets), truth)
+    share = torch.stack([weights[label] for label in labels]).mean()
+    assert float(share) == pytest.approx(1.0)  # the learning rate means what it meant
 
 
 def test_epochs_and_seeds_differ_and_repeat() -> None:
