@@ -18,7 +18,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from typing import Any
 
@@ -137,6 +137,13 @@ class Chain(nn.Sequential):
 def chain_of(model: nn.Sequential) -> Chain:
     """A chain of a model's modules, which keep their names."""
     return Chain(OrderedDict(model.named_children()))
+
+
+def seeded(blocks: Callable[[], Iterable[tuple[str, nn.Module]]], seed: int) -> Chain:
+    """A chain of named blocks whose weights follow from the seed; no global random state is touched."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return Chain(OrderedDict(blocks()))
 
 
 def delay_weight_gradients(module: nn.Module, delayed: bool = True) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from parallel_ser.models import known
 
@@ -28,6 +28,8 @@ class ModelDescriptor:
         blocks: of the chain.
         parts: into which the channels of every block divide: groups of normalisations and heads of attention.
         words: what its name in tables says beside ``model.name``.
+        options: what ``model.options`` may set, with defaults.
+        problem: why such options cannot be, as a clause; empty where they can.
     """
 
     name: str
@@ -36,6 +38,16 @@ class ModelDescriptor:
     blocks: Callable[[ModelSettings], int]
     parts: Callable[[ModelSettings], int]
     words: Callable[[ModelSettings], str] = lambda settings: ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    problem: Callable[[Mapping[str, Any]], str] = lambda options: ""
+
+
+def heads_divide(options: Mapping[str, Any], *widths: str) -> str:
+    """The clause of options whose ``heads`` do not divide the ``widths``."""
+    for name in widths or ("width",):
+        if options[name] % options["heads"]:
+            return f"{name}={options[name]} does not divide into heads={options['heads']}"
+    return ""
 
 
 @cache

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -13,6 +14,8 @@ from parallel_ser.settings import Settings
 
 NARROWEST = 16
 """Channels of a level at the least: convolutions of 8 have corrupted memory in oneDNN on processors with AMX."""
+MOST = 65_536
+"""Of an option that counts."""
 FIRST = {"s": 32, "m": 64, "l": 128, "xl": 256}
 """Channels of the first level, the narrowest, by size."""
 
@@ -29,11 +32,13 @@ class ModelSettings(Settings):
     ``name``: of a model of the project.
     ``file``: a Python file with a model of your own instead: ``build(rows, classes, **options)`` gives an
         ``nn.Sequential``; see docs/own_model.md.
-    ``options``: what ``build`` of that file is given beside.
+    ``options``: what ``build`` of that file is given beside; or of a model of the project what is its own, such as
+        ``model.options.layers=6`` of ``conformer``.
     ``digest``: of the file's content, filled in: a run goes on with the code that it was begun with.
     ``weights``: the folder of a run whose trained weights are begun with, checked by name and shape; each fold takes a
         model that has not seen what the fold tests. The last block begins anew where the classes differ.
-    ``size``: about 0.3 M (s), 3 M (m), 30 M (l) or 120 M (xl) parameters.
+    ``size``: of ``cnn``, as are ``width``, ``attention`` and ``recurrent``: about 0.3 M (s), 3 M (m), 30 M (l) or
+        120 M (xl) parameters.
     ``width``: times as wide as the size says, to the next multiple of the normalisations' groups.
     ``attention``: transformer layers over frames between the convolutions and the pooling.
     ``recurrent``: bidirectional LSTM layers over frames, likewise.
@@ -61,11 +66,33 @@ class ModelSettings(Settings):
             )
         return self
 
+    def chosen(self, defaults: Mapping[str, Any]) -> dict[str, Any]:
+        """A model's options, the defaults where they do not say otherwise."""
+        return {**defaults, **self.options}
+
+    def _require_known_options(self) -> None:
+        model = models()[self.name]
+        if self.digest:
+            raise ValueError("model.digest belongs to model.file, which is not given")
+        for name, value in self.options.items():
+            if name not in model.options:
+                its = ", ".join(f"{known}={value}" for known, value in model.options.items()) or "none"
+                raise ValueError(f"model.options.{name} is none of model.name={self.name}; its options are {its}")
+            kind = type(model.options[name])
+            if type(value) is not kind or (kind is int and not 1 <= int(value) <= MOST):
+                asked = f"a whole number from 1 to {MOST}" if kind is int else f"like {model.options[name]!r}"
+                raise ValueError(f"model.options.{name} must be {asked}, not {value!r}")
+        if clause := model.problem(self.chosen(model.options)):
+            raise ValueError(f"model.options: {clause}")
+        for name in ("size", "width", "attention", "recurrent") if model.options else ():
+            if getattr(self, name) != type(self).model_fields[name].default:
+                its = ", ".join(model.options)
+                raise ValueError(f"model.{name} belongs to model.name=cnn; {self.name} has model.options ({its})")
+
     @model_validator(mode="after")
     def _file(self) -> ModelSettings:
         if self.file is None:
-            if self.options or self.digest:
-                raise ValueError("model.options and model.digest belong to model.file, which is not given")
+            self._require_known_options()
             return self
         try:
             digest = hashlib.sha256(self.file.read_bytes()).hexdigest()

@@ -31,6 +31,7 @@ from parallel_ser.corpora.audit import Audit, combine
 from parallel_ser.corpora.base import Problem
 from parallel_ser.corpora.settings import CorpusSettings
 from parallel_ser.errors import UserError
+from parallel_ser.models.registry import title
 from parallel_ser.parallel.strategies.registry import one_process
 from parallel_ser.report.bench import comma_separated_texts
 from parallel_ser.system.environment import environment
@@ -77,7 +78,7 @@ def kind_of(config: Config, ranks: int) -> str:
     'cnn-s-pipeline'
     """
     model = config.model
-    named = model.file.stem if model.file else f"{model.name}-{model.size}"
+    named = model.file.stem if model.file else title(model).replace(" ", "-")
     return f"{named}-{config.strategy.name if ranks > 1 else one_process().name}"
 
 

@@ -17,6 +17,8 @@ from torch import Tensor, nn
 
 from parallel_ser.models.attention import Attention, SelfAttention
 from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, MaskedGroupNorm, Residual, Stem, normalise
+from parallel_ser.models.conformer import ConformerLayer
+from parallel_ser.models.frames import EncoderLayer, FramePooling, Project
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.tensor.placement import Placement, Rule, SplitLayer, layers, pair
 from parallel_ser.parallel.tensor.regions import copy_to_region, reduce_from_region, scatter_to_region
@@ -95,6 +97,18 @@ class ChannelNorm(SplitLayer):
         return normalise(x, mask, self.weight, self.bias, self.groups, self.eps, self.split_weight_grad)
 
 
+class ChannelDepthwise(SplitLayer):
+    """A convolution of each channel by itself, of this rank's channels."""
+
+    def __init__(self, conv: nn.Conv2d, axis: Axis) -> None:
+        super().__init__(conv, axis, weight=OUTPUTS, bias=OUTPUTS)
+        self.stride, self.padding = pair(conv.stride), pair(conv.padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels of this rank, rows, frames)``."""
+        return F.conv2d(x, self.weight, self.bias, self.stride, self.padding, groups=len(self.weight))
+
+
 def heads(attention: Attention, axis: Axis) -> nn.Module:
     """Attention with this rank's heads."""
     attention.heads //= axis.size
@@ -109,6 +123,21 @@ RULES: dict[type[nn.Module], Rule] = {
     Residual: layers(conv1=ColumnParallelConv2d, norm1=ChannelNorm, conv2=RowParallelConv2d),
     SelfAttention: layers(attention=heads, up=ColumnParallelLinear, down=RowParallelLinear),
     AttentiveStatistics: layers(score__0=ColumnParallelLinear, score__2=RowParallelLinear),
+    Project: layers(),
+    EncoderLayer: layers(attention=heads, up=ColumnParallelLinear, down=RowParallelLinear),
+    ConformerLayer: layers(
+        first__up=ColumnParallelLinear,
+        first__down=RowParallelLinear,
+        attention=heads,
+        convolution__value=ColumnParallelLinear,
+        convolution__gate=ColumnParallelLinear,
+        convolution__depthwise=ChannelDepthwise,
+        convolution__group_norm=ChannelNorm,
+        convolution__out=RowParallelLinear,
+        second__up=ColumnParallelLinear,
+        second__down=RowParallelLinear,
+    ),
+    FramePooling: layers(),
     Dense: layers(linear=ScatteredRowParallelLinear),
     Head: layers(),
 }

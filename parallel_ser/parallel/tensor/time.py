@@ -29,6 +29,8 @@ from parallel_ser.models.blocks import (
 )
 from parallel_ser.models.chain import frame_mask, named
 from parallel_ser.models.cnn import TIME_STRIDE
+from parallel_ser.models.conformer import ConformerLayer
+from parallel_ser.models.frames import EncoderLayer, Project
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.tensor.placement import (
     PARTIAL,
@@ -190,6 +192,51 @@ class TimeConv(SplitLayer):
         return y
 
 
+class _Edged(torch.autograd.Function):
+    """A rank's frames with its neighbours' edges beside them, and zeros at the ends of the axis."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, axis: Axis, edge: int) -> Tensor:
+        ctx.axis, ctx.edge = axis, edge
+        before, after = x.new_zeros(*x.shape[:-1], edge), x.new_zeros(*x.shape[:-1], edge)
+        axis.neighbours(x[..., :edge].contiguous(), x[..., -edge:].contiguous(), before, after).wait()
+        return torch.cat([before, x, after], -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        edge, axis = ctx.edge, ctx.axis
+        before, own, after = gradient.split([edge, gradient.shape[-1] - 2 * edge, edge], -1)
+        left, right, own = own.new_zeros(before.shape), own.new_zeros(after.shape), own.clone()
+        axis.neighbours(before.contiguous(), after.contiguous(), left, right).wait()
+        own[..., :edge] += left
+        own[..., -edge:] += right
+        return own, None, None
+
+
+class TimeDepthwise(SplitLayer):
+    """A convolution of each channel by itself over a rank's frames and the edges that it needs."""
+
+    def __init__(self, conv: nn.Conv2d, axis: Axis) -> None:
+        super().__init__(conv, axis, weight=PARTIAL, bias=PARTIAL)
+        self.padding = pair(conv.padding)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """``(batch, channels, rows, frames of this rank)``.
+
+        Raises:
+            UserError: a rank has fewer frames than an edge.
+        """
+        rows, edge = self.padding
+        if x.shape[-1] < edge:
+            raise UserError(
+                f"strategy.axis=time leaves {x.shape[-1]} frames to each process, and a convolution of {2 * edge + 1} "
+                f"frames needs {edge}: use fewer processes, a smaller model.options.kernel or strategy.axis=channel."
+            )
+        wide = _Edged.apply(x, self.axis, edge)
+        return F.conv2d(wide, self.weight, self.bias, 1, (rows, 0), groups=len(self.weight))
+
+
 class TimeNorm(SplitLayer):
     """A masked group normalisation over all ranks' frames."""
 
@@ -274,6 +321,21 @@ RULES: dict[type[nn.Module], Rule] = {
     Residual: layers(conv1=TimeConv, norm1=TimeNorm, conv2=TimeConv, norm2=TimeNorm, shortcut=TimeConv),
     SelfAttention: layers(attention=turned(TimeAttention), norm1=partial, norm2=partial, up=partial, down=partial),
     AttentiveStatistics: turned(TimeStatistics),
+    Project: layers(linear=partial),
+    EncoderLayer: layers(attention=turned(TimeAttention), norm1=partial, norm2=partial, up=partial, down=partial),
+    ConformerLayer: layers(
+        first=partial,
+        norm=partial,
+        attention=turned(TimeAttention),
+        convolution__norm=partial,
+        convolution__value=partial,
+        convolution__gate=partial,
+        convolution__depthwise=TimeDepthwise,
+        convolution__group_norm=TimeNorm,
+        convolution__out=partial,
+        second=partial,
+        last=partial,
+    ),
     Dense: layers(),
     Head: layers(),
 }

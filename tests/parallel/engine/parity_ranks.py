@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from parallel_ser.models.batch import Inputs
-from parallel_ser.models.cnn import build
+from parallel_ser.models.registry import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
 from parallel_ser.parallel.engine.strategy import Strategy
@@ -47,10 +47,12 @@ def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype]
     dtype = torch.float64 if precision == "fp64" else torch.float32
     if case.get("schedule", "").endswith(".csv"):
         case["schedule"] = str(Path(__file__).parents[1] / "schedule" / case["schedule"])
-    layers = {kind: case.pop(kind, 0) for kind in ("attention", "recurrent")}
+    model = {kind: case.pop(kind, 0) for kind in ("attention", "recurrent")}
+    if "model" in case:
+        model = {"name": case.pop("model"), "options": case.pop("options")}
     frozen = case.pop("freeze", "")
     settings = StrategySettings.model_validate({"microbatches": 4, "cut": "arithmetic", **case})
-    chain = build(ModelSettings(size="s", dropout=0.4, **layers), rows=16, classes=4, seed=3).to(dtype)
+    chain = build(ModelSettings.model_validate({"dropout": 0.4, **model}), rows=16, classes=4, seed=3).to(dtype)
     freeze(chain, [frozen] if frozen else [])
     strategy = Strategy(settings, clip_norm=1.0, ema=0.9, bf16=precision == "bf16")
     rates = TrainSettings(learning_rate=RATE, rates={"embed": 0.5, "level4": 2.0})

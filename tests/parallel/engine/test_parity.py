@@ -46,6 +46,16 @@ RECURRENT = [{**case, "recurrent": 1, "precision": "fp64"} for case in (LAYERS, 
 RECURRENT += [
     {**case, "recurrent": 1, "precision": "fp64", "replicate_unsplittable": True} for case in (TIMES, CHANNELS)
 ]
+OPTIONS = {
+    "mfcc_lstm": {"width": 24, "layers": 2, "pooling": "last"},
+    "lstm_transformer": {"width": 24, "layers": 2, "heads": 4, "hidden": 32},
+    "conformer": {"width": 24, "layers": 2, "heads": 4, "kernel": 5, "channels": 16, "hidden": 16},
+}
+OTHERS = [
+    {**case, "precision": "fp64", "model": model, "options": options, "replicate_unsplittable": model != "conformer"}
+    for model, options in OPTIONS.items()
+    for case in (LAYERS, TIMES, CHANNELS, DDP, FSDP, F1B1, ZBV)
+]
 FROZEN = [{**case, "freeze": "stem"} for case in (LAYERS, TIMES, CHANNELS, FSDP, F1B1, ZBV)]
 BF16 = [{**case, "precision": "bf16"} for case in (LAYERS, TIMES, CHANNELS, F1B1, ZBV, *cases_of("deepspeed"))]
 CHANNEL: Case = {"name": "pipeline", "microbatches": 2, "tensor_parallel": 2, "axis": "channel"}
@@ -63,7 +73,7 @@ MESHES = [
 ALONE = [PIPELINES["gpipe"], TIMES, CHANNELS, *cases_of("ddp", "fsdp", "zero1")]
 PARALLEL: dict[int, list[Case]] = {
     1: ALONE,
-    2: BOTH + FP64 + ATTENTION + RECURRENT + FROZEN,
+    2: BOTH + FP64 + ATTENTION + RECURRENT + OTHERS + FROZEN,
     4: cases_of(ranks=4) + MESHES,
 }
 RUNS = [(ranks, json.dumps(case)) for ranks, cases in PARALLEL.items() for case in cases]
@@ -74,7 +84,8 @@ State = dict[str, Any]
 def truth_of(case: Case) -> str:
     """What one process is asked to do for the same result."""
     kept = {"precision": "fp32", "attention": 0, "recurrent": 0, "freeze": "", "microbatches": 4}
-    return json.dumps({"name": "single", **{key: case.get(key, value) for key, value in kept.items()}})
+    model = {key: case[key] for key in ("model", "options") if key in case}
+    return json.dumps({"name": "single", **{key: case.get(key, value) for key, value in kept.items()}, **model})
 
 
 TRUTHS = dict.fromkeys(truth_of(case) for cases in (*PARALLEL.values(), BF16) for case in cases)
