@@ -43,13 +43,14 @@ class Between(_Frozen):
 class Audit(_Frozen):
     """The audit of one fold.
 
-    ``test``: test against train and select together. ``selection``: select against train. ``utterances`` and
-    ``classes`` count each side; ``left_out`` counts, by class, what is on no side.
+    ``test``: test against train and select together. ``selection``: select against train. ``speakers`` names those of
+    each side, ``utterances`` and ``classes`` count it; ``left_out`` counts, by class, what is on no side.
     """
 
     protocol: str
     fold: int
     selection_by: str
+    speakers: dict[str, tuple[str, ...]] = {}
     utterances: dict[str, int]
     classes: dict[str, dict[str, int]]
     left_out: dict[str, int]
@@ -110,6 +111,7 @@ def audit(utterances: Sequence[Utterance], fold: Fold, audio_ids: Sequence[str],
         protocol=fold.protocol,
         fold=fold.index,
         selection_by=fold.selection_by,
+        speakers={side: tuple(sorted({utterances[i].speaker for i in own})) for side, own in sides.items()},
         utterances={side: len(indices) for side, indices in sides.items()},
         classes={side: _counts(utterances, indices) for side, indices in sides.items()},
         left_out=_counts(utterances, (i for i in range(len(utterances)) if i not in used)),

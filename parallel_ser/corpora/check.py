@@ -38,7 +38,8 @@ class CheckReport:
         counts: utterances by speaker and emotion.
         sample_rates: files by sample rate in Hz.
         channels: files by number of channels.
-        problems: in the order of their paths; none means a sound corpus.
+        problems: in the order of their paths; none means that nothing is wrong with what is read.
+        notes: on what is not read, or not here.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CheckReport:
     sample_rates: Mapping[int, int]
     channels: Mapping[int, int]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def minutes(self) -> float:
@@ -113,6 +115,7 @@ def check(
         counts=MappingProxyType(Counter((u.speaker, u.emotion) for u in corpus.utterances)),
         sample_rates=_histogram([inspection.sample_rate for inspection in decoded]),
         channels=_histogram([inspection.channels for inspection in decoded]),
+        notes=corpus.notes,
         problems=tuple(sorted((*corpus.problems, *troubles, *copies), key=lambda p: (p.path.as_posix(), p.kind))),
     )
 
