@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parallel_ser.corpora.base import Corpus, Problem, Sex, Utterance
-from parallel_ser.corpora.content import TooLongError, UndecodableError, audio_id, clipped_share, decode
+from parallel_ser.corpora.content import TooLongError, UndecodableError, audio_id, cancels, clipped_share, decode
 from parallel_ser.system.cores import usable_cores
 
 SILENT_PEAK = 1e-3
@@ -152,6 +152,8 @@ def _trouble(samples: NDArray[np.float32]) -> tuple[str, str] | None:
             f"the loudest sample is at {20 * math.log10(peak):.0f} dB of full scale" if peak else "all samples are 0"
         )
         return "silent", level
+    if cancels(samples):
+        return "out of phase", "its channels cancel each other, so that their mean is silent; keep one of them"
     share = clipped_share(samples)
     if share >= CLIPPED_SHARE:
         return "clipped", f"{100 * share:.2g}% of the samples lie in flat tops at {peak:.3f} of full scale"

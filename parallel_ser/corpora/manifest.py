@@ -118,14 +118,14 @@ def require_whole(row: Row, path: Path) -> None:
     Raises:
         UserError: it does.
     """
+    from parallel_ser.corpora.content import RecordingError  # numpy, which most manifests do not need
+
     start, end = (seconds(row.cells.get(name, ""), row.where, name) for name in ("start", "end"))
     if not start and end is None:
         return
-    import soundfile
-
     try:
-        length = soundfile.info(os.fsencode(path)).duration
-    except (soundfile.SoundFileError, TypeError):  # whatever is wrong with it, decoding says
+        length = _length(path)
+    except RecordingError:  # which is said where it is read
         return
     if start or abs(length - (end or length)) > WHOLE:
         upto = "" if end is None else f" -to {end:g}"
@@ -134,6 +134,19 @@ def require_whole(row: Row, path: Path) -> None:
             f"{length:.2f} s), and an utterance is a file of its own; ffmpeg -i FILE -ss {start or 0:g}{upto} PART.wav "
             "cuts it out."
         )
+
+
+def _length(path: Path) -> float:
+    """Of a recording, in seconds."""
+    import soundfile
+
+    from parallel_ser.corpora.content import decode
+
+    try:
+        return float(soundfile.info(os.fsencode(path)).duration)
+    except (soundfile.SoundFileError, TypeError):
+        samples, rate = decode(path)
+        return len(samples) / rate
 
 
 def seconds(cell: str, where: str, name: str) -> float | None:
