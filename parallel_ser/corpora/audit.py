@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from parallel_ser.corpora.base import Utterance
-from parallel_ser.corpora.protocols import Fold
+from parallel_ser.corpora.protocols import SESSION, Fold, session_of
 
 #: How many names of shared speakers, sentences or recordings an audit keeps.
 NAMES = 12
@@ -32,12 +32,17 @@ class Overlap(_Frozen):
 
 
 class Between(_Frozen):
-    """What a held-out side shares with the side that is learnt from; ``copies``: altered copies too, see ``copies``."""
+    """What a held-out side shares with the side that is learnt from.
+
+    ``copies``: altered copies too, see ``copies``. ``sessions``: of corpora that have them, in which somebody who is
+    learnt from may be the dialogue partner of somebody who is held out.
+    """
 
     speakers: Overlap
     texts: Overlap
     audio: Overlap
     copies: Overlap = Overlap(shared=0, total=0)
+    sessions: Overlap = Overlap(shared=0, total=0)
 
 
 class Audit(_Frozen):
@@ -146,6 +151,7 @@ def _between(
 ) -> Between:
     speakers = [u.speaker for u in utterances]
     texts = [u.text for u in utterances]
+    sessions = [session_of(u) if u.fields.get(SESSION) else "" for u in utterances]
 
     def recordings(names: Sequence[str]) -> Overlap:
         files: dict[str, list[str]] = {}
@@ -159,6 +165,7 @@ def _between(
         texts=_overlap(texts, held, learnt),
         audio=recordings(audio_ids),
         copies=recordings(copies),
+        sessions=_overlap(sessions, held, learnt),
     )
 
 
@@ -179,6 +186,7 @@ def _worst(of: Sequence[Between]) -> Between:
         texts=worst([one.texts for one in of]),
         audio=worst([one.audio for one in of]),
         copies=worst([one.copies for one in of]),
+        sessions=worst([one.sessions for one in of]),
     )
 
 
@@ -215,6 +223,8 @@ def _verdict(between: Between, sides: str, limit: str, figure: bool = False) -> 
     text = f"{parts[0]}, {parts[1]} and {parts[2]} are shared between {sides}"
     if figure and between.speakers.shared:
         text += ": SPEAKERS ARE ON BOTH SIDES, so this figure says nothing about new speakers"
+    if between.sessions.shared:
+        text += f"; {limit}{between.sessions.shared} of {between.sessions.total} sessions are, with dialogue partners"
     if between.audio.shared:
         text += "; THE SAME RECORDING IS ON BOTH SIDES"
     if between.copies.shared > between.audio.shared:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from itertools import product
 from pathlib import Path
 
 import pytest
 
+from parallel_ser.corpora.audit import audit, combine
 from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.nested import inner_folds
 from parallel_ser.corpora.protocols import Fold, folds
@@ -83,6 +85,25 @@ def test_beside_a_corpus_with_sessions_each_speaker_is_one() -> None:
     assert [sides(joined, fold)[2] for fold in made] == [
         {"made-1F", "made-1M"}, {"made-2F", "made-2M"}, {"two-a"}, {"two-b"},
     ]  # fmt: skip
+
+
+def test_where_partners_are_trained_on_the_result_says_so() -> None:
+    corpus = dialogues()
+    verdicts = {}
+    for protocol in ("session", "speaker"):
+        made = split(corpus, protocol=protocol)
+        names = [str(one.path) for one in corpus.utterances]
+        verdicts[protocol] = combine([audit(corpus.utterances, fold, names) for fold in made]).verdict()
+    assert "session" not in verdicts["session"]
+    assert re.search(r"; at most [12] of [12] sessions are, with dialogue partners\.$", verdicts["speaker"])
+
+
+def test_a_crossing_that_is_taken_is_said_in_the_result() -> None:
+    corpus = corpus_of([("a", {"split": "train"}), ("b", {"split": "dev"}), ("a", {"split": "test"})])
+    (fold,) = split(corpus, speakers_may_cross=True)
+    verdict = audit(corpus.utterances, fold, [str(i) for i in range(len(corpus.utterances))]).verdict()
+    assert verdict.startswith("1 of 1 speakers, ")
+    assert "SPEAKERS ARE ON BOTH SIDES, so this figure says nothing about new speakers" in verdict
 
 
 def test_the_search_of_settings_keeps_sessions_apart() -> None:
