@@ -61,10 +61,10 @@ class Config(Settings):
                 f"strategy.microbatches={self.strategy.microbatches}{times} "
                 f"cannot exceed train.batch={self.train.batch}"
             )
-        if self.split.protocol in ("emobox6", "luna5") and self.corpus.name != "ravdess":
+        if self.split.protocol in ("emobox6", "luna5") and self.corpus.title != "ravdess":
             raise ValueError(
                 f"split.protocol={self.split.protocol} is made of RAVDESS's actors; "
-                f"use speaker for corpus.name={self.corpus.name}"
+                f"use speaker for corpus.name={self.corpus.title}"
             )
         return self
 
@@ -77,7 +77,7 @@ def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()
     On the command line a text or a path is what stands behind ``=``, to the letter; other values are read as YAML:
     ``train.epochs=3``, ``split.only=[0,2]``. Nothing (``run.folder=``) is no value. The last override of a key holds. A
     relative path counts from the current directory, also one that stands in a file. A corpus that has a folder and no
-    name gets the name that its files have.
+    name gets the name that its files have; of ``corpus.also`` the folders are enough.
 
     >>> load(None, ["train.epochs=3"]).train.epochs
     3
@@ -165,11 +165,16 @@ def _override(data: dict[str, Any], text: str, only_missing: bool = False) -> st
 
 
 def _corpora(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The groups of settings that describe a corpus."""
+    """The groups of settings that describe a corpus; a folder among further corpora becomes one."""
     split = data.get("split")
     for group in (data.get("corpus"), split.get("test") if isinstance(split, dict) else None):
         if isinstance(group, dict):
             yield group
+            also = group.get("also")
+            also = [also] if isinstance(also, str) else also
+            if isinstance(also, list):
+                group["also"] = [{"root": os.path.expanduser(one)} if isinstance(one, str) else one for one in also]
+                yield from (one for one in group["also"] if isinstance(one, dict))
 
 
 def _annotation(parts: Sequence[str]) -> Any:

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
@@ -22,6 +23,7 @@ _EXPECTED = {
     "path_type": "a path",
     "tuple_type": "a list, such as [1, 2]",
     "list_type": "a list, such as [1, 2]",
+    "dict_type": "a group, such as {{name: value}}",
     "model_type": "a group of settings",
     "literal_error": "one of {expected}",
     "greater_than": "above {gt}",
@@ -66,7 +68,8 @@ def explain(error: ValidationError, model: type[Settings], sources: Sources) -> 
 
 def group_of(annotation: Any) -> type[Settings] | None:
     """Return the settings group that a field holds (also an optional one), or None for a plain field."""
-    for candidate in (annotation, *get_args(annotation)):
+    optional = get_origin(annotation) in (Union, UnionType)
+    for candidate in (annotation, *(get_args(annotation) if optional else ())):
         if isinstance(candidate, type) and issubclass(candidate, Settings):
             return candidate
     return None

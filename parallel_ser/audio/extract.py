@@ -22,7 +22,7 @@ from parallel_ser.corpora.content import audio_id as identify
 from parallel_ser.corpora.content import decode
 from parallel_ser.errors import UserError
 
-EXTRACTOR_VERSION = 5
+EXTRACTOR_VERSION = 6
 """Counts changes to what the same settings compute, so that old cache entries are not taken for new ones."""
 
 _TOGETHER = 16  # files that go through a part of the front end, so that their signals stay in the processor's cache

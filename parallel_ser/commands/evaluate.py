@@ -9,7 +9,7 @@ import typer
 
 from parallel_ser.errors import UserError
 
-_MAY_CHANGE = ("corpus.root", "split.test.root", "run.cache", "run.jobs")
+_MAY_CHANGE = ("corpus.root", "corpus.also", "split.test.root", "split.file", "run.cache", "run.jobs")
 
 
 def evaluate(
@@ -22,15 +22,21 @@ def evaluate(
         str | None, typer.Option("--corpus", help="Test on all of another corpus, such as tess, instead.")
     ] = None,
     root: Annotated[Path | None, typer.Option("--root", help="The other corpus's folder.")] = None,
+    merge: Annotated[
+        list[str] | None,
+        typer.Option("--merge", help="Count emotions as another, such as neutral=calm or neutral=calm,bored."),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
 ) -> None:
     """Test a run's models again: each fold's on the speakers that it was not trained on.
 
-    With --corpus all folds' models together are tested on a corpus that none of them has seen.
+    With --corpus all folds' models together are tested on a corpus that none of them has seen. With --merge a model of
+    more emotions is judged on fewer: what it gives those that count as one is summed.
     """
     from rich.console import Console
 
     from parallel_ser.config import dump, load
+    from parallel_ser.corpora.choose import merge_note, merged_names
     from parallel_ser.report.tables import print_metrics
     from parallel_ser.system.files import require_writable, write_text
     from parallel_ser.system.lock import writing
@@ -45,6 +51,10 @@ def evaluate(
         changed = {name.partition("=")[0] for name in overrides or []}
         if wrong := sorted(changed - set(_MAY_CHANGE)):
             raise UserError(f"{wrong[0]} belongs to the training of {run}; evaluate takes {', '.join(_MAY_CHANGE)}.")
+        if run_folder.without_folders(config).corpus != run_folder.without_folders(trained.config).corpus:
+            raise UserError(f"corpus.also has other corpora than the training of {run}; its folders alone may change.")
+    merges = dict(_merge(text) for text in merge or [])
+    names = merged_names(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
     done = len(list(run.glob("fold-*/predictions.csv")))
     if done < len(run_folder.folds(run)) or not (run / "metrics.json").exists():
         typer.echo(
@@ -58,6 +68,8 @@ def evaluate(
         # under its own labels: they are matched to the run's classes, whichever map these come from
         asked = [f"corpus.name={corpus}", *([f"corpus.root={root}"] if root else [])]
         parts, audits, notes = trained.test_other(config, load(None, asked).corpus)
+    if merges:
+        parts, notes = [part.merged(names) for part in parts], (*notes, merge_note(merges))
     predictions, metrics = run_folder.summarise(parts, audits, notes)
     if json:
         typer.echo(metrics.model_dump_json(indent=1))
@@ -69,3 +81,12 @@ def evaluate(
             run_folder.write_results(target, predictions, metrics)
             write_text(target / "corpus.txt", f"{corpus} {root or ''}\n")
         Console().print(f"Results folder: {target}", highlight=False, soft_wrap=True)
+
+
+def _merge(text: str) -> tuple[str, list[str]]:
+    """An emotion and those that count as it, of ``neutral=calm,bored``."""
+    target, _, sources = text.partition("=")
+    words = [word.strip() for word in sources.split(",")]
+    if not target.strip() or not all(words):
+        raise UserError(f"cannot read --merge {text}; write the emotion and those that count as it: neutral=calm.")
+    return target.strip(), words

@@ -12,7 +12,9 @@ from parallel_ser.errors import UserError
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    files: Annotated[list[Path], typer.Argument(help="Recordings of one speaker: WAV, FLAC, OGG or MP3.")],
+    files: Annotated[
+        list[Path], typer.Argument(help="Recordings of one speaker: WAV, FLAC, OGG, MP3, or what ffmpeg reads.")
+    ],
     enrol: Annotated[
         list[Path] | None,
         typer.Option("--enrol", help="A further recording of the same speaker, for the standardisation alone; repeat."),

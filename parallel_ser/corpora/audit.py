@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pydantic import BaseModel, ConfigDict
 
 from parallel_ser.corpora.base import Utterance
-from parallel_ser.corpora.protocols import Fold
+from parallel_ser.corpora.protocols import SESSION, Fold, session_of
 
 #: How many names of shared speakers, sentences or recordings an audit keeps.
 NAMES = 12
@@ -32,24 +32,30 @@ class Overlap(_Frozen):
 
 
 class Between(_Frozen):
-    """What a held-out side shares with the side that is learnt from; ``copies``: altered copies too, see ``copies``."""
+    """What a held-out side shares with the side that is learnt from.
+
+    ``copies``: altered copies too, see ``copies``. ``sessions``: of corpora that have them, in which somebody who is
+    learnt from may be the dialogue partner of somebody who is held out.
+    """
 
     speakers: Overlap
     texts: Overlap
     audio: Overlap
     copies: Overlap = Overlap(shared=0, total=0)
+    sessions: Overlap = Overlap(shared=0, total=0)
 
 
 class Audit(_Frozen):
     """The audit of one fold.
 
-    ``test``: test against train and select together. ``selection``: select against train. ``utterances`` and
-    ``classes`` count each side; ``left_out`` counts, by class, what is on no side.
+    ``test``: test against train and select together. ``selection``: select against train. ``speakers`` names those of
+    each side, ``utterances`` and ``classes`` count it; ``left_out`` counts, by class, what is on no side.
     """
 
     protocol: str
     fold: int
     selection_by: str
+    speakers: dict[str, tuple[str, ...]] = {}
     utterances: dict[str, int]
     classes: dict[str, dict[str, int]]
     left_out: dict[str, int]
@@ -110,6 +116,7 @@ def audit(utterances: Sequence[Utterance], fold: Fold, audio_ids: Sequence[str],
         protocol=fold.protocol,
         fold=fold.index,
         selection_by=fold.selection_by,
+        speakers={side: tuple(sorted({utterances[i].speaker for i in own})) for side, own in sides.items()},
         utterances={side: len(indices) for side, indices in sides.items()},
         classes={side: _counts(utterances, indices) for side, indices in sides.items()},
         left_out=_counts(utterances, (i for i in range(len(utterances)) if i not in used)),
@@ -144,6 +151,7 @@ def _between(
 ) -> Between:
     speakers = [u.speaker for u in utterances]
     texts = [u.text for u in utterances]
+    sessions = [session_of(u) if u.fields.get(SESSION) else "" for u in utterances]
 
     def recordings(names: Sequence[str]) -> Overlap:
         files: dict[str, list[str]] = {}
@@ -157,6 +165,7 @@ def _between(
         texts=_overlap(texts, held, learnt),
         audio=recordings(audio_ids),
         copies=recordings(copies),
+        sessions=_overlap(sessions, held, learnt),
     )
 
 
@@ -177,6 +186,7 @@ def _worst(of: Sequence[Between]) -> Between:
         texts=worst([one.texts for one in of]),
         audio=worst([one.audio for one in of]),
         copies=worst([one.copies for one in of]),
+        sessions=worst([one.sessions for one in of]),
     )
 
 
@@ -213,6 +223,8 @@ def _verdict(between: Between, sides: str, limit: str, figure: bool = False) -> 
     text = f"{parts[0]}, {parts[1]} and {parts[2]} are shared between {sides}"
     if figure and between.speakers.shared:
         text += ": SPEAKERS ARE ON BOTH SIDES, so this figure says nothing about new speakers"
+    if between.sessions.shared:
+        text += f"; {limit}{between.sessions.shared} of {between.sessions.total} sessions are, with dialogue partners"
     if between.audio.shared:
         text += "; THE SAME RECORDING IS ON BOTH SIDES"
     if between.copies.shared > between.audio.shared:

@@ -41,8 +41,8 @@ class Problem:
 
     Attributes:
         path: the file.
-        kind: ``unparsable name``, ``missing``, ``undecodable``, ``empty``, ``non-finite``, ``silent``, ``clipped``,
-            ``too long``, ``too short``, ``misplaced`` or ``duplicate``.
+        kind: ``unparsable name``, ``missing``, ``undecodable``, ``empty``, ``non-finite``, ``silent``,
+            ``out of phase``, ``clipped``, ``too long``, ``too short``, ``misplaced`` or ``duplicate``.
         detail: one clause for the user.
     """
 
@@ -60,9 +60,14 @@ class Corpus:
         utterances: in an order that does not depend on the file system.
         problems: what the names alone reveal; ``corpora.check`` adds what the audio reveals.
         classes: the emotions in the corpus's canonical order (of the label map that was applied).
+        notes: clauses on what is not among the utterances although nothing is wrong with it: other modalities,
+            speakers that are not here, what was not chosen.
+        protocol: how it is split where the settings leave that to the corpus.
     """
 
     name: str
     utterances: tuple[Utterance, ...]
     classes: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
+    notes: tuple[str, ...] = ()
+    protocol: Literal["speaker", "session"] = "speaker"

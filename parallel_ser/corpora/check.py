@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parallel_ser.corpora.base import Corpus, Problem, Sex, Utterance
-from parallel_ser.corpora.content import TooLongError, UndecodableError, audio_id, clipped_share, decode
+from parallel_ser.corpora.content import TooLongError, UndecodableError, audio_id, cancels, clipped_share, decode
 from parallel_ser.system.cores import usable_cores
 
 SILENT_PEAK = 1e-3
@@ -38,7 +38,8 @@ class CheckReport:
         counts: utterances by speaker and emotion.
         sample_rates: files by sample rate in Hz.
         channels: files by number of channels.
-        problems: in the order of their paths; none means a sound corpus.
+        problems: in the order of their paths; none means that nothing is wrong with what is read.
+        notes: on what is not read, or not here.
     """
 
     name: str
@@ -51,6 +52,7 @@ class CheckReport:
     sample_rates: Mapping[int, int]
     channels: Mapping[int, int]
     problems: tuple[Problem, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def minutes(self) -> float:
@@ -113,6 +115,7 @@ def check(
         counts=MappingProxyType(Counter((u.speaker, u.emotion) for u in corpus.utterances)),
         sample_rates=_histogram([inspection.sample_rate for inspection in decoded]),
         channels=_histogram([inspection.channels for inspection in decoded]),
+        notes=corpus.notes,
         problems=tuple(sorted((*corpus.problems, *troubles, *copies), key=lambda p: (p.path.as_posix(), p.kind))),
     )
 
@@ -149,6 +152,8 @@ def _trouble(samples: NDArray[np.float32]) -> tuple[str, str] | None:
             f"the loudest sample is at {20 * math.log10(peak):.0f} dB of full scale" if peak else "all samples are 0"
         )
         return "silent", level
+    if cancels(samples):
+        return "out of phase", "its channels cancel each other, so that their mean is silent; keep one of them"
     share = clipped_share(samples)
     if share >= CLIPPED_SHARE:
         return "clipped", f"{100 * share:.2g}% of the samples lie in flat tops at {peak:.3f} of full scale"

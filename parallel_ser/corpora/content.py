@@ -22,6 +22,13 @@ LFS = b"version https://git-lfs.github.com/spec/"
 """Begins what Git leaves in place of a file that is stored elsewhere."""
 
 
+_CONTAINERS = (b"RIFF", b"RIFX", b"RF64", b"OggS", b"caff", b"FORM")
+
+
+class OutOfMemoryError(UserError):
+    """A recording for which there is no memory: nothing is wrong with it, and it is not left out."""
+
+
 class RecordingError(UserError):
     """Something wrong with one recording, without which others can be used.
 
@@ -62,6 +69,12 @@ class SilentError(RecordingError):
     kind = "silent"
 
 
+class OutOfPhaseError(RecordingError):
+    """A recording whose channels cancel each other."""
+
+    kind = "out of phase"
+
+
 class NonFiniteError(RecordingError):
     """A recording with samples that are no sound: NaN, infinite, or beyond all bounds."""
 
@@ -96,7 +109,8 @@ def decode(
 ) -> tuple[NDArray[np.float32], int]:
     """Samples ``(frames, channels)``, full scale ±1, and the sample rate in Hz.
 
-    WAV, FLAC, OGG, MP3 and whatever else libsndfile reads. Silence and NaN are samples like others.
+    WAV, FLAC, OGG, MP3 and whatever else libsndfile reads; M4A, WebM, WMA and videos where ffmpeg is installed, see
+    ``ffmpeg``. Silence and NaN are samples like others.
 
     Args:
         path: of the file.
@@ -106,18 +120,23 @@ def decode(
     Raises:
         EmptyError: not one byte or not one sample is there.
         UndecodableError: nothing decodable is there, or less than the file promises.
+        OutOfMemoryError: there is no memory for it.
     """
     import soundfile
+
+    from parallel_ser.corpora import ffmpeg  # which needs the errors above
 
     require_file(path)
     try:
         with path.open("rb") as raw:
-            if not (begins := raw.read(len(LFS))):
+            if not (begins := raw.read(64)):
                 raise EmptyError(f"{path} is empty (0 bytes); copy or convert it again.")
-            if begins == LFS:
+            if begins.startswith(LFS):
                 raise UndecodableError(
                     f"{path} is a Git LFS pointer and not the recording; git lfs pull in its folder fetches it."
                 )
+        if kind := ffmpeg.container(begins):
+            return ffmpeg.decode(path, kind, accept)
         with soundfile.SoundFile(os.fsencode(path)) as file:
             promised, rate, container = file.frames, file.samplerate, file.format
             if promised > _LONGEST:
@@ -127,8 +146,9 @@ def decode(
                 samples = file.read(dtype="float32", always_2d=True)
             except MemoryError as error:
                 needed = 4 * promised * file.channels / 2**30
-                raise UndecodableError(
-                    f"{path} takes {needed:.1f} GiB of memory to decode, which are not there; cut it into utterances."
+                raise OutOfMemoryError(
+                    f"{path} takes {needed:.1f} GiB of memory to decode, which are not there: end other programs, use "
+                    "fewer processes (run.jobs), or cut it into utterances."
                 ) from error
             except soundfile.SoundFileError as error:
                 raise UndecodableError(f"{path} is damaged or truncated; copy or convert it again.") from error
@@ -136,7 +156,12 @@ def decode(
     except OSError as error:
         raise UndecodableError(f"cannot read {path}: {error.strerror or error}.") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw file
-        raise UndecodableError(f"{path} cannot be decoded as audio; use WAV, FLAC, OGG or MP3.") from error
+        cure = "; use WAV, FLAC, OGG or MP3."
+        if begins.startswith(_CONTAINERS):  # WAV and its like hold sound in codings without number
+            cure = (
+                f": it is damaged, or its coding is not known; copy it again, or convert it: {ffmpeg.conversion(path)}"
+            )
+        raise UndecodableError(f"{path} cannot be decoded as audio{cure}") from error
     if short:
         raise UndecodableError(
             f"{path} is truncated (it breaks off after {len(samples) / rate:.2f} s); copy or convert it again."
@@ -196,6 +221,17 @@ def audio_id(samples: NDArray[np.floating]) -> str:
     digest = hashlib.blake2b(repr(sound.shape).encode(), digest_size=16)
     digest.update(np.ascontiguousarray(sound + np.float32(0)).data)  # adding 0 makes -0.0 the same as 0.0
     return digest.hexdigest()
+
+
+def cancels(samples: NDArray[np.floating]) -> bool:
+    """Whether the channels of samples ``(frames, channels)`` cancel: their mean is 30 dB or more below them.
+
+    So it is where one of two is the other with the sign turned, and no mono signal can be made of them by a mean.
+    """
+    if samples.shape[1] < 2:
+        return False
+    mean = samples.mean(axis=1, dtype=np.float64)
+    return bool(np.square(mean).mean() < 1e-3 * np.square(samples, dtype=np.float64).mean())
 
 
 def clipped_share(samples: NDArray[np.floating], full_scale: float = 0.98, run: int = 3) -> float:

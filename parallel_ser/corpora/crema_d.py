@@ -45,7 +45,8 @@ def read(root: Path) -> Corpus:
     Raises:
         UserError: no such folder, or no CREMA-D recording in it.
     """
-    return read_names(root, "crema_d", CLASSES, _parse, "AudioWAV/1001_DFA_ANG_XX.wav")
+    speakers = (f"crema_d-{actor}" for actor in _ACTORS)
+    return read_names(root, "crema_d", CLASSES, _parse, "AudioWAV/1001_DFA_ANG_XX.wav", speakers)
 
 
 def _parse(path: Path) -> Named:

@@ -34,7 +34,8 @@ def read(root: Path) -> Corpus:
     Raises:
         UserError: no such folder, or no Emo-DB recording in it.
     """
-    return read_names(root, "emodb", CLASSES, _parse, "wav/03a01Fa.wav")
+    speakers = (f"emodb-{speaker}" for speaker in sorted(_FEMALE | _MALE))
+    return read_names(root, "emodb", CLASSES, _parse, "wav/03a01Fa.wav", speakers)
 
 
 def _parse(path: Path) -> Named:

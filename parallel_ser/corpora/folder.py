@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,9 +12,14 @@ from parallel_ser.corpora.base import Corpus, Problem, Utterance
 from parallel_ser.corpora.labels import present
 from parallel_ser.errors import UserError
 
-AUDIO_SUFFIXES = (".wav", ".flac")
-LOSSY_SUFFIXES = (".mp3", ".ogg")
-"""Of copies that some releases have beside the recordings, and of some circulating releases alone."""
+SUFFIXES = (
+    (".wav", ".flac"),
+    (".mp3", ".ogg", ".opus"),
+    (".m4a", ".mp4", ".aac", ".webm", ".wma", ".mkv", ".mov", ".avi", ".flv", ".3gp", ".amr"),
+)
+"""The recordings; copies that some releases have beside them, and some alone; what ffmpeg reads, videos among it."""
+SHOWN = 12
+"""Names that a note lists."""
 
 
 @dataclass(frozen=True)
@@ -28,8 +34,8 @@ class UnparsableNameError(ValueError):
     """A file name that does not follow the corpus's scheme."""
 
 
-Parse = Callable[[Path], Named | None]
-"""From a path to what its name says; None where the release holds files that are no speech audio (songs, video).
+Parse = Callable[[Path], Named | str]
+"""From a path to what its name says; where it is no speech audio, what it is instead, in the plural (``songs``).
 It raises ``UnparsableNameError``."""
 
 
@@ -45,21 +51,53 @@ def existing_folder(root: Path, corpus: str, expected: str) -> Path:
 def audio_files(root: Path) -> list[Path]:
     """Every .wav and .flac (any case) below ``root``, in an order that does not depend on the file system.
 
-    Where there is none, every .mp3 and .ogg.
+    Where there is none, every .mp3, .ogg and .opus; where there is none either, what ffmpeg reads.
     Hidden files and folders, macOS's ``._*`` copies and ``__MACOSX`` are passed over; links to folders are followed.
 
     Raises:
         UserError: a folder cannot be read.
     """
-    found = list(_walk(root, AUDIO_SUFFIXES)) or list(_walk(root, LOSSY_SUFFIXES))
-    return sorted(found, key=lambda path: _order(path.relative_to(root)))
+    return _recordings(root)[0]
 
 
-def read_names(root: Path, name: str, classes: Sequence[str], parse: Parse, expected: str) -> Corpus:
+def _recordings(root: Path) -> tuple[list[Path], Counter[str]]:
+    """The files that ``audio_files`` lists, and of which other suffixes there are how many."""
+    found = list(_walk(root, sum(SUFFIXES, ())))
+    for suffixes in SUFFIXES:
+        if read := [path for path in found if path.suffix.lower() in suffixes]:
+            others = Counter(path.suffix.lower() for path in found if path.suffix.lower() not in suffixes)
+            return sorted(read, key=lambda path: _order(path.relative_to(root))), others
+    return [], Counter()
+
+
+def missing_speakers(name: str, known: Iterable[str], utterances: Iterable[Utterance]) -> tuple[str, ...]:
+    """A note on those of a corpus's speakers of whom no utterance is here; none where all are.
+
+    >>> missing_speakers("tess", ["tess-OAF", "tess-YAF"], [Utterance(Path("a"), "tess", "tess-YAF", "female", "joy")])
+    ('1 of the 2 speakers of tess is here: OAF is missing',)
+    """
+    every = list(known)
+    here = {utterance.speaker for utterance in utterances}
+    missing = [speaker.removeprefix(f"{name}-") for speaker in every if speaker not in here]
+    if not missing:
+        return ()
+    listed = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
+    present = len(every) - len(missing)
+    return (
+        f"{present} of the {len(every)} speakers of {name} {'is' if present == 1 else 'are'} here: "
+        f"{listed} {'is' if len(missing) == 1 else 'are'} missing",
+    )
+
+
+def read_names(
+    root: Path, name: str, classes: Sequence[str], parse: Parse, expected: str, speakers: Iterable[str] = ()
+) -> Corpus:
     """Read a corpus whose file names tell all.
 
-    A file name that occurs twice (the nested copies in some releases) is read once: from where it is not misplaced,
-    then from the shallower folder; the others become ``duplicate`` problems.
+    Files that are no speech audio, copies in other codings and speakers that are not here are counted in the notes.
+
+    A file name of one speaker that occurs twice (the nested copies in some releases) is read once: from where it is not
+    misplaced, then from the shallower folder; the others become ``duplicate`` problems.
 
     Args:
         root: the corpus's folder.
@@ -67,6 +105,7 @@ def read_names(root: Path, name: str, classes: Sequence[str], parse: Parse, expe
         classes: its emotions in canonical order.
         parse: from a path to what its name says.
         expected: an example of a file in its folder, for messages.
+        speakers: all whom the release has.
 
     Raises:
         UserError: no such folder, or no file in it whose name can be read.
@@ -74,17 +113,21 @@ def read_names(root: Path, name: str, classes: Sequence[str], parse: Parse, expe
     root = existing_folder(root, name, f"files such as {expected}")
     problems: list[Problem] = []
     found: dict[str, list[tuple[Path, Named]]] = {}
-    files = audio_files(root)
+    files, others = _recordings(root)
+    aside: Counter[str] = Counter()
     for path in files:
         try:
             named = parse(path)
         except UnparsableNameError as error:
             problems.append(Problem(path, "unparsable name", str(error)))
             continue
-        if named is not None:
-            found.setdefault(path.stem.casefold(), []).append((path, named))
+        if isinstance(named, str):
+            aside[named] += 1
+        else:
+            found.setdefault(f"{named.utterance.speaker} {path.stem.casefold()}", []).append((path, named))
     if not found:
         held = f"none of its {len(files)} audio files is" if files else "it holds no .wav, .flac, .mp3 or .ogg file"
+        held = f"it holds {_counts(aside)} alone, and no file" if aside else held
         raise UserError(
             f"{name}: nothing to read in {root}: {held}{' named' if files else '; expected files'} like {expected}."
         )
@@ -101,7 +144,19 @@ def read_names(root: Path, name: str, classes: Sequence[str], parse: Parse, expe
                 problems.append(Problem(path, "duplicate", f"same name as {kept.relative_to(root)}, which is read"))
     utterances.sort(key=lambda utterance: _order(utterance.path.relative_to(root)))
     problems.sort(key=lambda problem: _order(problem.path.relative_to(root)))
-    return Corpus(name, tuple(utterances), present(classes, (u.emotion for u in utterances)), tuple(problems))
+    aside.update({f"{suffix} files": number for suffix, number in others.items()})
+    notes = (f"left out of {name}, which is read as speech audio: {_counts(aside)}",) if aside else ()
+    return Corpus(
+        name,
+        tuple(utterances),
+        present(classes, (u.emotion for u in utterances)),
+        tuple(problems),
+        (*notes, *missing_speakers(name, speakers, utterances)),
+    )
+
+
+def _counts(numbers: Counter[str]) -> str:
+    return ", ".join(f"{number:,} {kind}" for kind, number in sorted(numbers.items()))
 
 
 def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:

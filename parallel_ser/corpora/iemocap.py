@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from parallel_ser.corpora.base import Corpus, Problem, Utterance
-from parallel_ser.corpora.folder import audio_files, existing_folder
+from parallel_ser.corpora.folder import audio_files, existing_folder, missing_speakers
 from parallel_ser.corpora.labels import present
 from parallel_ser.errors import UserError
 
@@ -30,6 +30,8 @@ _LAYOUTS = ("Session[1-5]", "*/Session[1-5]")
 def read(root: Path) -> Corpus:
     """Read the turns that have a majority label; ``xxx`` (no agreement) and unlabelled turns are left out.
 
+    The dialogue partners of a session belong together, so that the corpus is split by session.
+
     A speaker is a session's woman or man (``iemocap-1F``). ``text`` is the transcript. ``fields``: session (1 to 5),
     dialog, style (scripted, improvised), and the mean ratings valence, arousal and dominance (1 to 5). A labelled turn
     without its recording is a ``missing`` problem, a recording in another dialogue's folder ``misplaced``.
@@ -46,7 +48,12 @@ def read(root: Path) -> Corpus:
     problems = tuple(item for item in items if isinstance(item, Problem))
     if not utterances:
         raise UserError(f"iemocap: none of the labelled recordings is in {root}; expected {_EXPECTED}.")
-    return Corpus("iemocap", utterances, present(CLASSES, (u.emotion for u in utterances)), problems)
+    speakers = (f"iemocap-{session}{sex}" for session in range(1, 6) for sex in "FM")
+    unlabelled = sum(item is None for item in items)
+    notes = missing_speakers("iemocap", speakers, utterances)
+    if unlabelled:
+        notes = (f"left out of iemocap: {unlabelled:,} turns without a majority label", *notes)
+    return Corpus("iemocap", utterances, present(CLASSES, (u.emotion for u in utterances)), problems, notes, "session")
 
 
 def _sessions(root: Path) -> list[Path]:
@@ -62,7 +69,8 @@ def _texts(session: Path, kind: str) -> list[Path]:
     return sorted(path for path in session.glob(f"dialog/{kind}/*.txt") if not path.name.startswith("."))
 
 
-def _read_session(session: Path) -> Iterator[Utterance | Problem]:
+def _read_session(session: Path) -> Iterator[Utterance | Problem | None]:
+    """What the labels say of each turn; None for one without a majority label."""
     recordings: dict[str, list[Path]] = {}
     for path in audio_files(session / "sentences" / "wav"):
         recordings.setdefault(path.stem, []).append(path)
@@ -76,7 +84,9 @@ def _read_session(session: Path) -> Iterator[Utterance | Problem]:
     }
     for labels in _texts(session, "EmoEvaluation"):
         for line in map(_LABEL.match, _lines(labels)):
-            if line and line["code"] in _CODES:
+            if line and line["code"] not in _CODES:
+                yield None
+            elif line:
                 yield from _turn(session, labels, line, recordings, transcripts)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -69,7 +70,7 @@ def apply(corpus: Corpus, scheme: Scheme) -> Corpus:
 
     ``own`` changes nothing. ``seven`` maps to ``SEVEN``: calm counts as neutral, happy and excited as joy. ``four``
     maps to ``FOUR``, where happy includes excited (the usual IEMOCAP task). Emotions with no counterpart (boredom,
-    frustration, …) are left out. The classes are those that occur, in the order of the scheme.
+    frustration, …) are left out, which a note says. The classes are those that occur, in the order of the scheme.
 
     Raises:
         UserError: an emotion's word is not known, so that nobody can say where it belongs; or nothing is left.
@@ -89,7 +90,14 @@ def apply(corpus: Corpus, scheme: Scheme) -> Corpus:
             f"{corpus.name}: none of its emotions ({', '.join(corpus.classes)}) belongs to the {len(order)} classes of "
             f"corpus.labels={scheme} ({', '.join(order)}); use corpus.labels=own."
         )
-    return replace(corpus, utterances=tuple(mapped), classes=present(order, (u.emotion for u in mapped)))
+    lost = Counter(one.emotion for one in corpus.utterances if canonical(one.emotion) not in targets)
+    told = ", ".join(f"{lost[name]:,} of {name}" for name in corpus.classes if lost[name])
+    return replace(
+        corpus,
+        utterances=tuple(mapped),
+        classes=present(order, (u.emotion for u in mapped)),
+        notes=(*corpus.notes, *([f"corpus.labels={scheme} leaves out {told}"] if told else [])),
+    )
 
 
 def align(test: Corpus, classes: Sequence[str]) -> Corpus:

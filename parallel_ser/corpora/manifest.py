@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import csv
 import math
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
 from parallel_ser.corpora.base import Corpus, Sex, Utterance
 from parallel_ser.corpora.labels import SEVEN, canonical, present
+from parallel_ser.corpora.table import Finder, NoColumnError, Row, rows
 from parallel_ser.errors import UserError
 
 REQUIRED = ("path", "speaker", "emotion")
 OPTIONAL = ("sex", "text", "corpus", "duration")
+DIMENSIONS = frozenset({"arousal", "activation", "valence", "dominance"})
+WHOLE = 0.05
+"""Seconds by which a segment that is the whole file may differ from it: other tools round."""
 
 _SEXES: Mapping[str, Sex] = MappingProxyType(
     {"": "unknown", "unknown": "unknown", "f": "female", "female": "female", "m": "male", "male": "male"}
@@ -21,22 +25,32 @@ _SEXES: Mapping[str, Sex] = MappingProxyType(
 
 
 def read(root: Path) -> Corpus:
-    """Read a CSV file (UTF-8, comma-separated) with a header line.
+    """Read a CSV file (UTF-8) with a header line.
 
     Columns: ``path`` (relative to the CSV file), ``speaker`` and ``emotion``; optional ``sex`` (female, male, unknown),
-    ``text``, ``corpus`` and ``duration`` (seconds); any other column goes to the utterance's ``fields``. Known
+    ``text``, ``corpus`` and ``duration`` (seconds); any other column goes to the utterance's ``fields``. The names that
+    nkululeko and audformat have for them are known (``table.ALIASES``). ``start`` and ``end`` must be those of the
+    whole file: an utterance is a file of its own. Paths may be written on another system (``table.Finder``). Known
     spellings of an emotion become one word (Angry, ANG and anger are all ``anger``); a word that is not known is kept
     in lower case. Speakers are taken to be different people when their ``corpus`` differs. The order is the file's.
 
     Raises:
-        UserError: with file and line: no such file, a column or a cell missing, a recording that is not there or that
-            is listed twice.
+        UserError: with file and line: no such file, a column or a cell missing, a recording that is not there, that
+            is listed twice or of which a part is listed.
     """
     root = root.expanduser()
     if not root.is_file():
         trouble = "is not a file" if root.exists() else "does not exist"
         raise UserError(f"manifest: {root} {trouble}; expected a CSV file with the columns {', '.join(REQUIRED)}.")
-    utterances = tuple(_rows(root))
+    try:
+        utterances = tuple(_rows(root))
+    except NoColumnError as error:
+        if "emotion" in error.missing and (found := sorted(DIMENSIONS & {name.casefold() for name in error.found})):
+            raise UserError(
+                f"manifest: {root} has {' and '.join(found)} and no column emotion: what is learned are categories, "
+                "not dimensions; add a column emotion, such as high and low."
+            ) from error
+        raise
     if not utterances:
         raise UserError(f"manifest: {root} lists no recordings below its header.")
     emotions = {utterance.emotion for utterance in utterances}
@@ -46,83 +60,116 @@ def read(root: Path) -> Corpus:
 
 def _rows(file: Path) -> Iterator[Utterance]:
     lines: dict[Path, int] = {}
-    try:
-        # utf-8-sig: spreadsheets put a byte-order mark before the first column's name.
-        with file.open(newline="", encoding="utf-8-sig") as stream:
-            table = csv.reader(stream, strict=True)
-            columns = [name.strip() for name in next(table, [])]
-            _check_header(file, columns)
-            for cells in table:
-                if any(cell.strip() for cell in cells):
-                    utterance = _utterance(file, f"{file} line {table.line_num}", columns, cells)
-                    first = lines.setdefault(utterance.path.resolve(), table.line_num)
-                    if first != table.line_num:
-                        raise UserError(
-                            f"manifest: {file} line {table.line_num} lists {utterance.path}, which line {first} has "
-                            "already; list each recording once."
-                        )
-                    yield utterance
-    except UnicodeDecodeError as error:
-        raise UserError(f"manifest: {file} is not text in UTF-8; save it as 'CSV UTF-8'.") from error
-    except csv.Error as error:
-        raise UserError(f"manifest: {file} line {table.line_num} is not valid CSV ({error}).") from error
-    except OSError as error:
-        raise UserError(f"manifest: cannot read {file}: {error.strerror}.") from error
+    finder = Finder(file.parent)
+    for row in rows(file, "manifest", REQUIRED):
+        utterance = _utterance(row, finder)
+        first = lines.setdefault(utterance.path.resolve(), row.line)
+        if first != row.line:
+            raise UserError(
+                f"{row.where} lists {utterance.path}, which line {first} has already; list each recording once."
+            )
+        yield utterance
 
 
-def _check_header(file: Path, columns: list[str]) -> None:
-    missing = [name for name in REQUIRED if name not in columns]
-    if missing:
-        found = ", ".join(columns) or "nothing"
-        raise UserError(
-            f"manifest: {file} line 1 lacks the column{'s' * (len(missing) > 1)} {', '.join(missing)}: found {found}; "
-            f"needed are {', '.join(REQUIRED)}, separated by commas."
-        )
-    if len(set(columns)) < len(columns):
-        raise UserError(f"manifest: {file} line 1 names a column twice: {', '.join(columns)}.")
-
-
-def _utterance(file: Path, where: str, columns: list[str], cells: list[str]) -> Utterance:
-    if len(cells) != len(columns):
-        raise UserError(
-            f"manifest: {where} has {len(cells)} cells where the header has {len(columns)} columns; "
-            "put quotes around a cell that holds a comma."
-        )
-    row = {name: cell.strip() for name, cell in zip(columns, cells, strict=True)}
+def _utterance(row: Row, finder: Finder) -> Utterance:
+    cells = row.cells
     for name in REQUIRED:
-        if not row[name]:
-            raise UserError(f"manifest: {where} has no {name}; every recording needs {', '.join(REQUIRED)}.")
+        if not cells[name]:
+            raise UserError(f"{row.where} has no {name}; every recording needs {', '.join(REQUIRED)}.")
     for name in ("speaker", "emotion", "corpus"):
-        if not row.get(name, "").isprintable():
-            raise UserError(f"manifest: {where}: {name} holds characters that do not print ({row[name]!r}).")
-    path = file.parent / Path(row["path"]).expanduser()
-    if not path.is_file():
-        raise UserError(f"manifest: {where}: there is no file {path}; paths are relative to the CSV file's folder.")
-    sex = _SEXES.get(row.get("sex", "").casefold())
-    if sex is None:
-        raise UserError(f"manifest: {where}: sex '{row['sex']}' is not one of female, male, unknown.")
-    corpus = row.get("corpus") or "manifest"
-    speaker = row["speaker"] if row["speaker"].startswith(f"{corpus}-") else f"{corpus}-{row['speaker']}"
-    own = {name: cell for name, cell in row.items() if name not in REQUIRED + OPTIONAL}
+        if not cells.get(name, "").isprintable():
+            raise UserError(f"{row.where}: {name} holds characters that do not print ({cells[name]!r}).")
+    path = finder(cells["path"])
+    if path is None:
+        raise UserError(
+            f"{row.where}: there is no file {finder.folder / cells['path']}; paths are relative to the CSV file's "
+            "folder."
+        )
+    require_whole(row, path)
+    corpus = cells.get("corpus") or "manifest"
+    speaker = cells["speaker"] if cells["speaker"].startswith(f"{corpus}-") else f"{corpus}-{cells['speaker']}"
     return Utterance(
         path=path,
         corpus=corpus,
         speaker=speaker,
-        sex=sex,
-        emotion=canonical(row["emotion"]) or row["emotion"].casefold(),
-        text=row.get("text", ""),
-        duration=_duration(where, row.get("duration", "")),
-        fields=own,
+        sex=sex_of(cells.get("sex", ""), row.where),
+        emotion=canonical(cells["emotion"]) or cells["emotion"].casefold(),
+        text=cells.get("text", ""),
+        duration=_duration(row.where, cells.get("duration", "")),
+        fields={name: cell for name, cell in cells.items() if name not in REQUIRED + OPTIONAL},
     )
 
 
-def _duration(where: str, cell: str) -> float | None:
-    if not cell:
-        return None
+def sex_of(word: str, where: str) -> Sex:
+    """What a cell says of a speaker's sex; ``where`` it stands begins an error.
+
+    Raises:
+        UserError: the word is not known.
+    """
+    sex = _SEXES.get(word.casefold())
+    if sex is None:
+        raise UserError(f"{where}: sex '{word}' is not one of female, male, unknown.")
+    return sex
+
+
+def require_whole(row: Row, path: Path) -> None:
+    """Refuse a row that lists a part of a file (audformat's segments).
+
+    Raises:
+        UserError: it does.
+    """
+    from parallel_ser.corpora.content import RecordingError  # numpy, which most manifests do not need
+
+    start, end = (seconds(row.cells.get(name, ""), row.where, name) for name in ("start", "end"))
+    if not start and end is None:
+        return
     try:
-        seconds = float(cell)
+        length = _length(path)
+    except RecordingError:  # which is said where it is read
+        return
+    if start or abs(length - (end or length)) > WHOLE:
+        upto = "" if end is None else f" -to {end:g}"
+        raise UserError(
+            f"{row.where} lists a part of {path} (from {start or 0:g} s to {length if end is None else end:g} s of "
+            f"{length:.2f} s), and an utterance is a file of its own; ffmpeg -i FILE -ss {start or 0:g}{upto} PART.wav "
+            "cuts it out."
+        )
+
+
+def _length(path: Path) -> float:
+    """Of a recording, in seconds."""
+    import soundfile
+
+    from parallel_ser.corpora.content import decode
+
+    try:
+        return float(soundfile.info(os.fsencode(path)).duration)
+    except (soundfile.SoundFileError, TypeError):
+        samples, rate = decode(path)
+        return len(samples) / rate
+
+
+def seconds(cell: str, where: str, name: str) -> float | None:
+    """A time in seconds, or as pandas writes it (``0 days 00:00:01.898250``); None where there is none.
+
+    Raises:
+        UserError: it is no time; ``where`` it stands begins the sentence, ``name`` says of what.
+    """
+    if cell in ("", "NaT"):
+        return None
+    days, _, clock = cell.rpartition(" days")
+    parts = (clock.strip() or "0").split(":")
+    try:
+        time = sum(float(part) * 60**power for power, part in enumerate(reversed(parts))) + 86400 * int(days or 0)
     except ValueError:
-        seconds = math.nan
-    if not (math.isfinite(seconds) and seconds > 0):
-        raise UserError(f"manifest: {where}: duration '{cell}' is not a positive number of seconds.")
-    return seconds
+        time = math.nan
+    if not (math.isfinite(time) and time >= 0) or len(parts) > 3:
+        raise UserError(f"{where}: {name} '{cell}' is no time in seconds.")
+    return time
+
+
+def _duration(where: str, cell: str) -> float | None:
+    time = seconds(cell, where, "duration")
+    if time == 0:
+        raise UserError(f"{where}: duration '{cell}' is no time in seconds above 0.")
+    return time

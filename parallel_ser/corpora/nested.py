@@ -29,7 +29,11 @@ def inner_folds(
     corpus = Corpus("training side", inside, classes)
     problem: UserError | None = None
     for way in protocols.ways_inside(protocol):
-        units = {"speaker": len({one.speaker for one in inside}), "text": len({one.text for one in inside})}
+        units = {
+            "speaker": len({one.speaker for one in inside}),
+            "session": len({protocols.session_of(one) for one in inside}),
+            "text": len({one.text for one in inside}),
+        }
         count = min([folds, *(units[unit] for unit in way.split("+")[:1] if unit in units)])
         if count < 2:
             continue

@@ -1,7 +1,7 @@
 """Splits with a name: which utterances train, select and test.
 
-One rule makes every split. A protocol names one or two **units** (speaker, text, or the utterance itself); the units
-are dealt into groups; a fold holds one group of each unit out:
+One rule makes every split that is not given. A protocol names one or two **units** (speaker, session, text, or the
+utterance itself); the units are dealt into groups; a fold holds one group of each unit out:
 
     test  = utterances in the held group of every unit
     train = utterances outside the held group of every unit
@@ -26,6 +26,7 @@ from itertools import product
 import numpy as np
 
 from parallel_ser.corpora.base import Corpus, Utterance
+from parallel_ser.corpora.given import given
 from parallel_ser.corpora.settings import ProtocolName, SplitSettings
 from parallel_ser.errors import UserError
 
@@ -36,9 +37,13 @@ PUBLISHED: Mapping[str, tuple[tuple[int, ...], ...]] = {
     "luna5": ((2, 5, 14, 15, 16), (3, 6, 7, 13, 18), (10, 11, 12, 19, 20), (8, 17, 21, 23, 24), (1, 4, 9, 22)),
 }
 
+#: The field that numbers a corpus's sessions.
+SESSION = "session"
+
 #: How the selection split is cut: the first way that leaves both sides something, and training every class.
 _SELECTION: Mapping[str, tuple[ProtocolName, ...]] = {
     "random": ("random",),
+    "session": ("session", "speaker", "text", "random"),
     "text": ("text", "speaker", "random"),
     "speaker+text": ("speaker+text", "speaker", "text", "random"),
 }
@@ -58,8 +63,9 @@ class Fold:
         index: the fold's number in its protocol; it keeps its number when other folds are dropped or not asked for.
         train, select, test: the sides; what is on none of them is left out of this fold.
         protocol: its name.
-        selection_by: what the selection split holds out: ``speaker``, ``text``, ``speaker+text`` or ``random``. It
-            differs from the protocol's own unit where the training side has too few of these.
+        selection_by: what the selection split holds out: ``speaker``, ``session``, ``text``, ``speaker+text`` or
+            ``random``; ``given`` where it is. It differs from the protocol's own unit where the training side has too
+            few of these.
     """
 
     index: int
@@ -75,16 +81,20 @@ def folds(corpus: Corpus, settings: SplitSettings, test_corpus: Corpus | None = 
 
     - ``random``: k folds stratified by emotion. Speakers are on both sides: it says nothing about new speakers.
     - ``speaker``: k folds of speakers, balanced by sex.
+    - ``session``: k folds of sessions, in their order, so that nobody is tested whose dialogue partner is trained on.
+    - ``auto``: the corpus's own: session for IEMOCAP, else speaker.
     - ``text``: k folds of sentences.
     - ``speaker+text``: k groups of speakers × min(k, sentences) groups of sentences, one fold a pair; a pair without
       utterances is dropped.
+    - ``given``: the sides that a field or a file has, see ``given``; a selection side that it lacks is held out of
+      training by speaker.
     - ``emobox6``, ``luna5``: published folds of RAVDESS by test actor. Where actors are missing, the rest of the set is
       used; a set with no actor is dropped and the others keep their numbers.
     - ``cross-corpus``: one fold. Indices count through ``corpus.utterances + test_corpus.utterances``; the whole test
       corpus is tested, except utterances of a class that training does not have, which no answer could get right: they
       are left out, and the audit counts them. Both corpora need the same names of emotions (``labels.align``).
 
-    ``settings.folds=0`` leaves one unit (speaker, sentence, utterance) out at a time.
+    ``settings.folds=0`` leaves one unit (speaker, session, sentence, utterance) out at a time.
 
     The selection split holds out ``settings.selection`` of the training side's units (of each of the two for
     ``speaker+text``), at least one and never all, balanced by sex or emotion. Where the training side has one unit only
@@ -92,25 +102,40 @@ def folds(corpus: Corpus, settings: SplitSettings, test_corpus: Corpus | None = 
     speaker, by text, at random; ``Fold.selection_by`` says which.
 
     Raises:
-        UserError: too few speakers or sentences for the folds, texts unknown, a fold asked for that does not exist, a
-            class that some fold cannot train on, a published protocol on another corpus, no class in common.
+        UserError: too few speakers or sentences for the folds, texts or sessions unknown, a fold asked for that does
+            not exist, a class that some fold cannot train on, a published protocol on another corpus, no class in
+            common, a given split that cannot be taken.
     """
     utterances = corpus.utterances
     if not utterances:
         raise UserError(f"corpus {corpus.name} has no utterances to split; check corpus.root and corpus.labels.")
-    if settings.protocol == "cross-corpus":
+    protocol = corpus.protocol if settings.protocol == "auto" else settings.protocol
+    settings = settings.model_copy(update={"protocol": protocol})
+    selection: dict[int, list[int]] = {}
+    if protocol == "given":
+        sides = given(corpus, settings)
+        splits = {index: (train, test) for index, (train, _, test) in sides.items()}
+        selection = {index: select for index, (_, select, _) in sides.items() if select}
+    elif protocol == "cross-corpus":
         if test_corpus is None:
             raise ValueError("cross-corpus needs test_corpus")
         splits = _cross_corpus(corpus, test_corpus)
         utterances = utterances + test_corpus.utterances
     else:
-        held = _published(corpus, settings) if settings.protocol in PUBLISHED else _grid(corpus, settings)
+        held = _published(corpus, settings) if protocol in PUBLISHED else _grid(corpus, settings)
         everything = range(len(utterances))
         splits = {index: _cut(utterances, everything, groups) for index, groups in enumerate(held)}
         splits = {index: split for index, split in splits.items() if split[1]}
     _require_classes(corpus, settings, {index: split[0] for index, split in splits.items()})
     wanted = _wanted(settings, list(splits))
-    return [_fold(utterances, settings, index, *splits[index]) for index in wanted]
+    made = []
+    for index in wanted:
+        train, test = splits[index]
+        if index in selection:
+            made.append(Fold(index, tuple(train), tuple(selection[index]), tuple(test), protocol, "given"))
+        else:
+            made.append(_fold(utterances, settings, index, train, test))
+    return made
 
 
 # --- the one rule -----------------------------------------------------------------------------------------------------
@@ -118,10 +143,19 @@ def folds(corpus: Corpus, settings: SplitSettings, test_corpus: Corpus | None = 
 Held = dict[str, set[Hashable]]  # for each unit of the protocol, those held out
 
 
+def session_of(utterance: Utterance) -> str:
+    """The session that an utterance is of; in a corpus that has none, each speaker is one."""
+    session = utterance.fields.get(SESSION)
+    return f"{utterance.corpus} {session}" if session else utterance.speaker
+
+
 def _key(utterances: Sequence[Utterance], index: int, unit: str) -> Hashable:
     if unit == "random":
         return index
-    return utterances[index].speaker if unit == "speaker" else utterances[index].text
+    utterance = utterances[index]
+    if unit == "session":
+        return session_of(utterance)
+    return utterance.speaker if unit == "speaker" else utterance.text
 
 
 def _cut(utterances: Sequence[Utterance], indices: Iterable[int], held: Held) -> tuple[list[int], list[int]]:
@@ -139,7 +173,7 @@ def _cut(utterances: Sequence[Utterance], indices: Iterable[int], held: Held) ->
 def _units(
     utterances: Sequence[Utterance], indices: Iterable[int], unit: str, rng: np.random.Generator
 ) -> list[Hashable]:
-    """The units in random order inside their stratum, strata one after the other.
+    """The units in random order (sessions in their own) inside their stratum, strata one after the other.
 
     The stratum is a speaker's sex, or an utterance's emotion. Any evenly spaced choice from this list holds every
     stratum in proportion, up to one unit.
@@ -156,6 +190,9 @@ def _units(
     shuffled: list[Hashable] = []
     for stratum in sorted(strata):
         ordered = sorted(strata[stratum])  # type: ignore[type-var]  # all texts or all numbers
+        if unit == "session":  # fold 0 of IEMOCAP tests session 1
+            shuffled += ordered
+            continue
         shuffled += [ordered[position] for position in rng.permutation(len(ordered))]
     return shuffled
 
@@ -170,6 +207,8 @@ def _grid(corpus: Corpus, settings: SplitSettings) -> list[Held]:
     for number, unit in enumerate(names):
         if unit == "text":
             _require_texts(corpus, settings)
+        if unit == "session":
+            _require_sessions(corpus)
         rng = np.random.default_rng([settings.seed, 0, number])
         units = _units(corpus.utterances, range(len(corpus.utterances)), unit, rng)
         count = settings.folds or len(units)
@@ -256,8 +295,19 @@ def _require_texts(corpus: Corpus, settings: SplitSettings) -> None:
         )
 
 
+def _require_sessions(corpus: Corpus) -> None:
+    """Every utterance of at least one corpus must say of which session it is, and none of that corpus may not."""
+    known = {u.corpus for u in corpus.utterances if u.fields.get(SESSION)}
+    unknown = sum(not u.fields.get(SESSION) for u in corpus.utterances if u.corpus in known or not known)
+    if unknown:
+        raise UserError(
+            f"split.protocol=session needs the field {SESSION} of every utterance, and {unknown} of "
+            f"{len(corpus.utterances)} of corpus {corpus.name} have none; use split.protocol=speaker."
+        )
+
+
 def _too_few(corpus: Corpus, settings: SplitSettings, unit: str, have: int) -> str:
-    name = {"speaker": "speaker", "text": "sentence", "random": "utterance"}[unit]
+    name = {"speaker": "speaker", "session": "session", "text": "sentence", "random": "utterance"}[unit]
     if have >= 2:
         return (
             f"split.folds={settings.folds} is more than the {have} {name}s of corpus {corpus.name}; "
@@ -286,8 +336,9 @@ def _require_classes(corpus: Corpus, settings: SplitSettings, training: dict[int
     for index, lost in missing.items():
         if lost and (not settings.only or index in settings.only):
             whole = [number for number in missing if not missing[number]]
+            without = f"corpus.emotions=[{', '.join(name for name in corpus.classes if name not in lost)}]"
             instead = f"set split.only=[{','.join(map(str, whole))}], " if whole else ""
             raise UserError(
                 f"fold {index} of split.protocol={settings.protocol} has nothing to train {', '.join(sorted(lost))} on "
-                f"in corpus {corpus.name}; {instead}add recordings of it, or leave it out."
+                f"in corpus {corpus.name}; {instead}add recordings of it, or leave it out: {without}."
             )

@@ -15,10 +15,11 @@ _FOLDER = re.compile(r"Actor_(\d+)", re.IGNORECASE)
 _INTENSITIES = ("normal", "strong")
 _STATEMENTS = ("Kids are talking by the door", "Dogs are sitting by the door")
 _AUDIO_ONLY, _SPEECH = "03", "01"
+_SPEAKERS = tuple(f"ravdess-{actor:02d}" for actor in range(1, 25))
 
 
 def read(root: Path) -> Corpus:
-    """Read ``Actor_XX/03-01-EE-II-SS-RR-AA.wav``; songs and the sound of videos are left out.
+    """Read ``Actor_XX/03-01-EE-II-SS-RR-AA.wav``; songs and the sound of videos are left out and counted.
 
     The name says who speaks: an actor's folder of another number makes a ``misplaced`` problem. The archive that holds
     everything twice (again below ``audio_speech_actors_01-24/``) is read once, its copies are ``duplicate`` problems.
@@ -27,16 +28,17 @@ def read(root: Path) -> Corpus:
     Raises:
         UserError: no such folder, or no RAVDESS speech in it.
     """
-    return read_names(root, "ravdess", CLASSES, _parse, "Actor_01/03-01-01-01-01-01-01.wav")
+    return read_names(root, "ravdess", CLASSES, _parse, "Actor_01/03-01-01-01-01-01-01.wav", _SPEAKERS)
 
 
-def _parse(path: Path) -> Named | None:
+def _parse(path: Path) -> Named | str:
     match = _NAME.fullmatch(path.stem)
     if match is None:
         raise UnparsableNameError("expected seven numbers such as 03-01-05-01-02-01-12")
     modality, channel, emotion, intensity, statement, repetition, actor = match.groups()
     if (modality, channel) != (_AUDIO_ONLY, _SPEECH):
-        return None
+        what = "songs" if channel != _SPEECH else "utterances"
+        return what if modality == _AUDIO_ONLY else f"{what} of videos"
     folder = _FOLDER.fullmatch(path.parent.name)
     misplaced = ""
     if folder is not None and int(folder[1]) != int(actor):

@@ -6,10 +6,23 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from parallel_ser.corpora import crema_d, emodb, iemocap, manifest, ravdess, tess
+from parallel_ser.corpora import (
+    audformat,
+    choose,
+    crema_d,
+    emodb,
+    emovo,
+    esd,
+    iemocap,
+    manifest,
+    meld,
+    ravdess,
+    savee,
+    tess,
+)
 from parallel_ser.corpora.base import Corpus
 from parallel_ser.corpora.labels import align, apply
-from parallel_ser.corpora.settings import CorpusSettings
+from parallel_ser.corpora.settings import CorpusSettings, PartSettings
 from parallel_ser.errors import UserError
 
 READERS: Mapping[str, Callable[[Path], Corpus]] = MappingProxyType(
@@ -19,6 +32,11 @@ READERS: Mapping[str, Callable[[Path], Corpus]] = MappingProxyType(
         "emodb": emodb.read,
         "crema_d": crema_d.read,
         "iemocap": iemocap.read,
+        "savee": savee.read,
+        "meld": meld.read,
+        "esd": esd.read,
+        "emovo": emovo.read,
+        "audformat": audformat.read,
         "manifest": manifest.read,
     }
 )
@@ -50,16 +68,18 @@ def recognise(root: Path, how: str) -> Corpus:
 
 
 def load(settings: CorpusSettings, jobs: int | None = None) -> Corpus:
-    """Read the corpus that the settings name and bring its labels under their map.
+    """Read what the settings name: each corpus and what is chosen of it, joined, its emotions merged and mapped.
 
     Args:
-        settings: which corpus, where it lies, which labels.
+        settings: which corpora, where they lie, which recordings and emotions.
         jobs: processes that render the built-in corpus where it is not cached; all cores when None.
 
     Raises:
-        UserError: the corpus is not where the settings say, or its labels do not fit the map.
+        UserError: a corpus is not where the settings say, or its fields or emotions are not those that they name.
     """
-    return apply(_read(settings, jobs), settings.labels)
+    parts = [choose.where(_read(part, jobs), part.where) for part in settings.parts]
+    merged = choose.merge(choose.join(parts), settings.merge)
+    return choose.emotions(apply(merged, settings.labels), settings.emotions)
 
 
 def load_pair(
@@ -74,7 +94,7 @@ def load_pair(
     return learnt, align(load(test, jobs), learnt.classes) if test else None
 
 
-def _read(settings: CorpusSettings, jobs: int | None) -> Corpus:
+def _read(settings: PartSettings, jobs: int | None) -> Corpus:
     if settings.name == "synthetic":
         from parallel_ser.corpora import synthetic  # renders audio, so it alone needs numpy and soundfile
 

@@ -26,7 +26,7 @@ def read(root: Path) -> Corpus:
     Raises:
         UserError: no such folder, or no TESS recording in it.
     """
-    return read_names(root, "tess", CLASSES, _parse, "OAF_angry/OAF_back_angry.wav")
+    return read_names(root, "tess", CLASSES, _parse, "OAF_angry/OAF_back_angry.wav", ("tess-OAF", "tess-YAF"))
 
 
 def _parse(path: Path) -> Named:

@@ -15,13 +15,15 @@ from parallel_ser.system.terminal import printable
 
 
 def print_report(console: Console, report: CheckReport) -> None:
-    """Print files, minutes, speakers × emotions, sample rates, and each problem as one line ``kind  path  detail``."""
+    """Print files, minutes, speakers × emotions, sample rates, notes, and each problem: ``kind  path  detail``."""
     console.print(Text(f"{report.name}: {_count(report.files, 'file')}, {report.minutes:.1f} minutes", style="bold"))
     console.print(speakers_table(report))
     console.print(Text("sample rates: " + _histogram(report.sample_rates, " Hz")))
     console.print(Text("channels: " + _histogram(report.channels, "")))
+    for note in report.notes:
+        console.print(Text(printable(f"note: {note}"), style="bold"), soft_wrap=True)
     if not report.problems:
-        console.print(Text("no problems found"))
+        console.print(Text("no problems found in the files that are read" if report.notes else "no problems found"))
         return
     kinds = Counter(problem.kind for problem in report.problems)
     told = ", ".join(f"{number} {kind}" for kind, number in sorted(kinds.items()))

@@ -63,7 +63,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     parts = []
     for fold, problem, audit, one in zip(folds, problems, audits, found, strict=True):
         home = run_folder.fold_folder(folder, fold.index)
-        run_folder.write_audit(home, audit)
+        run_folder.write_split(home, data.utterances, fold, audit)
         run_folder.write_json(home / "search.json", {"best": dict(one.best), "tried": one.tried})
         one.model.replace(home / "model.skops")
         data.said(problem.training, fold.index, one.held_out).to_csv(home / "selection.csv")
@@ -81,9 +81,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
 def _problem(data: Dataset, fold: Fold, config: Config) -> Problem:
     """The whole training side is searched on; its inner folds do what a selection side does for a network."""
     training = tuple(sorted(fold.train + fold.select))
-    inner = inner_folds(
-        data.utterances, training, config.split.protocol, config.classical.search.folds, config.classical.seed
-    )
+    inner = inner_folds(data.utterances, training, fold.protocol, config.classical.search.folds, config.classical.seed)
     return Problem(fold.index, training, tuple((one.train + one.select, one.test) for one in inner), fold.test)
 
 

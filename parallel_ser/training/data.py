@@ -176,7 +176,7 @@ def usable(
         missed += problems
     utterances = tuple(one for corpus in sound for one in corpus.utterances)
     data = of_features(utterances, sound[0].classes, extractor, features)
-    notes = tuple(note for one in sound if (note := left_out(one)))
+    notes = tuple(note for one in sound for note in (*one.notes, left_out(one)) if note)
     return replace(data, notes=notes, left_out=tuple(missed)), sound
 
 

@@ -208,7 +208,7 @@ def _open(config: Config, ranks: ProcessContext, data: Dataset, folds: list[Fold
         folder = run_folder.open_new(config, kind, ranks.size, torch.get_num_threads())
     run_folder.write_left_out(folder, data.left_out)
     for fold, audit in zip(folds, audits, strict=True):
-        run_folder.write_audit(run_folder.fold_folder(folder, fold.index), audit)
+        run_folder.write_split(run_folder.fold_folder(folder, fold.index), data.utterances, fold, audit)
     return folder
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -105,6 +105,18 @@ class Predictions:
         """The same with the columns in another order of the same classes."""
         columns = [self.classes.index(name) for name in classes]
         return replace(self, classes=classes, probabilities=self.probabilities[:, columns])
+
+    def merged(self, names: Mapping[str, str]) -> Predictions:
+        """The same with several classes as one, whose probability is the sum of theirs.
+
+        Args:
+            names: what each class goes under; a merged one has the place of its first.
+        """
+        classes = tuple(dict.fromkeys(names[name] for name in self.classes))
+        sums = np.zeros((len(self), len(classes)))
+        for name, column in zip(self.classes, self.probabilities.T, strict=True):
+            sums[:, classes.index(names[name])] += column
+        return replace(self, truth=tuple(names[name] for name in self.truth), classes=classes, probabilities=sums)
 
     def to_csv(self, path: Path) -> None:
         """Write one line an utterance, the probabilities to the last bit; whole or not at all.

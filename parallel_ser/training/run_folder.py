@@ -7,6 +7,7 @@
     RUN/metrics.json          over all folds; predictions.csv, confusion.png and summary.png beside it
     RUN/left-out.csv          recordings that could not be used, where there are any
     RUN/fold-0/model.pt       the kept model; last/, from which training goes on
+    RUN/fold-0/split.csv      which recordings train, select and test; split.file takes it
     RUN/fold-0/audit.json     what the fold's sides share; predictions.csv, history.json, curves.png, tensorboard/
     RUN/fold-0/initial-weights.json  with model.weights: whose weights were begun with, and what they had seen
     RUN/fold-0/trace.json     with run.trace: what each rank did in a few steps
@@ -16,8 +17,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import chain, count
@@ -28,8 +30,9 @@ from typing import Any
 from parallel_ser import yaml_text
 from parallel_ser.config import Config, dump, load
 from parallel_ser.corpora.audit import Audit, combine
-from parallel_ser.corpora.base import Problem
-from parallel_ser.corpora.settings import CorpusSettings
+from parallel_ser.corpora.base import Problem, Utterance
+from parallel_ser.corpora.protocols import Fold
+from parallel_ser.corpora.settings import CorpusSettings, PartSettings
 from parallel_ser.errors import UserError
 from parallel_ser.models.registry import title
 from parallel_ser.parallel.strategies.registry import one_process
@@ -95,7 +98,7 @@ def open_new(config: Config, kind: str, ranks: int, threads: int, command: str =
     Raises:
         UserError: it exists by now, or cannot be made.
     """
-    folder = make(config.run.folder, f"{config.corpus.name}-{kind}")
+    folder = make(config.run.folder, f"{config.corpus.title}-{kind}")
     train = config.train.model_copy(update={"threads": threads})
     run = config.run.model_copy(update={"folder": None, "resume": False})
     resolved = anywhere(config.model_copy(update={"train": train, "run": run}))
@@ -144,18 +147,31 @@ def results(folder: Path | None, name: str) -> Iterator[Path]:
 
 def anywhere(config: Config) -> Config:
     """The same settings with absolute folders, so that they hold from any folder."""
+    model = config.model.model_copy(update={"weights": config.model.weights and config.model.weights.absolute()})
+    return _with_folders(config.model_copy(update={"model": model}), lambda path: path and path.absolute())
 
-    def absolute(corpus: CorpusSettings) -> CorpusSettings:
-        return corpus.model_copy(update={"root": corpus.root and corpus.root.absolute()})
 
-    test = config.split.test and absolute(config.split.test)
+def _with_folders(config: Config, change: Callable[[Path | None], Path | None]) -> Config:
+    """The same settings with other places of the corpora, of a given split and of the cache."""
+
+    def part(corpus: PartSettings) -> PartSettings:
+        return corpus.model_copy(update={"root": change(corpus.root)})
+
+    def whole(corpus: CorpusSettings) -> CorpusSettings:
+        return corpus.model_copy(update={"root": change(corpus.root), "also": tuple(map(part, corpus.also))})
+
+    split = {"test": config.split.test and whole(config.split.test), "file": change(config.split.file)}
     changes = {
-        "corpus": absolute(config.corpus),
-        "split": config.split.model_copy(update={"test": test}),
-        "model": config.model.model_copy(update={"weights": config.model.weights and config.model.weights.absolute()}),
-        "run": config.run.model_copy(update={"cache": config.run.cache and config.run.cache.absolute()}),
+        "corpus": whole(config.corpus),
+        "split": config.split.model_copy(update=split),
+        "run": config.run.model_copy(update={"cache": change(config.run.cache)}),
     }
     return config.model_copy(update=changes)
+
+
+def without_folders(config: Config) -> Config:
+    """The same settings less those that say where things lie, which may move."""
+    return _with_folders(config, lambda path: None)
 
 
 def same_run(config: Config) -> None:
@@ -166,12 +182,11 @@ def same_run(config: Config) -> None:
     """
     folder = config.run.folder
     assert folder is not None  # as ``check`` has seen
-    before, config = settings(folder), anywhere(config)
+    before, config = without_folders(settings(folder)), without_folders(anywhere(config))
     for group in ("corpus", "split", "audio", "features", "functionals", "classical", "model", "train"):
         ours, theirs = getattr(config, group), getattr(before, group)
         for name in type(ours).model_fields:
             free = group == "train" and name in FREE
-            free = free or (group, name) == ("corpus", "root")  # a corpus may move
             free = free or (group == "classical" and name in ("backend", "scheduler"))
             if not free and getattr(ours, name) != getattr(theirs, name):
                 raise UserError(
@@ -193,7 +208,7 @@ def settings(folder: Path) -> Config:
     if UNCHANGED + _settings_digest(text) not in text.splitlines():
         raise UserError(
             f"{path} has changed since the run wrote it, and its models were trained as it was: put it back; "
-            f"corpus.root, split.test.root and run.cache alone may change."
+            f"corpus.root, split.test.root, split.file and run.cache alone may change."
         )
     return config
 
@@ -202,8 +217,11 @@ def _settings_digest(text: str) -> str:
     """Of settings in YAML, without the folders that may move."""
     data, _ = yaml_text.read(text)
     split = data.get("split") or {}
-    for group, name in ((data.get("corpus"), "root"), (split.get("test"), "root"), (data.get("run"), "cache")):
-        (group or {}).pop(name, None)
+    corpora = [data.get("corpus") or {}, split.get("test") or {}]
+    for part in [part for corpus in corpora for part in (corpus, *corpus.get("also", ()))]:
+        part.pop("root", None)
+    for group, name in ((split, "file"), (data.get("run") or {}, "cache")):
+        group.pop(name, None)
     return cache_key([data])
 
 
@@ -243,9 +261,37 @@ def write_left_out(folder: Path, problems: Sequence[Problem]) -> None:
         write_text(folder / "left-out.csv", comma_separated_texts(("path", "kind", "why"), rows))
 
 
-def write_audit(fold: Path, audit: Audit) -> None:
-    """Store a fold's audit with its verdict in words."""
-    write_json(fold / "audit.json", {**audit.model_dump(mode="json"), "verdict": audit.verdict()})
+def write_split(home: Path, utterances: Sequence[Utterance], fold: Fold, audit: Audit) -> None:
+    """Store a fold's audit with its verdict in words, and which recordings train, select and test.
+
+    Raises:
+        UserError: a run that goes on had another split, since its corpus has changed.
+    """
+    sides = {"train": fold.train, "select": fold.select, "test": fold.test}
+    rows = [
+        (side, cell(one.speaker), cell(one.emotion), cell(str(one.path.absolute())))
+        for side, indices in sides.items()
+        for one in (utterances[index] for index in indices)
+    ]
+    path = home / "split.csv"
+    if path.exists() and _without_folders(_split_rows(path)) != _without_folders(rows):
+        raise UserError(
+            f"the corpus has other recordings than when {home.parent} was begun, which {path} lists: put it back as it "
+            "was, or begin another run."
+        )
+    write_text(path, comma_separated_texts(("split", "speaker", "emotion", "path"), rows))
+    write_json(home / "audit.json", {**audit.model_dump(mode="json"), "verdict": audit.verdict()})
+
+
+def _split_rows(path: Path) -> list[tuple[str, ...]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return [tuple(row) for row in csv.reader(file)][1:]
+
+
+def _without_folders(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
+    """The rows with the files' names alone: a corpus may move."""
+    names = (Path(row[-1]).name.encode(errors="backslashreplace").decode() for row in rows)  # as write_text has them
+    return [(*row[:-1], name) for row, name in zip(rows, names, strict=True)]
 
 
 def summarise(

@@ -6,6 +6,7 @@ import os
 import re
 import socket
 import wave
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,7 @@ from parallel_ser.audio.load import load
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings
 from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.check import check, inspect
-from parallel_ser.corpora.content import UndecodableError, decode
+from parallel_ser.corpora.content import OutOfMemoryError, OutOfPhaseError, UndecodableError, decode
 from parallel_ser.errors import UserError
 
 RATE = 16000
@@ -109,8 +110,56 @@ def test_want_of_memory_is_not_called_damage(tmp_path: Path, monkeypatch: pytest
 
     soundfile.write(tmp_path / "a.wav", np.zeros(RATE), RATE)
     monkeypatch.setattr(soundfile.SoundFile, "read", full)
-    with pytest.raises(UndecodableError, match="GiB of memory to decode, which are not there; cut it into utterances"):
+    with pytest.raises(OutOfMemoryError, match="GiB of memory to decode, which are not there: end other programs"):
         decode(tmp_path / "a.wav")
+
+
+def test_want_of_memory_stops_a_run_and_leaves_nothing_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, RATE), RATE)
+    monkeypatch.setattr(soundfile.SoundFile, "read", full)
+    cache = FeatureCache(tmp_path / "cache", Extractor(AudioSettings(), FeatureSettings()))
+    with pytest.raises(OutOfMemoryError):
+        cache.attempt([tmp_path / "a.wav"])
+    with pytest.raises(OutOfMemoryError):
+        inspect(tmp_path / "a.wav")
+
+
+def voice(frames: int = RATE) -> np.ndarray:
+    return np.random.default_rng(0).normal(0, 0.1, frames)
+
+
+@pytest.mark.parametrize(
+    ("channels", "cancelled"),
+    [
+        (lambda x: [x, -x], True),
+        (lambda x: [x, -0.98 * x], True),  # the mean is 40 dB below
+        (lambda x: [x, -x + 1e-3 * voice()[::-1]], True),  # as a lossy coding leaves it
+        (lambda x: [x, x], False),
+        (lambda x: [x, 0 * x], False),
+        (lambda x: [x, x[::-1]], False),  # nothing to do with each other
+        (lambda x: [x, -0.5 * x], False),
+        (lambda x: [x, -x, x], False),
+        (lambda x: [x, -x, x, -x], True),
+        (lambda x: [0 * x, 0 * x], False),  # that is silence
+        (lambda x: [x], False),
+    ],
+)
+def test_channels_that_cancel_are_told_by_their_cause(
+    tmp_path: Path, channels: Callable[[np.ndarray], list[np.ndarray]], cancelled: bool
+) -> None:
+    path = tmp_path / "a.wav"
+    samples = np.stack(channels(voice()), 1)
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    kind = (inspect(path).trouble or ("",))[0]
+    assert (kind == "out of phase") == cancelled
+    if cancelled:
+        with pytest.raises(OutOfPhaseError, match=r"the channels of .*a\.wav cancel each other"):
+            Extractor(AudioSettings(), FeatureSettings()).file(path)
+    else:
+        np.testing.assert_allclose(load(path, RATE), samples.mean(1), atol=1e-6)
 
 
 @pytest.mark.parametrize("peak", [1e37, 3.4e38, 1e7])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import unicodedata
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from parallel_ser.corpora import manifest
 from parallel_ser.errors import UserError
@@ -55,7 +58,7 @@ def test_all_columns_in_any_order(folder: Path) -> None:
     ("text", "told"),
     [
         ("path,speaker\naudio/a.wav,p1\n", "line 1 lacks the column emotion"),
-        ("path;speaker;emotion\naudio/a.wav;p1;joy\n", "line 1 lacks .*separated by commas"),
+        ("path speaker emotion\naudio/a.wav p1 joy\n", "line 1 lacks .*separated by commas"),
         ("", "line 1 lacks the columns path, speaker, emotion"),
         ("path,speaker,emotion,path\n", "line 1 names a column twice"),
         (HEADER, "lists no recordings"),
@@ -67,8 +70,8 @@ def test_all_columns_in_any_order(folder: Path) -> None:
         (HEADER + "audio/a.wav,p1\n", "line 2 has 2 cells"),
         (HEADER + 'audio/a.wav,p1,"joy\n', "line 2 is not valid CSV"),
         ("path,speaker,emotion,sex\naudio/a.wav,p1,joy,x\n", "line 2: sex 'x'"),
-        ("path,speaker,emotion,duration\naudio/a.wav,p1,joy,-1\n", "line 2: duration '-1'"),
-        ("path,speaker,emotion,duration\naudio/a.wav,p1,joy,long\n", "line 2: duration 'long'"),
+        ("path,speaker,emotion,duration\naudio/a.wav,p1,joy,-1\n", "line 2: duration '-1' is no time"),
+        ("path,speaker,emotion,duration\naudio/a.wav,p1,joy,long\n", "line 2: duration 'long' is no time"),
     ],
 )
 def test_refused_with_file_and_line(folder: Path, text: str, told: str) -> None:
@@ -99,3 +102,71 @@ def test_not_a_readable_file(folder: Path) -> None:
         manifest.read(folder / "audio")
     with pytest.raises(UserError, match="not text in UTF-8"):
         manifest.read(write(folder, HEADER + "audio/ä.wav,p1,joy\n", "latin-1"))
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize(
+    "header", ["path,speaker,emotion,sex", "file,speaker,emotion,gender", "Filename,Speaker,Emotion,Gender"]
+)
+def test_separators_and_the_headers_of_other_tools(folder: Path, delimiter: str, header: str) -> None:
+    text = f"{header}\r\naudio/a.wav,p1,joy,female\r\n".replace(",", delimiter)
+    (found,) = manifest.read(write(folder, text, "utf-8-sig")).utterances
+    assert (found.path, found.speaker, found.emotion, found.sex, dict(found.fields)) == (
+        folder / "audio/a.wav", "manifest-p1", "joy", "female", {},
+    )  # fmt: skip
+
+
+def test_a_column_beside_the_one_of_its_other_name_is_a_field(folder: Path) -> None:
+    (found,) = manifest.read(write(folder, "path,speaker,emotion,file\naudio/a.wav,p1,joy,x7\n")).utterances
+    assert dict(found.fields) == {"file": "x7"}
+
+
+def test_paths_of_windows(folder: Path) -> None:
+    (found,) = manifest.read(write(folder, HEADER + "audio\\a.wav,p1,joy\n")).utterances
+    assert found.path == folder / "audio/a.wav"
+    (folder / "audio\\a.wav").write_bytes(b"x")  # a backslash in a name, as this system has it
+    (found,) = manifest.read(write(folder, HEADER + "audio\\a.wav,p1,joy\n")).utterances
+    assert found.path == folder / "audio\\a.wav"
+
+
+@pytest.mark.parametrize("disk", ["NFC", "NFD"])
+@pytest.mark.parametrize("written", ["NFC", "NFD"])
+def test_composed_and_decomposed_letters(tmp_path: Path, disk: str, written: str) -> None:
+    name = "wäv é/Sprüch #1, neutral 😀 0.wav"
+    on_disk = tmp_path / unicodedata.normalize(disk, "wäv é") / unicodedata.normalize(disk, name.split("/")[1])
+    on_disk.parent.mkdir()
+    on_disk.write_bytes(b"x")
+    (found,) = manifest.read(write(tmp_path, f'{HEADER}"{unicodedata.normalize(written, name)}",p1,joy\n')).utterances
+    assert found.path == on_disk
+
+
+def test_dimensions_are_not_categories(folder: Path) -> None:
+    with pytest.raises(UserError, match="has arousal and valence and no column emotion: what is learned are categor"):
+        manifest.read(write(folder, "path,speaker,arousal,valence\naudio/a.wav,p1,4.5,1.5\n"))
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "whole"),
+    [
+        ("0 days", "0 days 00:00:01.500000", True),
+        ("0 days 00:00:00", "", True),
+        ("0", "1.49", True),
+        ("", "NaT", True),
+        ("0 days 00:00:00.250000", "0 days 00:00:01.500000", False),
+        ("0", "1.2", False),
+        ("0:00:01", "", False),
+    ],
+)
+def test_segments_of_audformat(tmp_path: Path, start: str, end: str, whole: bool) -> None:
+    soundfile.write(tmp_path / "a.wav", np.zeros(12000), 8000)
+    file = write(tmp_path, f"file,start,end,speaker,emotion\na.wav,{start},{end},p1,joy\n")
+    if whole:
+        assert len(manifest.read(file).utterances) == 1
+    else:
+        with pytest.raises(UserError, match=r"line 2 lists a part of .*of 1\.50 s.*ffmpeg -i FILE -ss"):
+            manifest.read(file)
+
+
+def test_a_time_that_is_none(folder: Path) -> None:
+    with pytest.raises(UserError, match="line 2: end 'soon' is no time in seconds"):
+        manifest.read(write(folder, "file,start,end,speaker,emotion\naudio/a.wav,0,soon,p1,joy\n"))

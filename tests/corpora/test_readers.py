@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from collections import Counter
 from pathlib import Path
 
@@ -10,12 +11,21 @@ import numpy as np
 import pytest
 import soundfile
 
-from parallel_ser.corpora import crema_d, emodb, ravdess, tess
+from parallel_ser.corpora import crema_d, emodb, emovo, esd, ravdess, savee, tess
 from parallel_ser.corpora.base import Corpus
 from parallel_ser.corpora.folder import audio_files
+from parallel_ser.corpora.registry import recognise
 from parallel_ser.errors import UserError
 
-READERS = {"ravdess": ravdess.read, "tess": tess.read, "emodb": emodb.read, "crema_d": crema_d.read}
+READERS = {
+    "ravdess": ravdess.read,
+    "tess": tess.read,
+    "emodb": emodb.read,
+    "crema_d": crema_d.read,
+    "savee": savee.read,
+    "emovo": emovo.read,
+    "esd": esd.read,
+}
 
 
 def touch(root: Path, *names: str) -> Path:
@@ -49,17 +59,126 @@ def test_utterances_travel_to_other_processes(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(corpus)) == corpus
 
 
-def test_ravdess_leaves_out_songs_and_videos(tmp_path: Path) -> None:
+def test_ravdess_leaves_out_songs_and_videos_and_counts_them(tmp_path: Path) -> None:
     root = touch(
         tmp_path,
         "Actor_01/03-01-01-01-01-01-01.wav",
         "Actor_01/03-02-01-01-01-01-01.wav",
         "Actor_01/01-01-01-01-01-01-01.wav",
+        "Actor_01/01-01-02-01-01-01-01.wav",
+        "Actor_01/01-02-02-01-01-01-01.wav",
     )
+    for name in ("01-01-01-01-01-01-01.mp4", "02-01-01-01-01-01-01.mp4", "03-01-01-01-01-01-01.mp3"):
+        (root / "Actor_01" / name).write_bytes(b"x")
     corpus = ravdess.read(root)
     assert [utterance.path.stem for utterance in corpus.utterances] == ["03-01-01-01-01-01-01"]
     assert corpus.problems == ()
     assert corpus.classes == ("neutral",)
+    assert corpus.notes[0] == (
+        "left out of ravdess, which is read as speech audio: 1 .mp3 files, 2 .mp4 files, 1 songs, 1 songs of videos, "
+        "2 utterances of videos"
+    )
+
+
+def test_songs_alone_are_no_corpus(tmp_path: Path) -> None:
+    root = touch(tmp_path, "Actor_01/03-02-01-01-01-01-01.wav", "Actor_01/03-02-02-01-01-01-01.wav")
+    with pytest.raises(UserError, match="it holds 2 songs alone, and no file named like"):
+        ravdess.read(root)
+
+
+@pytest.mark.parametrize(
+    ("name", "names", "note"),
+    [
+        (
+            "ravdess",
+            [f"Actor_{actor:02d}/03-01-01-01-01-01-{actor:02d}.wav" for actor in range(1, 7)],
+            "6 of the 24 speakers of ravdess are here: 07, 08, 09, 10, 11, 12, 13, 14, 15, 16, 17, 18 and 6 more are "
+            "missing",
+        ),
+        ("tess", ["OAF_sad/OAF_back_sad.wav"], "1 of the 2 speakers of tess is here: YAF is missing"),
+        ("savee", [f"{name}/a01.wav" for name in ("DC", "JE", "KL")], "3 of the 4 speakers of savee are here: JK is"),
+        ("emovo", [f"{s}/dis-{s}-b1.wav" for s in ("f1", "f2", "f3", "m1")], "4 of the 6 speakers .*: m2, m3 are miss"),
+        ("emodb", ["wav/03a01Fa.wav"], "1 of the 10 speakers of emodb is here: 08, 09, 10"),
+        ("crema_d", ["AudioWAV/1001_DFA_ANG_XX.wav"], "1 of the 91 speakers of crema_d is here: 1002, .* and 78 more"),
+        ("esd", ["0011/Angry/0011_000351.wav"], "1 of the 20 speakers of esd is here: 0001"),
+    ],
+)
+def test_speakers_that_are_missing_are_said(tmp_path: Path, name: str, names: list[str], note: str) -> None:
+    (said,) = READERS[name](touch(tmp_path, *names)).notes
+    assert re.match(note, said)
+
+
+def test_whoever_has_all_speakers_is_told_nothing(tmp_path: Path) -> None:
+    assert ravdess.read(touch(tmp_path, *(f"03-01-01-01-01-01-{a:02d}.wav" for a in range(1, 25)))).notes == ()
+
+
+def test_savee_has_the_same_names_in_every_speakers_folder(tmp_path: Path) -> None:
+    codes = dict(zip(("a", "d", "f", "h", "n", "sa", "su"), savee.CLASSES))
+    root = touch(tmp_path, *(f"AudioData/{s}/{code}01.wav" for s in ("DC", "JE", "JK", "KL") for code in codes))
+    corpus = savee.read(root)
+    assert (len(corpus.utterances), corpus.problems, corpus.notes) == (28, (), ())
+    for one in corpus.utterances:
+        assert one.speaker == f"savee-{one.path.parent.name}"
+        assert one.emotion == codes[one.path.stem[:-2]]
+        assert (one.sex, dict(one.fields)) == ("male", {"number": "1"})
+
+
+def test_savee_without_folders_and_misplaced(tmp_path: Path) -> None:
+    root = touch(tmp_path, "all/DC_sa03.wav", "all/kl_n30.wav", "JE/JK_h02.wav", "all/su01.wav")
+    corpus = savee.read(root)
+    told = [(one.speaker, one.emotion, one.fields["number"]) for one in corpus.utterances]
+    assert told == [
+        ("savee-DC", "sadness", "3"), ("savee-KL", "neutral", "30"), ("savee-JK", "happiness", "2"),
+    ]  # fmt: skip
+    assert problems(corpus, root) == [("unparsable name", "all/su01.wav"), ("misplaced", "JE/JK_h02.wav")]
+
+
+def test_emovo(tmp_path: Path) -> None:
+    root = touch(tmp_path, "f1/dis-f1-b1.wav", "m3/tri-m3-n5.wav", "m3/gio-m2-d2.wav", "m3/gio-m3-d3.wav")
+    corpus = emovo.read(root)
+    told = {(one.speaker, one.sex, one.emotion, one.text) for one in corpus.utterances}
+    assert told == {
+        ("emovo-f1", "female", "disgust", "b1"),
+        ("emovo-m3", "male", "sadness", "n5"),
+        ("emovo-m2", "male", "joy", "d2"),
+    }
+    assert problems(corpus, root) == [("misplaced", "m3/gio-m2-d2.wav"), ("unparsable name", "m3/gio-m3-d3.wav")]
+
+
+def test_esd_numbers_tell_emotion_and_sentence(tmp_path: Path) -> None:
+    numbers = {1: ("neutral", 1), 350: ("neutral", 350), 351: ("angry", 1), 701: ("happy", 1), 1400: ("sad", 350),
+               1401: ("surprise", 1), 1750: ("surprise", 350)}  # fmt: skip
+    root = touch(
+        tmp_path,
+        *(f"0011/{emotion.title()}/0011_{number:06d}.wav" for number, (emotion, _) in numbers.items()),
+        "0002/Angry/evaluation/0002_000352.wav",
+        "0002/Sad/0002_000003.wav",
+        "0002/Sad/0002_001751.wav",
+    )
+    corpus = esd.read(root)
+    english = [one for one in corpus.utterances if one.speaker == "esd-0011"]
+    assert [(one.emotion, one.text) for one in english if "0011_" in one.path.name] == [
+        (emotion, f"English {sentence}") for emotion, sentence in sorted(numbers.values(), key=lambda v: (v[0], v[1]))
+    ]
+    assert {one.sex for one in english} == {"male"}
+    by_name = {one.path.stem: one for one in corpus.utterances}
+    held = by_name["0002_000352"]
+    assert (held.sex, held.emotion, held.text) == ("female", "angry", "Mandarin 2")
+    assert dict(held.fields) == {"language": "Mandarin", "split": "dev"}
+    assert dict(by_name["0002_000003"].fields) == {"language": "Mandarin"}
+    assert problems(corpus, root) == [
+        ("misplaced", "0002/Sad/0002_000003.wav"), ("unparsable name", "0002/Sad/0002_001751.wav"),
+    ]  # fmt: skip
+
+
+def test_each_corpus_is_recognised_by_its_files(tmp_path: Path) -> None:
+    trees = {
+        "savee": "DC/a01.wav", "emovo": "f1/dis-f1-b1.wav", "esd": "0011/Angry/0011_000351.wav",
+        "emodb": "wav/03a01Fa.wav", "ravdess": "Actor_01/03-01-01-01-01-01-01.wav",
+        "crema_d": "AudioWAV/1001_DFA_ANG_XX.wav", "tess": "OAF_angry/OAF_back_angry.wav",
+    }  # fmt: skip
+    for name, example in trees.items():
+        assert recognise(touch(tmp_path / name, example), "--name").name == name
 
 
 def test_ravdess_nested_copy_is_read_once(tmp_path: Path) -> None:

@@ -96,6 +96,41 @@ def test_evaluating_a_run_repeats_its_predictions(run: Path) -> None:
     assert metrics == Metrics.model_validate_json((run / "metrics.json").read_text())
 
 
+def test_a_run_is_judged_on_fewer_emotions(svm_run: Path) -> None:
+    kept = Predictions.from_csv(svm_run / "predictions.csv")
+    options = ("--merge", "neutral=sad,disgust", "--merge", "high=joy,anger", "--json")
+    record = json.loads(done("evaluate", svm_run, *options).stdout)
+    names = {"joy": "high", "anger": "high", "sadness": "neutral", "disgust": "neutral"}
+    classes = ["high", "neutral", "surprise", "fear"]
+    sums = {
+        name: sum(kept.probabilities[:, i] for i, own in enumerate(kept.classes) if names.get(own, own) == name)
+        for name in classes
+    }
+    predicted = [max(classes, key=lambda name, row=row: sums[name][row]) for row in range(len(kept))]
+    truth = [names.get(one, one) for one in kept.truth]
+    assert list(record["classes"]) == classes
+    assert record["wa"]["value"] == pytest.approx(np.mean([a == b for a, b in zip(truth, predicted)]))
+    assert "sad and disgust count as neutral, joy and anger count as high" in record["notes"]
+    assert "--merge has clam, which is no emotion of the run" in refused("evaluate", svm_run, "--merge", "neutral=clam")
+    assert "write the emotion and those that count as it" in refused("evaluate", svm_run, "--merge", "neutral")
+
+
+def test_each_fold_lists_what_trained_selected_and_tested(svm_run: Path, tmp_path: Path) -> None:
+    with (svm_run / "fold-1/split.csv").open(newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    tested = of_fold(svm_run, 1)
+    assert [row["path"] for row in rows if row["split"] == "test"] == list(tested.paths)
+    speakers = {side: {row["speaker"] for row in rows if row["split"] == side} for side in ("train", "select", "test")}
+    assert speakers["test"] == set(tested.speakers)
+    assert sum(map(len, speakers.values())) == 6
+    audit = json.loads((svm_run / "fold-1/audit.json").read_text())
+    assert {side: set(names) for side, names in audit["speakers"].items()} == speakers
+    # the list is a split that can be given
+    given = ["split.protocol=given", f"split.file={svm_run}/fold-1/split.csv", "split.only=[]", "split.folds=5"]
+    done("baseline", *SVM, *given, f"run.folder={tmp_path}/again")
+    assert (tmp_path / "again/fold-0/split.csv").read_bytes() == (svm_run / "fold-1/split.csv").read_bytes()
+
+
 def test_the_settings_of_a_run_repeat_it(svm_run: Path, tmp_path: Path) -> None:
     again = tmp_path / "again"
     printed = done("baseline", "svm", "--config", svm_run / "config.yaml", f"run.folder={again}").stdout

@@ -180,6 +180,14 @@ def test_concatenate_refuses_other_classes_and_repeats() -> None:
         concatenate([])
 
 
+def test_merged_classes_have_the_sum_of_their_probabilities() -> None:
+    merged = example().merged({"joy": "high", "fear": "fear", "sad": "fear"})
+    assert merged.classes == ("high", "fear")
+    assert merged.truth == ("fear", "high", "fear")
+    np.testing.assert_allclose(merged.probabilities, [[0.1, 0.9], [0.5, 0.5], [1 / 3, 2 / 3]])
+    assert merged.predicted == ("fear", "high", "fear")
+
+
 def test_the_arrays_cannot_change() -> None:
     source = np.full((3, 3), 1 / 3)
     said = replace(example(), probabilities=source)

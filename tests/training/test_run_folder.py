@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
 import pytest
 
 from parallel_ser.config import load
+from parallel_ser.corpora.audit import audit
+from parallel_ser.corpora.base import Utterance
+from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.system.files import require_writable
 from parallel_ser.training import run_folder
+from parallel_ser.training.settings import RunSettings
 
 
 class OneSecond(datetime):
@@ -98,3 +103,37 @@ def test_what_cannot_be_written_is_found_at_once(tmp_path: Path, below: str) -> 
         require_writable(Path("/proc") / below)
     require_writable(tmp_path / below)
     assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_run_that_goes_on_must_have_the_split_that_it_began_with(tmp_path: Path) -> None:
+    names = ["=a.wav", "b\udcff.wav", "c.wav", "d.wav"]
+    utterances = [
+        Utterance(tmp_path / "old" / name, "x", f"x-{name[0]}", "unknown", emotion)
+        for name, emotion in zip(names, ("joy", "fear", "joy", "fear"))
+    ]
+    fold = Fold(0, (0, 1), (), (2, 3))
+    report = audit(utterances, fold, [one.path.name for one in utterances])
+    home = tmp_path / "run/fold-0"
+    run_folder.write_split(home, utterances, fold, report)
+    moved = [replace(one, path=tmp_path / "new" / one.path.name) for one in utterances]
+    run_folder.write_split(home, moved, fold, report)
+    assert f"{tmp_path}/new/c.wav" in (home / "split.csv").read_text()
+    for others in ([*moved[:3], replace(moved[3], emotion="joy")], [*moved[:3], replace(moved[3], path=Path("e.wav"))]):
+        before = (home / "split.csv").read_bytes()
+        with pytest.raises(UserError, match=r"other recordings than when .*run was begun, which .*split\.csv lists"):
+            run_folder.write_split(home, others, fold, report)
+        assert (home / "split.csv").read_bytes() == before
+
+
+def test_further_corpora_may_move(tmp_path: Path) -> None:
+    first, also = tmp_path / "one.csv", tmp_path / "two.csv"
+    config = load(None, ["corpus.name=manifest", f"corpus.root={first}", f"corpus.also=[{{name: tess, root: {also}}}]"])
+    folder = run_folder.open_new(config.model_copy(update={"run": RunSettings(folder=tmp_path / "run")}), "", 1, 1)
+    path = folder / "config.yaml"
+    path.write_text(path.read_text().replace("two.csv", "moved.csv"))
+    moved = run_folder.settings(folder)
+    assert moved.corpus.also[0].root == tmp_path / "moved.csv"
+    run_folder.same_run(config.model_copy(update={"run": RunSettings(folder=folder, resume=True)}))
+    other = load(path, ["corpus.also=[]", f"run.folder={folder}", "run.resume=true"])
+    with pytest.raises(UserError, match=r"corpus\.also=.*tess"):
+        run_folder.same_run(other)
