@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
 
 
@@ -29,6 +30,7 @@ def calibrate(
         typer.Option("--error", help="An error among the answered utterances to promise; repeat for more."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record as JSON.")] = False,
+    wide: Wide = False,
 ) -> None:
     """Calibrate each fold's model on speakers that it was not trained on, and judge that on its test speakers.
 
@@ -36,10 +38,9 @@ def calibrate(
     """
     import json as encoder
 
-    from rich.console import Console
-
     from parallel_ser.report.calibration import reliability_picture, risk_coverage_picture
-    from parallel_ser.report.tables import NOTICE, calibration_table, promises_table
+    from parallel_ser.report.tables import NOTICE, print_calibration
+    from parallel_ser.report.terminal import screen
     from parallel_ser.system.files import extra
     from parallel_ser.system.lock import writing
     from parallel_ser.training import run_folder
@@ -60,8 +61,7 @@ def calibrate(
     if json:
         typer.echo(encoder.dumps(record, indent=1))
         return
-    console = Console()
-    console.print(calibration_table(record))
-    console.print(promises_table(record))
+    console = screen(wide)
+    print_calibration(console, record)
     console.print(NOTICE)
     console.print(f"Pictures: {folder}", highlight=False, soft_wrap=True)

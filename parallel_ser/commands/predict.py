@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
 
 
@@ -22,6 +23,7 @@ def predict(
         typer.Option("--error", help="Say 'uncertain' rather than be wrong in more than this share of the answers."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file instead of a table.")] = False,
+    wide: Wide = False,
 ) -> None:
     """Name the emotion heard in each file: the one with the highest confidence, which is printed beside it.
 
@@ -29,10 +31,9 @@ def predict(
     """
     import json as encoder
 
-    from rich.console import Console
-
     from parallel_ser.decision.confidence import decide
-    from parallel_ser.report.tables import NOTICE, decisions_table
+    from parallel_ser.report.tables import NOTICE, print_decisions
+    from parallel_ser.report.terminal import screen
     from parallel_ser.training.calibrate import thresholds
     from parallel_ser.training.inference import Run, extract_each
 
@@ -62,8 +63,8 @@ def predict(
         for row in rows:
             typer.echo(encoder.dumps(row))
     elif rows:
-        console = Console()
-        console.print(decisions_table(rows))
+        console = screen(wide)
+        print_decisions(console, rows)
         console.print(NOTICE)
     if rows and by_speaker:
         typer.echo(
