@@ -35,30 +35,28 @@ def predict(
     from parallel_ser.report.tables import NOTICE, print_decisions
     from parallel_ser.report.terminal import screen
     from parallel_ser.training.calibrate import thresholds
-    from parallel_ser.training.inference import Run, extract_each
+    from parallel_ser.training.inference import Run
 
     trained = Run.open(run)
     least = thresholds(trained, error) if error is not None else 0.0
-    by_speaker = trained.mode in ("speaker", "enrol")
-    if enrol and not by_speaker:
-        raise UserError(f"--enrol is for runs that standardise by speaker; {run} does by {trained.mode}: leave it out.")
-    data, problems = extract_each([*files, *(enrol or [])], trained.config, trained.classes)
+    if enrol and not trained.by_speaker:
+        raise UserError(f"--enrol is for runs that standardise by speaker, and {run} does not: leave it out.")
+    data, answers, problems = trained.recognise([*files, *(enrol or [])])
     asked = set(files)
     rows = []
-    if any(one.path in asked for one in data.utterances):
-        decisions = decide(trained.probabilities(data), trained.classes)
-        for utterance, measures, decision in zip(data.utterances, data.measures, decisions, strict=True):
-            if utterance.path in asked:
-                rows.append(
-                    {
-                        "file": str(utterance.path),
-                        "emotion": decision.emotion if decision.confidence >= least else "uncertain",
-                        "confidence": decision.confidence,
-                        "probabilities": dict(decision.ranked),
-                        "seconds": measures["duration_s"],
-                        "snr_db": measures["snr_db"],
-                    }
-                )
+    for utterance, measures in zip(data.utterances, data.measures, strict=True):
+        if utterance.path in asked and utterance.path in answers:
+            (decision,) = decide(answers[utterance.path][None], trained.classes)
+            rows.append(
+                {
+                    "file": str(utterance.path),
+                    "emotion": decision.emotion if decision.confidence >= least else "uncertain",
+                    "confidence": decision.confidence,
+                    "probabilities": dict(decision.ranked),
+                    "seconds": measures["duration_s"],
+                    "snr_db": measures["snr_db"],
+                }
+            )
     if json:
         for row in rows:
             typer.echo(encoder.dumps(row))
@@ -66,7 +64,7 @@ def predict(
         console = screen(wide)
         print_decisions(console, rows)
         console.print(NOTICE)
-    if rows and by_speaker:
+    if rows and trained.by_speaker:
         typer.echo(
             f"note: this run standardises by speaker, so the {len(data.utterances)} file(s) were taken as one "
             f"speaker's; with fewer than about 10 of several emotions the answers are poor.",
