@@ -3,12 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
+
+
+class EnrolCommand(TyperCommand):
+    """``--enrol A B -- FILE``: all that stands between the option and ``--`` enrols."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Write ``--enrol A B`` as click takes it, ``--enrol A --enrol B``."""
+        if "--enrol" in args and "--" in args[args.index("--enrol") :]:
+            start = args.index("--enrol")
+            end = args.index("--", start)
+            between: list[str] = []
+            for text in args[start + 1 : end]:
+                if text.startswith("--"):
+                    break
+                between += ["--enrol", text]
+            rest = args[start + 1 + len(between) // 2 :]
+            args = [*args[:start], *between, *rest]
+        return super().parse_args(ctx, args)
 
 
 def predict(
@@ -16,7 +35,11 @@ def predict(
     files: Annotated[list[Path], typer.Argument(help="Recordings of one speaker: WAV, FLAC, OGG or MP3.")],
     enrol: Annotated[
         list[Path] | None,
-        typer.Option("--enrol", help="A further recording of the same speaker, for the standardisation alone; repeat."),
+        typer.Option(
+            "--enrol",
+            metavar="FILE… --",
+            help="Further recordings of the same speaker, for the standardisation alone: --enrol A B -- FILE.",
+        ),
     ] = None,
     error: Annotated[
         float | None,

@@ -49,8 +49,8 @@ def fit(columns: Sequence[Column], width: int) -> tuple[list[list[Column]], list
     What never goes and finds no room stands in a further block, which begins with the first column again.
 
     >>> name, small, large = Column("name", ["x"]), Column("n", ["1234"], drop=1), Column("m", ["12345"])
-    >>> [[[one.heading for one in block] for block in fit([name, small, large], width)[0]] for width in (17, 16, 9)]
-    [[['name', 'n', 'm']], [['name', 'm']], [['name'], ['name', 'm']]]
+    >>> [[[one.heading for one in block] for block in fit([name, small, large], width)[0]] for width in (17, 16)]
+    [[['name', 'n', 'm']], [['name', 'm']]]
     """
     if _width(columns) > width:
         columns = [replace(one, heading=one.short) if one.short else one for one in columns]
