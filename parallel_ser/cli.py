@@ -17,8 +17,9 @@ from parallel_ser.commands.evaluate import evaluate
 from parallel_ser.commands.features import features
 from parallel_ser.commands.fuse import fuse
 from parallel_ser.commands.plan import plan
-from parallel_ser.commands.predict import predict
+from parallel_ser.commands.predict import EnrolCommand, predict
 from parallel_ser.commands.profile import profile
+from parallel_ser.commands.runs import runs
 from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.strategies import strategies
 from parallel_ser.commands.train import train
@@ -26,6 +27,8 @@ from parallel_ser.errors import UserError
 from parallel_ser.system.limits import used_up
 from parallel_ser.system.process import keep_freed
 from parallel_ser.system.terminal import any_name
+
+_TYPED = "parallel_ser.typed"
 
 
 class Shell(TyperGroup):
@@ -36,10 +39,16 @@ class Shell(TyperGroup):
     ==================  ===========================  ======
     ``UserError``       ``error: …``, one line       2
     no more of a limit  ``error: …``, one line       2
+    a wrong option      the right setting, if any    2
     Ctrl-C              ``interrupted``              130
     anything else       a traceback: it is a bug     1
     ==================  ===========================  ======
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep what was typed, for what is said of it."""
+        ctx.meta[_TYPED] = list(args)
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command; ``--debug`` shows the traceback of a ``UserError`` above its line."""
@@ -54,10 +63,23 @@ class Shell(TyperGroup):
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from error
         except Exception as error:
-            if (sentence := used_up(error)) is None or ctx.params.get("debug"):
+            sentence = _no_option(error, ctx.meta[_TYPED]) or used_up(error)
+            if sentence is None or ctx.params.get("debug"):
                 raise
             typer.echo(f"error: {sentence}", err=True)
             raise typer.Exit(2) from error
+
+
+def _no_option(error: Exception, typed: list[str]) -> str | None:
+    """What to type instead of an option that is a setting; None where the error is another."""
+    if type(error).__name__ != "NoSuchOption":  # of click, or of the click that typer brings along
+        return None
+    command = getattr(getattr(error, "ctx", None), "command", None)
+    if not {"overrides", "settings"} & {parameter.name for parameter in getattr(command, "params", ())}:
+        return None
+    from parallel_ser.config import option_as_setting
+
+    return option_as_setting(typed)
 
 
 app = typer.Typer(
@@ -65,7 +87,6 @@ app = typer.Typer(
     help="Emotion recognition in speech, trained by distributed model parallelism on one machine.",
     epilog="A research tool: it names emotions that speech is heard to express, never a disorder.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -73,9 +94,10 @@ app = typer.Typer(
 app.command()(train)
 app.command()(baseline)
 app.command()(evaluate)
-app.command()(predict)
+app.command(cls=EnrolCommand)(predict)
 app.command()(calibrate)
 app.command()(fuse)
+app.command()(runs)
 app.command()(features)
 app.command()(strategies)
 app.command()(schedule)

@@ -15,7 +15,7 @@ from pydantic import ValidationError, model_validator
 from parallel_ser import yaml_text
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, FunctionalSettings
 from parallel_ser.classical.settings import ClassicalSettings
-from parallel_ser.config_errors import Sources, explain, group_of
+from parallel_ser.config_errors import Sources, explain, group_of, settings_called
 from parallel_ser.corpora.registry import recognise
 from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.errors import UserError
@@ -104,6 +104,24 @@ def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()
 def dump(config: Config) -> str:
     """Return YAML naming every setting, which ``load`` turns into an equal ``Config``."""
     return yaml_text.write(config.model_dump(mode="json"))
+
+
+def option_as_setting(typed: Sequence[str]) -> str | None:
+    """A sentence about the first option among ``typed`` whose name is one of a setting; None where there is none.
+
+    >>> option_as_setting(["train", "--epochs", "3"])
+    'there is no option --epochs; settings are given as group.key=value: train.epochs=3'
+    """
+    for place, text in enumerate(typed):
+        option, equals, value = text.partition("=")
+        if not option.startswith("--") or not (names := settings_called(option[2:], Config)):
+            continue
+        if not equals:
+            following = typed[place + 1] if place + 1 < len(typed) else "-"
+            value = "…" if following.startswith("-") else following
+        forms = " or ".join(f"{name}={value}" for name in names)
+        return f"there is no option {option}; settings are given as group.key=value: {forms}"
+    return None
 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], Mapping[str, int]]:

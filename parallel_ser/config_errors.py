@@ -83,6 +83,22 @@ def names(model: type[Settings], prefix: str = "") -> Iterator[str]:
             yield from names(group, f"{prefix}{key}.")
 
 
+def settings_called(word: str, model: type[Settings], most: int = 5) -> list[str]:
+    """The dotted names of the settings that an option's name means, at the most so many.
+
+    A whole name with its group (``train-epochs``) means itself, else a key (``epochs``) what is called so, else what it
+    is short for (``lr``) or almost is. Those of the training come first.
+    """
+    word = word.lower().replace("-", "_")
+    keys = sorted((name for name in names(model) if "." in name), key=lambda name: not name.startswith("train."))
+    if whole := [name for name in keys if name == word or name.replace(".", "_") == word]:
+        return whole
+    last = {name: name.rpartition(".")[2] for name in keys}
+    short = {"".join(part[0] for part in key.split("_")): key for key in last.values() if "_" in key}
+    wanted = word if word in last.values() else short.get(word) or _nearest(word, list(last.values()))
+    return [name for name, key in last.items() if key == wanted][:most]
+
+
 def _explain_one(problem: Any, model: type[Settings], sources: Sources) -> str:
     kind, name = problem["type"], ".".join(str(part) for part in problem["loc"])
     place = sources.of(name)

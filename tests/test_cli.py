@@ -243,3 +243,65 @@ def test_progress_without_a_terminal_is_a_line_every_tenth(capsys: pytest.Captur
         advance(3, None)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [f"reading: {percent}%" for percent in range(0, 101, 10)]
+
+
+@pytest.mark.parametrize(
+    ("typed", "right"),
+    [
+        (["train", "--epochs", "3"], "train.epochs=3"),
+        (["train", "--epochs=3", "--nproc", "2"], "train.epochs=3"),
+        (["train", "--lr", "1e-3"], "train.learning_rate=1e-3"),
+        (["train", "--batch-size", "64"], "train.batch=64"),
+        (["plan", "--model.size", "m"], "model.size=m"),
+        (["baseline", "svm", "--seed", "7"], "or classical.seed=7"),
+        (["bench", "--n-mels", "40"], "features.n_mels=40"),
+    ],
+)
+def test_an_option_that_is_a_setting_says_the_right_form(typed: list[str], right: str) -> None:
+    status, out, err = run(*typed)
+    assert (status, out) == (2, "")
+    assert err.startswith("error: there is no option --")
+    assert err.count("\n") == 1
+    assert right in err
+
+
+@pytest.mark.parametrize("typed", [["train", "--nproc2", "3"], ["predict", "run", "a.wav", "--epochs", "3"]])
+def test_another_wrong_option_is_told_by_its_command(typed: list[str]) -> None:
+    status, _, err = run(*typed)
+    assert status == 2
+    assert "No such option" in err
+
+
+def test_commands_are_completed_in_a_shell() -> None:
+    code = "import sys; sys.argv = ['parallel-ser']; from parallel_ser.__main__ import main; main()"
+    asked = {"_PARALLEL_SER_COMPLETE": "complete_bash", "COMP_WORDS": "parallel-ser pr", "COMP_CWORD": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **asked}, capture_output=True, text=True, check=False
+    )
+    assert done.stdout.split() == ["predict", "profile"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "enrolled", "files"),
+    [
+        (["--enrol", "a", "b", "--", "c"], ["a", "b"], ["c"]),
+        (["--enrol", "a", "c"], ["a"], ["c"]),
+        (["--enrol", "a", "--enrol", "b", "c", "d"], ["a", "b"], ["c", "d"]),
+        (["c", "--enrol", "a", "b", "--json", "--", "d"], ["a", "b"], ["c", "d"]),
+    ],
+)
+def test_what_enrols_is_what_stands_between_the_option_and_the_dashes(
+    monkeypatch: pytest.MonkeyPatch, typed: list[str], enrolled: list[str], files: list[str]
+) -> None:
+    heard: list[list[str]] = []
+
+    class Trained:
+        by_speaker = True
+
+        def recognise(self, paths: list[Path]) -> None:
+            heard.append([str(path) for path in paths])
+            raise UserError("heard.")
+
+    monkeypatch.setattr("parallel_ser.training.inference.Run.open", lambda _: Trained())
+    assert run("predict", "run", *typed)[2] == "error: heard.\n"
+    assert heard == [[*files, *enrolled]]

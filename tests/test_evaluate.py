@@ -26,7 +26,9 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, folder: Path, trained: Config, *gi
     def asked(*what: object) -> None:
         raise AskedError(*what)
 
-    run = SimpleNamespace(config=trained, test_own=asked, test_other=asked)
+    run = SimpleNamespace(
+        config=trained, settings_file=folder / "config.yaml", folds=(), test_own=asked, test_other=asked
+    )
     monkeypatch.setattr(Run, "open", lambda _: run)
     done = CliRunner().invoke(app, ["evaluate", str(folder), *given])
     if isinstance(done.exception, AskedError):

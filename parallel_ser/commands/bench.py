@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from parallel_ser.commands.options import Wide
+
 _SUITES = "strategies, scaling, memory, microbatches, classical, features, accuracy"
 
 
@@ -37,19 +39,19 @@ def bench(
     resume: Annotated[bool, typer.Option("--resume", help="Go on in --out where a stop left it.")] = False,
     compare: Annotated[Path | None, typer.Option(help="An older records.json; exit status 1 on a regression.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record instead of tables.")] = False,
+    wide: Wide = False,
 ) -> None:
     """Measure training, recognition, memory and traffic of every strategy on the same cores, and say which wins.
 
     Rounds of fresh processes go through all rows in turn; a row whose losses leave the single process's is INVALID.
     """
-    from rich.console import Console
-
     from parallel_ser.bench import analyse, present, record
     from parallel_ser.bench.asked import asked
     from parallel_ser.bench.measure import measure
     from parallel_ser.bench.plain import Plain
     from parallel_ser.errors import UserError
     from parallel_ser.report.bench import print_bench, print_plain
+    from parallel_ser.report.terminal import screen
 
     typed: dict[str, Any] = {
         **{"config": config, "nproc": nproc, "model": model, "batch": batch, "microbatches": microbatches},
@@ -61,7 +63,7 @@ def bench(
     if older is not None and older.suite != asked_for.suite:
         raise UserError(f"{compare} is of the suite {older.suite}, which is not compared with {asked_for.suite}.")
     folder, found = measure(asked_for)
-    console = Console()
+    console = screen(wide)
     if isinstance(found, Plain):
         present.write_plain(folder, found)
         if not json:

@@ -33,11 +33,10 @@ def evaluate(
     With --corpus all folds' models together are tested on a corpus that none of them has seen. With --merge a model of
     more emotions is judged on fewer: what it gives those that count as one is summed.
     """
-    from rich.console import Console
-
     from parallel_ser.config import dump, load
     from parallel_ser.corpora.choose import merge_note, merged_names
     from parallel_ser.report.tables import print_metrics
+    from parallel_ser.report.terminal import screen
     from parallel_ser.system.files import require_writable, write_text
     from parallel_ser.system.lock import writing
     from parallel_ser.training import run_folder
@@ -46,7 +45,7 @@ def evaluate(
     if root is not None and corpus is None:
         raise UserError("--root is the folder of another corpus: say which with --corpus, such as --corpus tess.")
     trained = Run.open(run)
-    config = load(run / "config.yaml", overrides or [])
+    config = load(trained.settings_file, overrides or [])
     if dump(config) != dump(trained.config):
         changed = {name.partition("=")[0] for name in overrides or []}
         if wrong := sorted(changed - set(_MAY_CHANGE)):
@@ -56,10 +55,8 @@ def evaluate(
     merges = dict(_merge(text) for text in merge or [])
     names = merged_names(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
     done = len(list(run.glob("fold-*/predictions.csv")))
-    if done < len(run_folder.folds(run)) or not (run / "metrics.json").exists():
-        typer.echo(
-            f"note: this run is not finished; {len(run_folder.folds(run))} of its folds have a model so far.", err=True
-        )
+    if done < len(trained.folds) or not (run / "metrics.json").exists():
+        typer.echo(f"note: this run is not finished; {len(trained.folds)} of its folds have a model so far.", err=True)
     if corpus is not None:
         require_writable(run / f"on-{corpus}")
     if corpus is None:
@@ -74,13 +71,14 @@ def evaluate(
     if json:
         typer.echo(metrics.model_dump_json(indent=1))
         return
-    print_metrics(Console(), metrics.model_dump(mode="json"))
+    console = screen()
+    print_metrics(console, metrics.model_dump(mode="json"))
     if corpus is not None:
         target = run / f"on-{corpus}"
         with writing(run):
             run_folder.write_results(target, predictions, metrics)
             write_text(target / "corpus.txt", f"{corpus} {root or ''}\n")
-        Console().print(f"Results folder: {target}", highlight=False, soft_wrap=True)
+        console.print(f"Results folder: {target}", highlight=False, soft_wrap=True)
 
 
 def _merge(text: str) -> tuple[str, list[str]]:

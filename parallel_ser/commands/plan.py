@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json as encoder
 import re
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
 from parallel_ser.quantities import memory as memory_of
 
 if TYPE_CHECKING:
     from parallel_ser.parallel.cost.hardware_model import HardwareModel
+    from parallel_ser.parallel.settings import StrategySettings
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -37,20 +41,20 @@ def plan(
     classes: Annotated[int, typer.Option(min=2, help="Emotions.")] = 8,
     rows: Annotated[int, typer.Option(min=1, help="How many candidates to print.")] = 20,
     json: Annotated[bool, typer.Option("--json", help="Print all candidates as JSON.")] = False,
+    wide: Wide = False,
 ) -> None:
     """Predict step time, memory and traffic of every strategy, schedule and mesh, and rank them.
 
     The network is profiled once in one process, and this machine's links are measured once; both are kept. With --link
-    and --device-flops the prediction is for a machine that is not here, by arithmetic instead of measured times.
+    and --device-flops the prediction is for a machine that is not here, by arithmetic instead of measured times. Below
+    the table stands the command that trains by the fastest.
     """
-    import json as encoder
     from dataclasses import asdict
-
-    from rich.console import Console
 
     from parallel_ser.config import load
     from parallel_ser.models.registry import title
     from parallel_ser.report.plan import print_plan
+    from parallel_ser.report.terminal import screen
     from parallel_ser.training.choose import facts_of, ranked
     from parallel_ser.training.data import input_shape
 
@@ -65,7 +69,20 @@ def plan(
         typer.echo(encoder.dumps(records, indent=1))
         return
     batch = f"{settings.train.batch} utterances of {frames} frames"
-    print_plan(Console(), records, f"{title(settings.model)}, {nproc} processes, {batch}", rows)
+    console = screen(wide)
+    print_plan(console, records, f"{title(settings.model)}, {nproc} processes, {batch}", rows)
+    typed = [*(["--config", str(config)] if config else []), *(overrides or [])]
+    chosen = _changes(settings.strategy, found[0].settings)
+    command = ["parallel-ser", "train", "--nproc", str(nproc), *map(quote, [*typed, *chosen])]
+    console.print(f"The fastest: {' '.join(command)}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _changes(before: StrategySettings, after: StrategySettings) -> list[str]:
+    """The overrides that make the settings ``before`` those ``after``."""
+    old, new = before.model_dump(mode="json"), after.model_dump(mode="json")
+    return [
+        f"strategy.{name}={encoder.dumps(value).strip(chr(34))}" for name, value in new.items() if value != old[name]
+    ]
 
 
 def _machine(ranks: int, link: str | None, flops: float) -> HardwareModel | None:

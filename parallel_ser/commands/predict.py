@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
+from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
+
+
+class EnrolCommand(TyperCommand):
+    """``--enrol A B -- FILE``: all that stands between the option and ``--`` enrols."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Write ``--enrol A B`` as click takes it, ``--enrol A --enrol B``."""
+        if "--enrol" in args and "--" in args[args.index("--enrol") :]:
+            start = args.index("--enrol")
+            end = args.index("--", start)
+            between: list[str] = []
+            for text in args[start + 1 : end]:
+                if text.startswith("--"):
+                    break
+                between += ["--enrol", text]
+            rest = args[start + 1 + len(between) // 2 :]
+            args = [*args[:start], *between, *rest]
+        return super().parse_args(ctx, args)
 
 
 def predict(
@@ -17,13 +37,18 @@ def predict(
     ],
     enrol: Annotated[
         list[Path] | None,
-        typer.Option("--enrol", help="A further recording of the same speaker, for the standardisation alone; repeat."),
+        typer.Option(
+            "--enrol",
+            metavar="FILE… --",
+            help="Further recordings of the same speaker, for the standardisation alone: --enrol A B -- FILE.",
+        ),
     ] = None,
     error: Annotated[
         float | None,
         typer.Option("--error", help="Say 'uncertain' rather than be wrong in more than this share of the answers."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file instead of a table.")] = False,
+    wide: Wide = False,
 ) -> None:
     """Name the emotion heard in each file: the one with the highest confidence, which is printed beside it.
 
@@ -31,43 +56,40 @@ def predict(
     """
     import json as encoder
 
-    from rich.console import Console
-
     from parallel_ser.decision.confidence import decide
-    from parallel_ser.report.tables import NOTICE, decisions_table
+    from parallel_ser.report.tables import NOTICE, print_decisions
+    from parallel_ser.report.terminal import screen
     from parallel_ser.training.calibrate import thresholds
-    from parallel_ser.training.inference import Run, extract_each
+    from parallel_ser.training.inference import Run
 
     trained = Run.open(run)
     least = thresholds(trained, error) if error is not None else 0.0
-    by_speaker = trained.mode in ("speaker", "enrol")
-    if enrol and not by_speaker:
-        raise UserError(f"--enrol is for runs that standardise by speaker; {run} does by {trained.mode}: leave it out.")
-    data, problems = extract_each([*files, *(enrol or [])], trained.config, trained.classes)
+    if enrol and not trained.by_speaker:
+        raise UserError(f"--enrol is for runs that standardise by speaker, and {run} does not: leave it out.")
+    data, answers, problems = trained.recognise([*files, *(enrol or [])])
     asked = set(files)
     rows = []
-    if any(one.path in asked for one in data.utterances):
-        decisions = decide(trained.probabilities(data), trained.classes)
-        for utterance, measures, decision in zip(data.utterances, data.measures, decisions, strict=True):
-            if utterance.path in asked:
-                rows.append(
-                    {
-                        "file": str(utterance.path),
-                        "emotion": decision.emotion if decision.confidence >= least else "uncertain",
-                        "confidence": decision.confidence,
-                        "probabilities": dict(decision.ranked),
-                        "seconds": measures["duration_s"],
-                        "snr_db": measures["snr_db"],
-                    }
-                )
+    for utterance, measures in zip(data.utterances, data.measures, strict=True):
+        if utterance.path in asked and utterance.path in answers:
+            (decision,) = decide(answers[utterance.path][None], trained.classes)
+            rows.append(
+                {
+                    "file": str(utterance.path),
+                    "emotion": decision.emotion if decision.confidence >= least else "uncertain",
+                    "confidence": decision.confidence,
+                    "probabilities": dict(decision.ranked),
+                    "seconds": measures["duration_s"],
+                    "snr_db": measures["snr_db"],
+                }
+            )
     if json:
         for row in rows:
             typer.echo(encoder.dumps(row))
     elif rows:
-        console = Console()
-        console.print(decisions_table(rows))
+        console = screen(wide)
+        print_decisions(console, rows)
         console.print(NOTICE)
-    if rows and by_speaker:
+    if rows and trained.by_speaker:
         typer.echo(
             f"note: this run standardises by speaker, so the {len(data.utterances)} file(s) were taken as one "
             f"speaker's; with fewer than about 10 of several emotions the answers are poor.",

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from parallel_ser.commands.options import Wide
+
 
 def profile(
     overrides: Annotated[
@@ -19,6 +21,7 @@ def profile(
     classes: Annotated[int, typer.Option(min=2, help="Emotions.")] = 8,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Write the record to FILE.json.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the record instead of the table.")] = False,
+    wide: Wide = False,
 ) -> None:
     """Time each block of the network in one process, beside what its arithmetic and bytes allow here (the roofline).
 
@@ -29,7 +32,6 @@ def profile(
     from dataclasses import asdict
 
     import torch
-    from rich.console import Console
 
     from parallel_ser.bench.roofline import measure_peaks, passes
     from parallel_ser.config import load
@@ -37,6 +39,7 @@ def profile(
     from parallel_ser.parallel.comm.context import choose_device
     from parallel_ser.parallel.cost.block_profile import measure
     from parallel_ser.report.roofline import print_roofline
+    from parallel_ser.report.terminal import screen
     from parallel_ser.system.cores import threads_a_rank
     from parallel_ser.system.environment import environment
     from parallel_ser.system.files import write_text
@@ -67,4 +70,4 @@ def profile(
     if json:
         typer.echo(encoder.dumps(record, indent=1))
     else:
-        print_roofline(Console(), record)
+        print_roofline(screen(wide), record)

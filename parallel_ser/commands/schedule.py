@@ -102,14 +102,17 @@ def _times(text: str) -> Times:
 
 def _list(console: Console) -> None:
     """The schedules that there are."""
-    from rich.table import Table
-
     from parallel_ser.parallel.schedule.registry import schedules
+    from parallel_ser.report.columns import Column, print_table
 
-    table = Table("strategy.schedule", "stages a rank", "order", "source", box=None)
-    for one in schedules().values():
-        table.add_row(one.name, str(one.per_rank), one.summary, one.source)
-    console.print(table)
+    known = schedules().values()
+    columns = (
+        Column("strategy.schedule", [one.name for one in known], left=True),
+        Column("stages a rank", [str(one.per_rank) for one in known]),
+        Column("order", [one.summary for one in known], left=True, least=26),
+        Column("source", [one.source for one in known], drop=1, left=True, least=14),
+    )
+    print_table(console, columns, more="docs/schedules.md")
 
 
 def _named(name: str) -> Schedule:

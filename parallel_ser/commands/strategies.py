@@ -13,19 +13,21 @@ def strategies(
     """List the strategies: what a process holds, and what it sends."""
     import json as encoder
 
-    from rich.console import Console
-    from rich.table import Table
-
     from parallel_ser.parallel.strategies.registry import strategies as known
+    from parallel_ser.report.columns import Column, print_table
+    from parallel_ser.report.terminal import screen
 
     if json:
-        rows = [
+        records = [
             {"name": one.name, "holds": one.holds, "sends": one.sends, "takes": sorted(one.takes)}
             for one in known().values()
         ]
-        typer.echo(encoder.dumps(rows, indent=1))
+        typer.echo(encoder.dumps(records, indent=1))
         return
-    table = Table("strategy.name", "a process holds", "it sends", box=None, pad_edge=False)
-    for one in known().values():
-        table.add_row(one.name, one.holds, one.sends)
-    Console().print(table)
+    rows = known().values()
+    columns = (
+        Column("strategy.name", [one.name for one in rows], left=True),
+        Column("a process holds", [one.holds for one in rows], left=True, least=20),
+        Column("it sends", [one.sends for one in rows], left=True, least=20),
+    )
+    print_table(screen(), columns)

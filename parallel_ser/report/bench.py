@@ -7,10 +7,10 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from parallel_ser.report.columns import Column, print_table
 
 COLUMNS: Sequence[tuple[str, str, str]] = (
     ("name", "strategy", "{}"),
@@ -39,21 +39,30 @@ COLUMNS: Sequence[tuple[str, str, str]] = (
 )
 """Key of a row, heading, format; a column that no row has is left out."""
 
-_SCREEN = {
-    "name": "strategy",
+_FIRST = [
+    "name",
+    "step_ms",
+    "speedup_text",
+    "memory_mib",
+    "utterances_s",
+    "communication",
+    "efficiency",
+    "idle",
+    "infer_s",
+]
+"""What a terminal shows first; the last ones go first."""
+_STAY = 3
+_SHORT = {
     "utterances_s": "utt/s",
-    "step_ms": "step ms",
     "speedup_text": "× single",
     "memory_mib": "MiB",
     "communication": "comm.",
     "efficiency": "eff.",
-    "idle": "idle",
     "infer_s": "rec/s",
 }
-"""Short headings: training speed, ratio to the single process, the fullest process, shares, recognition speed."""
-_NARROW = tuple(_SCREEN)[:6]
-_WIDEST = 28
-"""Characters that a column of texts may ask for; longer ones are broken."""
+"""Headings for a terminal: training speed, ratio to the single process, the fullest process, shares, recognition."""
+_BROKEN = 26
+"""Characters down to which a text may be broken."""
 
 
 def cells(row: Mapping[str, Any]) -> dict[str, str]:
@@ -88,20 +97,16 @@ def headings(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
 
 def print_bench(console: Console, title: str, rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> None:
     """The table, as much of it as a terminal has room for, remarks below it, and the verdict in words."""
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-    every = dict(headings(rows))
-    if console.width >= 200:
-        shown = list(every.items())
-    else:
-        kept = _SCREEN if console.width >= 110 else _NARROW
-        shown = [(key, _SCREEN[key]) for key in kept if key in every]
-    for key, heading in shown:
-        table.add_column(heading, justify="left" if key == "name" else "right", no_wrap=True)
-    for row in rows:
-        text = cells(row)
-        style = "bold" if row["reference"] else "red" if row["flags"] else ""
-        table.add_row(*(Text(text[key]) for key, _ in shown), style=style)
-    console.print(table)
+    texts, every = [cells(row) for row in rows], dict(headings(rows))
+    columns = []
+    for key in sorted(every, key=lambda key: _FIRST.index(key) if key in _FIRST else len(_FIRST)):
+        drop = _FIRST.index(key) - _STAY if key in _FIRST else len(_FIRST)
+        own = [Text(text[key]) for text in texts]
+        left = key in ("name", "flags_text")
+        least = _BROKEN if key == "name" else 0
+        columns.append(Column(every[key], own, max(0, drop + 1), left, least, _SHORT.get(key, "")))
+    styles = ["bold" if row["reference"] else "red" if row["flags"] else "" for row in rows]
+    print_table(console, columns, title, styles, more="--wide or table.md")
     for row in rows:
         for flag in row["flags"]:
             console.print(Text(f"{row['name']}: {flag}"), style="red")
@@ -113,17 +118,11 @@ def print_plain(
     console: Console, title: str, titles: Sequence[str], rows: Sequence[Sequence[str]], said: Sequence[str]
 ) -> None:
     """As many columns of texts as a terminal has room for, the first ones first, and the verdict."""
-    table = Table(title=Text(title, style="bold"), title_justify="left", box=box.SIMPLE_HEAD)
-    shown, taken = 0, 0
-    for column in zip(titles, *rows, strict=True):
-        taken += min(_WIDEST, max(map(len, column))) + 2
-        if shown >= 2 and taken > console.width:
-            break
-        table.add_column(column[0], justify="right" if shown else "left")
-        shown += 1
-    for row in rows:
-        table.add_row(*map(Text, row[:shown]))
-    console.print(table)
+    columns = [
+        Column(heading, list(map(Text, own)), drop=max(0, place - 1), left=not place, least=_BROKEN)
+        for place, (heading, *own) in enumerate(zip(titles, *rows, strict=True))
+    ]
+    print_table(console, columns, title, more="--wide or table.md")
     for sentence in said:
         console.print(Text(sentence))
 

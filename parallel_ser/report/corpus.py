@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from parallel_ser.corpora.check import CheckReport, relative
+from parallel_ser.report.columns import Column, print_table, short_names
 from parallel_ser.system.terminal import printable
 
 
 def print_report(console: Console, report: CheckReport) -> None:
     """Print files, minutes, speakers × emotions, sample rates, notes, and each problem: ``kind  path  detail``."""
     console.print(Text(f"{report.name}: {_count(report.files, 'file')}, {report.minutes:.1f} minutes", style="bold"))
-    console.print(speakers_table(report))
+    print_table(console, _speakers(report), foot=1)
     console.print(Text("sample rates: " + _histogram(report.sample_rates, " Hz")))
     console.print(Text("channels: " + _histogram(report.channels, "")))
     for note in report.notes:
@@ -34,21 +33,19 @@ def print_report(console: Console, report: CheckReport) -> None:
         console.print(Text(printable(line)), soft_wrap=True)  # a line stays one line, for grep
 
 
-def speakers_table(report: CheckReport) -> Table:
+def _speakers(report: CheckReport) -> list[Column]:
     """Utterances by speaker and emotion, with the sums of both."""
-    # Eight classes fit 80 columns: the box alone keeps the columns apart.
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0)
-    table.add_column("speaker", no_wrap=True)
-    table.add_column("sex")
-    for emotion in (*report.classes, "all"):
-        table.add_column(Text(printable(emotion)), justify="right", overflow="fold")
-    for speaker, sex in report.sexes.items():
-        row = [report.counts.get((speaker, emotion), 0) for emotion in report.classes]
-        table.add_row(Text(printable(speaker)), sex, *map(str, row), str(sum(row)))
-    table.add_section()
-    sums = [sum(report.counts.get((speaker, e), 0) for speaker in report.sexes) for e in report.classes]
-    table.add_row(_count(len(report.sexes), "speaker"), "", *map(str, sums), str(sum(sums)))
-    return table
+    names = [Text(printable(speaker)) for speaker in report.sexes]
+    columns = [
+        Column("speaker", [*names, _count(len(report.sexes), "speaker")], left=True),
+        Column("sex", [*report.sexes.values(), ""], drop=1, left=True),
+    ]
+    all_of = [0] * len(names)
+    for emotion, short in zip(report.classes, short_names(report.classes), strict=True):
+        counts = [report.counts.get((speaker, emotion), 0) for speaker in report.sexes]
+        all_of = [sum(pair) for pair in zip(all_of, counts, strict=True)]
+        columns.append(Column(printable(emotion), [*map(str, counts), str(sum(counts))], short=printable(short)))
+    return [*columns, Column("all", [*map(str, all_of), str(sum(all_of))])]
 
 
 def _histogram(histogram: Mapping[int, int], unit: str) -> str:

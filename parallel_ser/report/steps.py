@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
+
+from parallel_ser.report.columns import Column, print_table
 
 SHARES = ("compute", "communication", "bubble", "imbalance")
 
@@ -22,14 +22,16 @@ def print_steps(console: Console, record: Mapping[str, Any]) -> None:
     steps = record["steps"]
     which = f"step {steps[0]}" if len(steps) == 1 else f"steps {steps[0]} to {steps[-1]}, mean"
     title = f"Where the time of {record['strategy']} went ({which}, ms)"
+    rows = record["ranks"]
+    columns = [
+        Column("rank", [str(row["rank"]) for row in rows]),
+        Column("step", [f"{1e3 * row['step']:.1f}" for row in rows]),
+    ]
+    for name in SHARES:
+        cells = [f"{1e3 * row[name]:.1f} {_percent(row[name], row['step']):>4}" for row in rows]
+        columns.append(Column(name, cells))
     console.print(Text(title, style="bold"), soft_wrap=True)
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("rank", "step", *SHARES):
-        table.add_column(name, justify="right", no_wrap=True)
-    for row in record["ranks"]:
-        shares = [f"{1e3 * row[name]:.1f} {_percent(row[name], row['step']):>4}" for name in SHARES]
-        table.add_row(str(row["rank"]), f"{1e3 * row['step']:.1f}", *shares)
-    console.print(table)
+    print_table(console, columns)
     between = max((row["between"] / row["step"] for row in record["ranks"] if row["step"]), default=0.0)
     told = f"Of compute the host's work between passes: up to {between:.0%}."
     told += "" if record["clock"] == "one" else f" Clock: {record['clock']}."

@@ -17,10 +17,17 @@ from rich.progress import (
     TransferSpeedColumn,
 )
 
+WIDE = 1000
+"""Characters a line that hold every column of any table."""
 Advance = Callable[[int, int | None], None]
 """Called with what is done and, where known, what there is in all."""
 Rounds = Callable[[str, int, int], None]
 """Called with the round's title, what is done of it and what there is."""
+
+
+def screen(wide: bool = False) -> Console:
+    """The console of standard output; a wide one has room for every column of a table."""
+    return Console(width=WIDE if wide else None)
 
 
 @contextmanager

@@ -17,12 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
-from rich import box
 from rich.console import Console
-from rich.table import Table
 from rich.text import Text
 
 from parallel_ser.errors import UserError
+from parallel_ser.report.columns import Column, print_table
 from parallel_ser.system.files import write_atomic
 
 Records = Sequence[Mapping[str, Any]]
@@ -161,16 +160,16 @@ def print_schedule(console: Console, record: Mapping[str, Any], title: str) -> N
     ``rank``, ``busy``, ``idle``, ``bubble``, ``in_flight`` and ``theory_in_flight``; and ``actions``.
     """
     console.print(Text(title, style="bold"), soft_wrap=True)
-    ranks = _table("rank", "busy", "idle", "bubble", "most in flight", "by theory")
-    for row in record["per_rank"]:
-        numbers = [f"{row[name]:.6g}" for name in ("rank", "busy", "idle")]
-        held = [_number(row[name], ".4g") for name in ("in_flight", "theory_in_flight")]
-        ranks.add_row(*numbers, f"{row['bubble']:.1%}", *held)
-    console.print(ranks)
-    whole = _table("", "simulated", "by theory", "ideal")
-    whole.add_row("step", *(_number(record[name], ".6g") for name in ("step", "theory_step", "ideal_step")))
-    whole.add_row("bubble", *(_number(share, ".1%") for share in (record["bubble"], record["theory_bubble"], 0)))
-    console.print(whole)
+    rows = record["per_rank"]
+    ranks = [Column(name, [f"{row[name]:.6g}" for row in rows]) for name in ("rank", "busy", "idle")]
+    ranks.append(Column("bubble", [f"{row['bubble']:.1%}" for row in rows]))
+    ranks.append(Column("most in flight", [_number(row["in_flight"], ".4g") for row in rows]))
+    ranks.append(Column("by theory", [_number(row["theory_in_flight"], ".4g") for row in rows]))
+    print_table(console, ranks)
+    steps = [_number(record[name], ".6g") for name in ("step", "theory_step", "ideal_step")]
+    bubbles = [_number(share, ".1%") for share in (record["bubble"], record["theory_bubble"], 0)]
+    sides = zip(("simulated", "by theory", "ideal"), steps, bubbles, strict=True)
+    print_table(console, [Column("", ["step", "bubble"]), *(Column(name, own) for name, *own in sides)])
     console.print(Text(_THEORY))
     lines = text_timeline(record["actions"], console.width)
     if lines is None:
@@ -183,13 +182,6 @@ def print_schedule(console: Console, record: Mapping[str, Any], title: str) -> N
 def _number(value: float | None, form: str) -> str:
     """A schedule of one's own has no theory."""
     return "–" if value is None else format(value, form)
-
-
-def _table(*names: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
 
 
 def _by_rank(records: Records) -> tuple[float, float, dict[int, Records]]:

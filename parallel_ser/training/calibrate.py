@@ -1,15 +1,15 @@
-"""Calibrating a finished run: on selection speakers, judged on test speakers."""
+"""Calibrating a finished run: on speakers that it was not trained on, judged on test speakers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from parallel_ser.decision import calibration
-from parallel_ser.decision.abstention import Promise, risk_coverage, threshold
+from parallel_ser.decision.abstention import MIN_SPEAKERS, Promise, risk_coverage, threshold
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json, write_json
 from parallel_ser.training import run_folder
@@ -17,36 +17,89 @@ from parallel_ser.training.inference import Run
 from parallel_ser.training.predictions import Predictions, concatenate
 
 
-def calibrate(run: Run, method: str, errors: Sequence[float]) -> tuple[dict[str, Any], Predictions]:
-    """Fit each fold's calibration and thresholds on its selection speakers, and keep them in the run's folder.
+@dataclass(frozen=True)
+class Calibrated:
+    """A run's calibration, and what it makes of the test sides.
 
-    ``predict`` and ``evaluate`` use the calibration from then on. The selection speakers of a fold are test speakers of
-    another, so nothing is ever pooled over folds before it is fitted.
+    Attributes:
+        states: of each fold, as ``calibration.json`` keeps it.
+        record: that ``report.calibration`` draws.
+        predictions: of all test sides, calibrated.
+    """
+
+    states: dict[int, dict[str, Any]]
+    record: dict[str, Any]
+    predictions: Predictions
+
+
+def calibrate(run: Run, method: str, errors: Sequence[float], even_if_worse: bool = False) -> Calibrated:
+    """Fit each fold's calibration and thresholds on speakers that it was neither trained nor tested on, and keep them.
+
+    ``predict`` and ``evaluate`` use them from then on. A method that makes the ECE of the test sides worse is not kept:
+    the probabilities then stay as they are, and the thresholds are of these; the record has what was tried.
 
     Args:
         run: finished.
         method: of ``decision.calibration``.
         errors: each an error among answered utterances that a threshold is to promise.
-
-    Returns:
-        The record that ``report.calibration`` draws, measured on the test sides, and their calibrated predictions.
+        even_if_worse: keep the method all the same.
 
     Raises:
         UserError: a fold of the run is not finished.
     """
-    before, selection = run.tested(), run.selection()
-    after, promises = [], {}
-    for fold, tested in before.items():
-        chosen = selection[fold]
+    tested, (held_out, told) = run.tested(), _held_out(run)
+    found = _fitted(tested, held_out, method, errors)
+    before, after = found.record["before"]["ece"], found.record["after"]["ece"]
+    tried = None
+    if after > before and not even_if_worse:
+        tried = {"method": method, "ece": after}
+        found = _fitted(tested, held_out, "none", errors)
+    found.record.update(fitted_on=told, tried=tried)
+    for fold, state in found.states.items():
+        write_json(run_folder.fold_folder(run.folder, fold) / "calibration.json", state)
+    return found
+
+
+def _held_out(run: Run) -> tuple[dict[int, Predictions], str]:
+    """Of each fold what to fit its calibration on, and what that is in words.
+
+    The selection side, where it has enough speakers for a threshold. Otherwise the test sides of the other folds, less
+    the fold's own test speakers: what models of the same kind said of speakers that these had not been trained on.
+    """
+    selection, tested = run.selection(), run.tested()
+    if _speakers(selection) < MIN_SPEAKERS:
+        others = {}
+        for fold, own in tested.items():
+            every = [side for other, side in tested.items() if other != fold]
+            rows = [[row for row, one in enumerate(side.speakers) if one not in own.speakers] for side in every]
+            others[fold] = [side.take(kept) for side, kept in zip(every, rows, strict=True) if kept]
+        if all(others.values()):
+            joined = {fold: concatenate(parts) for fold, parts in others.items()}
+            if _speakers(joined) > _speakers(selection):
+                return joined, "the test speakers of the other folds"
+    return selection, "speakers that each fold held out from its training"
+
+
+def _speakers(sides: Mapping[int, Predictions]) -> int:
+    """Of the fold that has the fewest."""
+    return min(len(set(side.speakers)) for side in sides.values())
+
+
+def _fitted(
+    tested: Mapping[int, Predictions], held_out: Mapping[int, Predictions], method: str, errors: Sequence[float]
+) -> Calibrated:
+    """A fold's own test speakers take no part in its calibration, so nothing is measured where it was fitted."""
+    after, promises, states = [], {}, {}
+    for fold, own in tested.items():
+        chosen = held_out[fold]
         calibrator = calibration.fit(method, chosen.probabilities, chosen.truth_indices)
         sure = calibrator(chosen.probabilities)
         right = sure.argmax(axis=1) == chosen.truth_indices
         speakers = np.array(chosen.speakers)
         promises[fold] = [threshold(sure.max(axis=1), right, speakers, error) for error in errors]
-        state = {**calibrator.state(), "promises": [asdict(one) for one in promises[fold]]}
-        write_json(run_folder.fold_folder(run.folder, fold) / "calibration.json", state)
-        after.append(tested.with_probabilities(calibrator(tested.probabilities)))
-    raw, calibrated = concatenate(list(before.values())), concatenate(after)
+        states[fold] = {**calibrator.state(), "promises": [asdict(one) for one in promises[fold]]}
+        after.append(own.with_probabilities(calibrator(own.probabilities)))
+    raw, calibrated = concatenate(list(tested.values())), concatenate(after)
     confidence, correct = _answers(calibrated)
     record = {
         "method": method,
@@ -56,10 +109,10 @@ def calibrate(run: Run, method: str, errors: Sequence[float]) -> tuple[dict[str,
         "after": calibration.measures(calibrated.probabilities, calibrated.truth_indices),
         "risk_coverage": risk_coverage(confidence, correct).record(),
         "promises": [
-            _kept([promises[fold][place] for fold in run.folds], calibrated, run.folds) for place in range(len(errors))
+            _kept([promises[fold][place] for fold in tested], calibrated, list(tested)) for place in range(len(errors))
         ],
     }
-    return record, calibrated
+    return Calibrated(states, record, calibrated)
 
 
 def _answers(predictions: Predictions) -> tuple[np.ndarray, np.ndarray]:

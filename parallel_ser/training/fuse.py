@@ -9,7 +9,9 @@ from typing import Any, Literal
 
 from parallel_ser.decision import calibration, fusion
 from parallel_ser.errors import UserError
+from parallel_ser.system.digests import write_json
 from parallel_ser.training import run_folder
+from parallel_ser.training.fused import HOW, Pool, record_of
 from parallel_ser.training.inference import Run
 from parallel_ser.training.metrics import Metrics, measure
 from parallel_ser.training.predictions import Predictions, concatenate
@@ -25,13 +27,17 @@ class Fused:
         selection: of each fold, of utterances that no system was trained or is tested on.
         tested: of each fold's test side.
         metrics: over all folds.
-        states: of each fold, the systems' calibrations and the stacker's weights.
+        pools: of each fold, the systems' calibrations and the stacker's weights.
+        runs: that are fused.
+        method: how.
     """
 
     selection: dict[int, Predictions]
     tested: dict[int, Predictions]
     metrics: Metrics
-    states: dict[int, dict[str, Any]]
+    pools: dict[int, Pool]
+    runs: Sequence[Run]
+    method: Method
 
 
 def fuse(folders: Sequence[Path], method: Method) -> Fused:
@@ -51,7 +57,7 @@ def fuse(folders: Sequence[Path], method: Method) -> Fused:
         if run.folds != folds:
             raise UserError(f"{run.folder} has folds {_listed(run.folds)}, but {folders[0]} {_listed(folds)}.")
     heard, held = [run.tested() for run in runs], [run.selection() for run in runs]
-    selection, tested, states = {}, {}, {}
+    selection, tested, pools = {}, {}, {}
     for fold in folds:
         own = [run[fold] for run in heard]
         classes = own[0].classes
@@ -60,18 +66,15 @@ def fuse(folders: Sequence[Path], method: Method) -> Fused:
         own = [_same(own[0], one, folder, folders[0]) for one, folder in zip(own, folders, strict=True)]
         calibrators = [calibration.fit("temperature", one.probabilities, one.truth_indices) for one in chosen]
         common = _common(chosen, own[0], fold)
-        learned = [calibrator(one.probabilities) for calibrator, one in zip(calibrators, common, strict=True)]
-        asked = [calibrator(one.probabilities) for calibrator, one in zip(calibrators, own, strict=True)]
-        states[fold] = {"runs": [str(one) for one in folders], "calibration": [one.state() for one in calibrators]}
+        stacker = None
         if method == "stack":
+            learned = [calibrator(one.probabilities) for calibrator, one in zip(calibrators, common, strict=True)]
             stacker = fusion.Stacker.fit(learned, common[0].truth_indices)
-            states[fold]["stacker"] = stacker.state()
-            said, told = stacker(learned), stacker(asked)
-        else:
-            said, told = fusion.log_mean(learned), fusion.log_mean(asked)
-        selection[fold] = common[0].with_probabilities(said)
-        tested[fold] = own[0].with_probabilities(told)
-    return Fused(selection, tested, _metrics(folders, list(tested.values()), method), states)
+        pool = pools[fold] = Pool(tuple(calibrators), stacker)
+        selection[fold] = common[0].with_probabilities(pool([one.probabilities for one in common]))
+        tested[fold] = own[0].with_probabilities(pool([one.probabilities for one in own]))
+    metrics = _metrics(folders, list(tested.values()), method)
+    return Fused(selection, tested, metrics, pools, runs, method)
 
 
 def _ordered(predictions: Predictions, classes: tuple[str, ...], folder: Path) -> Predictions:
@@ -101,8 +104,7 @@ def _common(parts: Sequence[Predictions], tested: Predictions, fold: int) -> lis
 def _metrics(folders: Sequence[Path], parts: list[Predictions], method: Method) -> Metrics:
     """Of all folds, with the audit of the runs' split and everything that must be said of any of them."""
     records = [run_folder.read_json(folder / "metrics.json") for folder in folders]
-    how = {"mean": "the mean of calibrated log-probabilities", "stack": "a stacker fitted on held-out speakers"}[method]
-    notes = [f"fusion of {len(folders)} systems by {how}"]
+    notes = [f"fusion of {len(folders)} systems by {HOW[method]}"]
     notes += dict.fromkeys(note for record in records for note in record["notes"])
     metrics = measure(concatenate(parts), records[0]["audit"])
     return metrics.model_copy(update={"notes": tuple(dict.fromkeys([*metrics.notes, *notes]))})
@@ -114,7 +116,8 @@ def write(folder: Path, fused: Fused) -> dict[str, Any]:
         home = run_folder.fold_folder(folder, fold)
         tested.to_csv(home / "predictions.csv")
         fused.selection[fold].to_csv(home / "selection.csv")
-        run_folder.write_json(home / "fusion.json", fused.states[fold])
+        write_json(home / run_folder.FUSION, fused.pools[fold].state())
+    write_json(folder / run_folder.FUSION, record_of(folder, fused.runs, fused.method))
     return run_folder.write_results(folder, concatenate(list(fused.tested.values())), fused.metrics)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from parallel_ser.classical.sample import Sample
 from parallel_ser.config import Config
 from parallel_ser.corpora.audit import Audit
 from parallel_ser.corpora.base import Utterance
+from parallel_ser.corpora.protocols import Fold
 from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.decision import calibration
 from parallel_ser.errors import UserError
@@ -23,21 +24,28 @@ from parallel_ser.training.data import Dataset, Views, count_bands, of_features,
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.sample import classical_notes, sample_of
 
+Places = Mapping[int, Sequence[int]]
+"""Of each fold the places of the utterances that its model is asked about."""
+Load = Callable[["Run"], tuple[Dataset, Places]]
+"""What a run is asked, as its own settings make it: utterances with features, and their places."""
+Answers = dict[int, dict[Path, np.ndarray]]
+"""Of each fold's model the probabilities ``(classes,)`` of each recording."""
+
 
 class Run(ABC):
-    """A run's settings and the model of each of its folds; neural and classical alike.
+    """A run's settings and the model of each of its folds; neural, classical and fused alike.
 
     Attributes:
         folder: of the run.
-        config: its settings.
+        config: its settings; of a fusion those of its first run.
         folds: those that have a model.
         classes: in the order of the probabilities' columns.
-        mode: whose statistics standardise the features.
+        by_speaker: whether features are standardised by all utterances at hand of the same speaker.
         notes: what must be said beside each figure of it.
     """
 
     classes: tuple[str, ...]
-    mode: str
+    by_speaker: bool
     notes: tuple[str, ...]
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
@@ -51,6 +59,10 @@ class Run(ABC):
         Raises:
             UserError: no run, no model in it yet, or a damaged one.
         """
+        if run_folder.is_fusion(folder):
+            from parallel_ser.training.fused import FusedRun
+
+            return FusedRun(folder)
         config = run_folder.settings(folder)
         folds = run_folder.folds(folder)
         if not folds:
@@ -58,39 +70,79 @@ class Run(ABC):
         classical = (run_folder.fold_folder(folder, folds[0]) / "model.skops").exists()
         return (ClassicalRun if classical else NeuralRun)(folder, config, folds)
 
+    @property
+    def settings_file(self) -> Path:
+        """Where ``config`` is from."""
+        return self.folder / "config.yaml"
+
     @abstractmethod
-    def _rows(self, data: Dataset, places: dict[int, Sequence[int]]) -> dict[int, np.ndarray]:
-        """Of each fold's model the probabilities ``(utterances, classes)`` of the utterances at the fold's places."""
+    def raw_answers(self, load: Load) -> Answers:
+        """What the folds' models say of what ``load`` gives, uncalibrated; all models of a fusion are asked alike."""
 
-    def rows(self, data: Dataset, places: dict[int, Sequence[int]], calibrated: bool = True) -> dict[int, np.ndarray]:
-        """``_rows``, by the folds' calibration where they have one."""
-        found = self._rows(data, places)
-        return {fold: self._calibration[fold](rows) if calibrated else rows for fold, rows in found.items()}
+    def answers(self, load: Load) -> Answers:
+        """``raw_answers``, by the folds' calibration where they have one."""
+        found = {}
+        for fold, said in self.raw_answers(load).items():
+            rows = self._calibration[fold](np.stack(list(said.values()))) if said else []
+            found[fold] = dict(zip(said, rows, strict=True))
+        return found
 
-    def probabilities(self, data: Dataset) -> np.ndarray:
-        """Class probabilities ``(utterances, classes)`` of all utterances: the mean over the folds' models."""
-        every = range(len(data.utterances))
-        return np.mean(list(self.rows(data, dict.fromkeys(self.folds, every)).values()), axis=0)
+    def probabilities(self, load: Load) -> dict[Path, np.ndarray]:
+        """Class probabilities ``(classes,)`` of each recording: the mean over the folds' models."""
+        parts = list(self.answers(load).values())
+        return {path: np.mean([part[path] for part in parts], axis=0) for path in parts[0]}
+
+    def recognise(self, files: Sequence[Path]) -> tuple[Dataset, dict[Path, np.ndarray], list[str]]:
+        """Recordings of one speaker: those that have features, their probabilities, what is wrong with the others."""
+        found: list[Dataset] = []
+        problems: dict[Path, str] = {}
+
+        def extracted(run: Run) -> tuple[Dataset, Places]:
+            data, wrong = _extract_each([one for one in files if one not in problems], run.config, run.classes)
+            problems.update(wrong)
+            found.append(data)
+            return data, dict.fromkeys(run.folds, range(len(data.utterances)))
+
+        rows = self.probabilities(extracted)
+        return found[0], rows, list(problems.values())
 
     def test_own(self, config: Config) -> tuple[list[Predictions], list[Audit], tuple[str, ...]]:
         """Each fold's model on its test side: predictions, audits, notes. In ``config`` the corpus may have moved."""
-        data, folds, audits = prepare(config)
-        tested = {
-            fold.index: (fold, audit) for fold, audit in zip(folds, audits, strict=True) if fold.index in self.folds
-        }
-        rows = self.rows(data, {index: fold.test for index, (fold, _) in tested.items()})
-        parts = [data.said(fold.test, index, rows[index]) for index, (fold, _) in tested.items()]
-        return parts, [audit for _, audit in tested.values()], (*self.notes, *data.notes)
+        asked: list[tuple[Dataset, list[Fold], list[Audit]]] = []
+
+        def tested(run: Run) -> tuple[Dataset, Places]:
+            data, folds, audits = prepare(_where(run.config, config))
+            asked.append((data, folds, audits))
+            return data, {fold.index: fold.test for fold in folds if fold.index in run.folds}
+
+        answers = self.answers(tested)
+        data, folds, audits = asked[0]
+        pairs = [(fold, audit) for fold, audit in zip(folds, audits, strict=True) if fold.index in self.folds]
+        parts = [self._said(data, fold.test, fold.index, answers[fold.index]) for fold, _ in pairs]
+        return parts, [audit for _, audit in pairs], (*self.notes, *data.notes)
 
     def test_other(
         self, config: Config, other: CorpusSettings
     ) -> tuple[list[Predictions], list[Audit], tuple[str, ...]]:
         """All of another corpus, by the folds' models together; emotions that they do not know are left out."""
         split = SplitSettings(protocol="cross-corpus", test=other, seed=config.split.seed)
-        data, folds, audits = prepare(config.model_copy(update={"split": split}))
-        test = folds[0].test
-        alone = data.take(test)
-        return [data.said(test, 0, self.probabilities(alone))], audits, (*self.notes, *data.notes)
+        asked: list[tuple[Dataset, list[Fold], list[Audit]]] = []
+
+        def tested(run: Run) -> tuple[Dataset, Places]:
+            data, folds, audits = prepare(_where(run.config, config).model_copy(update={"split": split}))
+            asked.append((data, folds, audits))
+            alone = data.take(folds[0].test)
+            return alone, dict.fromkeys(run.folds, range(len(alone.utterances)))
+
+        rows = self.probabilities(tested)
+        data, folds, audits = asked[0]
+        return [self._said(data, folds[0].test, 0, rows)], audits, (*self.notes, *data.notes)
+
+    def _said(self, data: Dataset, places: Sequence[int], fold: int, answers: Mapping[Path, np.ndarray]) -> Predictions:
+        """Of the utterances at ``places``, with the columns in the order of the corpus's classes."""
+        columns = [self.classes.index(name) for name in data.classes]
+        rows = np.stack([answers[data.utterances[place].path] for place in places])[:, columns]
+        return data.said(places, fold, rows)
 
     def tested(self) -> dict[int, Predictions]:
         """What training wrote of each fold's test side, uncalibrated.
@@ -114,8 +166,8 @@ class Run(ABC):
         if missing:
             data, folds, _ = prepare(self.config)
             sides = {fold.index: fold.select for fold in folds if fold.index in missing}
-            for index, rows in self.rows(data, dict(sides), calibrated=False).items():
-                data.said(sides[index], index, rows).to_csv(paths[index])
+            for index, said in self.raw_answers(lambda _: (data, sides)).items():
+                self._said(data, sides[index], index, said).to_csv(paths[index])
         return {fold: Predictions.from_csv(path) for fold, path in paths.items()}
 
 
@@ -132,14 +184,18 @@ class NeuralRun(Run):
             for index in folds
         }
         self.classes = next(iter(self.models.values())).classes
-        self.mode = config.train.normalise
-        self.notes = run_folder.normalisation_notes(self.mode) + transfer.notes(folder, folds)
+        self.by_speaker = config.train.normalise == "speaker"
+        self.notes = run_folder.normalisation_notes(config.train.normalise) + transfer.notes(folder, folds)
 
-    def _rows(self, data: Dataset, places: dict[int, Sequence[int]]) -> dict[int, np.ndarray]:
-        return {
-            fold: self.models[fold].probabilities([data.frames[index] for index in own], data.speakers(own))
-            for fold, own in places.items()
-        }
+    def raw_answers(self, load: Load) -> Answers:
+        """See ``Run``."""
+        data, places = load(self)
+        found = {}
+        for fold, own in places.items():
+            frames = [data.frames[index] for index in own]
+            rows = self.models[fold].probabilities(frames, data.speakers(own)) if frames else []
+            found[fold] = _by_path(data, own, rows)
+        return found
 
 
 class ClassicalRun(Run):
@@ -149,15 +205,19 @@ class ClassicalRun(Run):
         super().__init__(folder, config, folds)
         self.models = {index: Recogniser.load(run_folder.fold_folder(folder, index) / "model.skops") for index in folds}
         self.classes = next(iter(self.models.values())).classes
-        self.mode = config.classical.normalise
+        self.by_speaker = config.classical.normalise in ("speaker", "enrol")
         self.notes = classical_notes(config.classical)
 
-    def _rows(self, data: Dataset, places: dict[int, Sequence[int]]) -> dict[int, np.ndarray]:
+    def raw_answers(self, load: Load) -> Answers:
+        """See ``Run``."""
         from threadpoolctl import threadpool_limits
 
+        data, places = load(self)
+        if not data.utterances:
+            return {fold: {} for fold in places}
         sample, names = sample_of(data, self.config)
         with threadpool_limits(1):  # as in the search: sums in the same order, so the same answer to the bit
-            return {fold: self._of(fold, sample.take(own), names) for fold, own in places.items()}
+            return {fold: _by_path(data, own, self._of(fold, sample.take(own), names)) for fold, own in places.items()}
 
     def _of(self, fold: int, sample: Sample, names: dict[str, list[str]]) -> np.ndarray:
         model = self.models[fold]
@@ -174,14 +234,29 @@ def _calibration(folder: Path) -> calibration.Calibrator:
     return calibration.from_state(read_json(path) if path.exists() else {"method": "none"})
 
 
-def extract_each(files: Sequence[Path], config: Config, classes: tuple[str, ...]) -> tuple[Dataset, list[str]]:
+def _by_path(data: Dataset, places: Sequence[int], rows: Sequence[np.ndarray] | np.ndarray) -> dict[Path, np.ndarray]:
+    return {data.utterances[place].path: row for place, row in zip(places, rows, strict=True)}
+
+
+def _where(config: Config, places: Config) -> Config:
+    """A run's settings with the corpora and the cache where ``places`` has them."""
+    test = config.split.test and config.split.test.model_copy(
+        update={"root": places.split.test.root if places.split.test else config.split.test.root}
+    )
+    run = config.run.model_copy(update={"cache": places.run.cache, "jobs": places.run.jobs})
+    corpus = config.corpus.model_copy(update={"root": places.corpus.root})
+    split = config.split.model_copy(update={"test": test})
+    return config.model_copy(update={"corpus": corpus, "split": split, "run": run})
+
+
+def _extract_each(files: Sequence[Path], config: Config, classes: tuple[str, ...]) -> tuple[Dataset, dict[Path, str]]:
     """Recordings of one speaker as far as they have features, and what is wrong with each of the others."""
     extractor = Extractor(config.audio, config.features)
     good: list[tuple[Utterance, Features]] = []
-    problems = []
+    problems = {}
     for path, made in zip(files, extractor.files(files), strict=True):
         if isinstance(made, UserError):
-            problems.append(str(made))
+            problems[path] = str(made)
         else:
             good.append((Utterance(path, "", "one speaker", "unknown", ""), made))
     return of_features([one for one, _ in good], classes, extractor, [one for _, one in good]), problems

@@ -15,7 +15,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, NoReturn
 
-from parallel_ser.config import Config, load
+from parallel_ser.config import Config, load, option_as_setting
 from parallel_ser.errors import UserError
 from parallel_ser.system import installed, leftovers, limits
 from parallel_ser.system.hard_exit import HardExit
@@ -59,10 +59,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first = os.environ.get("RANK", "0") == "0"
     silence = StringIO()  # what is wrong with the command line is wrong on every rank, and said once
     with nullcontext() if first else redirect_stderr(silence), nullcontext() if first else redirect_stdout(silence):
-        given = parser.parse_intermixed_args(arguments)
+        given, unknown = parser.parse_known_intermixed_args(arguments)
     debug = given.debug or bool(os.environ.get("PARALLEL_SER_DEBUG"))
     config = None
     try:
+        if unknown:
+            typed = list(sys.argv[1:] if arguments is None else arguments)
+            raise UserError(option_as_setting(typed) or f"there is no option {unknown[0]}; -h lists them.")
         config = load(given.config, given.overrides)
         limits.require_files(int(os.environ.get("WORLD_SIZE", "1")))
         return run(config)

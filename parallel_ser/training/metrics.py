@@ -32,11 +32,21 @@ class Estimate(_Record):
 
 
 class ClassResult(_Record):
-    """Of one emotion: its utterances and the share of them recognised, None when there are none."""
+    """Of one emotion.
+
+    Attributes:
+        name: of it.
+        support: its utterances.
+        precision: the share of what was taken for it that is it, None when nothing was.
+        recall: the share of its utterances that was recognised, None when there are none.
+        f1: the harmonic mean of both, None when the emotion neither occurs nor is predicted.
+    """
 
     name: str
     support: int
+    precision: float | None
     recall: float | None
+    f1: float | None
 
 
 class GroupResult(_Record):
@@ -61,7 +71,7 @@ class Metrics(_Record):
         wa: weighted accuracy, the share of utterances recognised.
         interval_note: how the intervals were made, or why there are none.
         macro_f1: the mean F1 over emotions that occur in the truth or among the predictions.
-        per_class: recall and support of each emotion.
+        per_class: support, precision, recall and F1 of each emotion.
         confusion: counts, rows the truth, columns what was predicted.
         per_speaker: sorted by name.
         per_sex: sorted by name.
@@ -140,8 +150,8 @@ def measure(
         interval_note=interval_note,
         macro_f1=macro_f1(total),
         per_class=tuple(
-            ClassResult(name=name, support=int(count), recall=float(recall) if count else None)
-            for name, count, recall in zip(classes, support, recalls(total), strict=True)
+            ClassResult(name=name, support=int(count), precision=_known(p), recall=_known(r), f1=_known(f))
+            for name, count, p, r, f in zip(classes, support, precisions(total), recalls(total), f1(total), strict=True)
         ),
         confusion=tuple(tuple(row) for row in total.tolist()),
         per_speaker=_groups(speakers, by_speaker),
@@ -168,9 +178,27 @@ def confusion_matrix(truth: np.ndarray, predicted: np.ndarray, classes: int) -> 
 
 def recalls(confusion: np.ndarray) -> np.ndarray:
     """Recall of each class, ``(..., classes)``, NaN for a class that is not in the truth."""
-    support = confusion.sum(axis=-1)
+    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-1))
+
+
+def precisions(confusion: np.ndarray) -> np.ndarray:
+    """Precision of each class, ``(..., classes)``, NaN for a class that is never predicted."""
+    return _ratio(np.diagonal(confusion, axis1=-2, axis2=-1), confusion.sum(axis=-2))
+
+
+def f1(confusion: np.ndarray) -> np.ndarray:
+    """F1 of each class, ``(..., classes)``, NaN for a class that is neither in the truth nor predicted."""
     hits = np.diagonal(confusion, axis1=-2, axis2=-1)
-    return np.divide(hits, support, out=np.full(support.shape, np.nan), where=support > 0)
+    return _ratio(2 * hits, confusion.sum(axis=-1) + confusion.sum(axis=-2))
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """Their quotient, NaN where there is no whole."""
+    return np.divide(part, whole, out=np.full(whole.shape, np.nan), where=whole > 0)
+
+
+def _known(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
 
 
 def uar(confusion: np.ndarray) -> np.ndarray:
@@ -185,8 +213,7 @@ def wa(confusion: np.ndarray) -> np.ndarray:
 
 def macro_f1(confusion: np.ndarray) -> float:
     """Mean F1 over the classes that are in the truth or among the predictions (as scikit-learn's ``f1_score``)."""
-    counts = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return float((2 * np.diagonal(confusion)[counts > 0] / counts[counts > 0]).mean())
+    return float(np.nanmean(f1(confusion)))
 
 
 def speaker_intervals(

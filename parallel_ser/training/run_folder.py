@@ -37,6 +37,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.registry import title
 from parallel_ser.parallel.strategies.registry import one_process
 from parallel_ser.report.bench import comma_separated_texts
+from parallel_ser.system.digests import file_digest
 from parallel_ser.system.environment import environment
 from parallel_ser.system.files import cache_key, extra, require_writable, write_text
 from parallel_ser.system.terminal import cell, printable
@@ -45,6 +46,8 @@ from parallel_ser.training.predictions import Predictions, concatenate
 
 RUNS = Path("runs")
 """Where runs without a ``run.folder`` go."""
+FUSION = "fusion.json"
+"""In the folder of a fusion: the runs that it is of; in those of its folds: how they are pooled."""
 FREE = ("threads", "device", "checkpoint_every", "views", "bind", "shared_memory", "peer_timeout")
 """Settings of ``train`` with which a run may go on that was begun with others."""
 UNCHANGED = "# Written by the run; digest "
@@ -228,6 +231,17 @@ def _settings_digest(text: str) -> str:
 def folds(folder: Path) -> list[int]:
     """The folds of a run that have a model."""
     return sorted(int(one.parent.name.removeprefix("fold-")) for one in folder.glob("fold-*/model.*"))
+
+
+def is_fusion(folder: Path) -> bool:
+    """Whether the folder is of ``parallel-ser fuse``."""
+    return (folder / FUSION).exists()
+
+
+def digest_of(folder: Path) -> str:
+    """Of a run's models, or of what pools them in a fusion."""
+    files = sorted([*folder.glob("fold-*/model.*"), *folder.glob(f"fold-*/{FUSION}")])
+    return cache_key([file_digest(path) for path in files])
 
 
 def fold_folder(folder: Path, index: int) -> Path:

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from parallel_ser.report.tables import NOTICE, print_metrics, short_names
+from parallel_ser.report.columns import short_names
+from parallel_ser.report.tables import NOTICE, print_metrics
 
 
 def printed(record: dict[str, Any], width: int = 80) -> str:
@@ -33,11 +34,12 @@ def test_all_of_a_result_is_said(record: dict[str, Any]) -> None:
     assert "not a diagnosis" in NOTICE
 
 
-def test_the_confusion_rows_hold_counts_support_and_recall(record: dict[str, Any]) -> None:
-    lines = {line.split()[0]: line.split() for line in printed(record).splitlines() if line.split()}
+def test_each_emotion_has_its_counts_and_its_precision_recall_and_f1(record: dict[str, Any]) -> None:
+    lines = [line.split() for line in printed(record).splitlines()]
     for name, counts, result in zip(record["classes"], record["confusion"], record["per_class"]):
-        cells = [str(count) if count else "·" for count in counts]
-        assert lines[name] == [name, *cells, str(sum(counts)), f"{result['recall']:.3f}"]
+        figures = [f"{result[key]:.3f}" for key in ("precision", "recall", "f1")]
+        assert [name, str(sum(counts)), *figures] in lines
+        assert [name, *(str(count) if count else "·" for count in counts)] in lines
 
 
 def test_speakers_are_sorted_and_all_there(record: dict[str, Any]) -> None:
@@ -55,23 +57,26 @@ def test_many_speakers_are_cut_short_and_said_so(record: dict[str, Any]) -> None
     assert "43 more with a higher UAR are in metrics.json" in text
 
 
-def test_nothing_is_wider_than_80_columns_or_cut(record: dict[str, Any]) -> None:
+@pytest.mark.parametrize("width", [60, 80])
+def test_nothing_is_wider_than_the_terminal_or_cut(record: dict[str, Any], width: int) -> None:
     record["confusion"][0][1] = 12345
-    text = printed(record)
-    assert max(map(len, text.splitlines())) <= 80
+    text = printed(record, width)
+    assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
+    assert "12345" in text
+    assert "(majority)" in text
 
 
 def test_no_interval_no_audit_one_fold_absent_class(record: dict[str, Any]) -> None:
     record["uar"]["interval"] = record["wa"]["interval"] = record["audit"] = record["fold_uar_std"] = None
     record["interval_note"] = "none, as 2 speakers cannot stand for others (at least 5 are needed)"
-    record["per_class"][2] = {"name": "happy", "support": 0, "recall": None}
+    record["per_class"][2] = {"name": "happy", "support": 0, "precision": 0.0, "recall": None, "f1": 0.0}
     text = words(printed(record))
     assert "0.654 – 0.125" in text
     assert "none, as 2 speakers cannot" in text
     assert "not audited" in text
     assert "± std" not in text
-    assert "0 –" in text
+    assert "happy 0 0.000 – 0.000" in text
 
 
 def test_a_name_is_not_markup(record: dict[str, Any]) -> None:

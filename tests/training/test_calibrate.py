@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,13 @@ from classical_runs import FOLDS, best_temperature, cooled, copied, done, of_fol
 from parallel_ser.training.inference import Run
 from parallel_ser.training.predictions import Predictions, concatenate
 
+ERRORS = ("--error", "0.9", "--error", "0.001", "--even-if-worse")
+
 
 @pytest.fixture(scope="module")
 def calibrated(svm_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = copied(svm_run, tmp_path_factory.mktemp("calibrated") / "svm")
-    done("calibrate", folder, "--error", "0.9", "--error", "0.001")
+    done("calibrate", folder, *ERRORS)
     return folder
 
 
@@ -79,8 +82,50 @@ def test_evaluate_uses_the_calibration(calibrated: Path, svm_run: Path) -> None:
 
 def test_calibrating_twice_is_calibrating_once(calibrated: Path, tmp_path: Path) -> None:
     again = copied(calibrated, tmp_path / "again")
-    done("calibrate", again, "--error", "0.9", "--error", "0.001")
+    done("calibrate", again, *ERRORS)
     assert states(again) == states(calibrated)
+
+
+def gap(predictions: Predictions) -> float:
+    """ECE over 15 bins, counted here."""
+    confidence = predictions.probabilities.max(axis=1)
+    right = np.array(predictions.predicted) == np.array(predictions.truth)
+    bins = np.ceil(confidence * 15)
+    return float(sum(abs((confidence - right)[bins == one].sum()) for one in set(bins)) / len(right))
+
+
+def test_a_calibration_that_makes_the_ece_worse_is_said_so_and_not_kept(
+    calibrated: Path, svm_run: Path, tmp_path: Path
+) -> None:
+    raw = gap(Predictions.from_csv(svm_run / "predictions.csv"))
+    tempered = gap(Predictions.from_csv(calibrated / "calibration/predictions.csv"))
+    assert tempered > raw
+    folder = copied(svm_run, tmp_path / "svm")
+    text = " ".join(done("calibrate", folder, "--error", "0.9").stdout.split())
+    assert f"Not calibrated: temperature makes the ECE worse, {raw:.3f} before and {tempered:.3f} after." in text
+    assert [state["method"] for state in states(folder)] == ["none", "none"]
+    record = json.loads((folder / "calibration/calibration.json").read_text())
+    assert (record["method"], record["tried"]["ece"]) == ("none", pytest.approx(tempered))
+    path = of_fold(svm_run, 0).paths[0]
+    assert done("predict", folder, path, "--json").stdout == done("predict", svm_run, path, "--json").stdout
+
+
+def test_few_selection_speakers_give_way_to_the_test_speakers_of_the_other_folds(svm_run: Path, tmp_path: Path) -> None:
+    folder = copied(svm_run, tmp_path / "svm")
+    for fold in FOLDS:
+        side = of_fold(folder, fold, "selection.csv")
+        first = [row for row, one in enumerate(side.speakers) if one == side.speakers[0]][:2]
+        side.take(first).to_csv(folder / f"fold-{fold}/selection.csv")
+    assert len(set(of_fold(svm_run, 0).speakers)) == 1
+    assert "speakers that each fold held out" in done("calibrate", folder, *ERRORS).stdout
+    both = [of_fold(svm_run, fold) for fold in FOLDS]
+    pairs = [Predictions.from_csv(svm_run / f"fold-{fold}/predictions.csv") for fold in FOLDS]
+    for fold, side in enumerate(pairs):  # two test speakers a fold
+        halves = tuple(f"{speaker}-{row % 2}" for row, speaker in enumerate(side.speakers))
+        replace(side, speakers=halves).to_csv(folder / f"fold-{fold}/predictions.csv")
+    assert "the test speakers of the other folds" in done("calibrate", folder, *ERRORS).stdout
+    for fold, state in zip(FOLDS, states(folder)):
+        assert state["temperature"] == pytest.approx(best_temperature(both[1 - fold]), rel=1e-3)
 
 
 def test_none_takes_a_calibration_away(calibrated: Path, svm_run: Path, tmp_path: Path) -> None:
@@ -92,7 +137,7 @@ def test_none_takes_a_calibration_away(calibrated: Path, svm_run: Path, tmp_path
 
 def test_isotonic_comes_back_from_its_file(svm_run: Path, tmp_path: Path) -> None:
     folder = copied(svm_run, tmp_path / "isotonic")
-    record = json.loads(done("calibrate", folder, "--method", "isotonic", "--json").stdout)
+    record = json.loads(done("calibrate", folder, "--method", "isotonic", "--json", "--even-if-worse").stdout)
     assert record["method"] == "isotonic"
     after = json.loads(done("evaluate", folder, "--json").stdout)
     said = Predictions.from_csv(folder / "calibration/predictions.csv")

@@ -14,7 +14,8 @@ from classical_runs import FOLDS, GIVEN, best_temperature, cooled, copied, done,
 from scipy.optimize import minimize
 
 from parallel_ser.decision.fusion import PENALTY
-from parallel_ser.training.predictions import Predictions
+from parallel_ser.training.inference import Run
+from parallel_ser.training.predictions import Predictions, concatenate
 
 Change = Callable[[list[list[str]]], None]
 
@@ -185,3 +186,63 @@ def test_a_run_that_is_not_finished_is_refused(svm_run: Path, gmm_run: Path, tmp
     other = copied(gmm_run, tmp_path / "gmm")
     (other / "fold-1/predictions.csv").unlink()
     assert f"fold 1 of {other} is not finished" in refused("fuse", svm_run, other, "--out", tmp_path / "fused")
+
+
+@pytest.mark.parametrize("method", ["mean", "stack"])
+def test_a_fusion_tested_again_says_what_it_said(method: str, request: pytest.FixtureRequest) -> None:
+    folder = request.getfixturevalue(method)
+    run = Run.open(folder)
+    again, kept = concatenate(run.test_own(run.config)[0]), Predictions.from_csv(folder / "predictions.csv")
+    again = again.take([again.paths.index(path) for path in kept.paths])
+    np.testing.assert_allclose(again.with_classes(kept.classes).probabilities, kept.probabilities, atol=1e-6)
+    metrics = json.loads(done("evaluate", folder, "--json").stdout)
+    assert metrics["confusion"] == json.loads((folder / "metrics.json").read_text())["confusion"]
+    assert any("fusion of 2 systems" in note for note in metrics["notes"])
+
+
+def test_a_fusion_predicts_the_pool_of_what_its_runs_say(
+    mean: Path, svm_run: Path, gmm_run: Path, tmp_path: Path
+) -> None:
+    files = of_fold(svm_run, 0).paths[:3]
+    classes = of_fold(mean, 0).classes
+
+    def told(run: Path) -> np.ndarray:
+        rows = [
+            json.loads(line)["probabilities"] for line in done("predict", run, *files, "--json").stdout.splitlines()
+        ]
+        return np.array([[row[name] for name in classes] for row in rows])
+
+    expected = []
+    for fold in FOLDS:
+        parts = []
+        for number, run in enumerate((svm_run, gmm_run)):
+            alone = copied(run, tmp_path / f"{number}-{fold}")  # a run of this fold alone
+            shutil.rmtree(alone / f"fold-{1 - fold}")
+            parts.append(cooled(told(alone), best_temperature(of_fold(run, fold, "selection.csv"))))
+        expected.append(log_mean(parts))
+    np.testing.assert_allclose(told(mean), np.mean(expected, axis=0), atol=1e-4)
+
+
+def test_a_fusion_is_calibrated_like_any_run(mean: Path, svm_run: Path, gmm_run: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "fused"
+    done("fuse", svm_run, gmm_run, "--out", folder)
+    done("calibrate", folder, "--error", "0.9", "--even-if-worse")
+    state = json.loads((folder / "fold-0/calibration.json").read_text())
+    assert state["temperature"] == pytest.approx(best_temperature(of_fold(mean, 0, "selection.csv")), rel=1e-4)
+    path = of_fold(svm_run, 0).paths[0]
+    row = json.loads(done("predict", folder, path, "--error", "0.9", "--json").stdout)
+    assert sum(row["probabilities"].values()) == pytest.approx(1.0)
+    assert row["confidence"] != json.loads(done("predict", mean, path, "--json").stdout)["confidence"]
+
+
+def test_a_fusion_moves_with_its_runs_and_refuses_others(svm_run: Path, gmm_run: Path, tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    runs = [copied(run, there / name) for run, name in ((svm_run, "svm"), (gmm_run, "gmm"))]
+    done("fuse", *runs, "--out", there / "fused")
+    there.rename(here)
+    path = of_fold(svm_run, 0).paths[0]
+    done("predict", here / "fused", path)
+    shutil.copy(here / "svm/fold-1/model.skops", here / "svm/fold-0/model.skops")
+    assert f"{here}/fused/../svm is not as it was" in refused("predict", here / "fused", path)
+    shutil.rmtree(here / "gmm")
+    assert "which is not there: put it back, or fuse anew" in refused("predict", here / "fused", path)
