@@ -16,13 +16,14 @@ from parallel_ser.audio.fingerprint import fingerprint
 from parallel_ser.audio.frames import FrameFeatures, intensity, loudness, window_samples
 from parallel_ser.audio.load import mono
 from parallel_ser.audio.preprocess import Processed, check_duration, preprocess
+from parallel_ser.audio.quality import bandwidth
 from parallel_ser.audio.rhythm import rhythm
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings
 from parallel_ser.corpora.content import audio_id as identify
 from parallel_ser.corpora.content import decode
 from parallel_ser.errors import UserError
 
-EXTRACTOR_VERSION = 6
+EXTRACTOR_VERSION = 7
 """Counts changes to what the same settings compute, so that old cache entries are not taken for new ones."""
 
 _TOGETHER = 16  # files that go through a part of the front end, so that their signals stay in the processor's cache
@@ -37,8 +38,9 @@ class Features:
     Attributes:
         frames: (rows, frames), float32.
         measures: of the whole utterance, on the original signal: ``duration_s``, ``speech_s`` (not silent),
-            ``snr_db``, ``denoised`` (0 or 1), ``intensity_db`` and ``loudness_db`` (energy means over what is not
-            silent), and ``rhythm``'s (voiced is what is so without the noise, where that was removed).
+            ``snr_db``, ``band_hz`` (``quality.bandwidth``), ``denoised`` (0 or 1), ``intensity_db`` and
+            ``loudness_db`` (energy means over what is not silent), and ``rhythm``'s (voiced is what is so without the
+            noise, where that was removed).
         audio_id: identity of the decoded audio (``corpora.content.audio_id``); empty when unknown.
         fingerprint: of the original signal, see ``audio.fingerprint``; empty when unknown.
     """
@@ -144,6 +146,7 @@ class Extractor:
                     "duration_s": len(one.signal) / rate,
                     "speech_s": min(sounding, len(one.signal)) / rate,
                     "snr_db": one.processed.snr_db,
+                    "band_hz": bandwidth(one.signal, rate),
                     "denoised": float(one.processed.denoised),
                     "intensity_db": _mean_level(level[speech]),
                     "loudness_db": _mean_level(loudly[speech]),

@@ -59,6 +59,8 @@ def predict(
     from parallel_ser.decision.confidence import decide
     from parallel_ser.report.tables import NOTICE, print_decisions
     from parallel_ser.report.terminal import screen
+    from parallel_ser.system.terminal import printable
+    from parallel_ser.training import conditions
     from parallel_ser.training.calibrate import thresholds
     from parallel_ser.training.inference import Run
 
@@ -67,8 +69,8 @@ def predict(
     if enrol and not trained.by_speaker:
         raise UserError(f"--enrol is for runs that standardise by speaker, and {run} does not: leave it out.")
     data, answers, problems = trained.recognise([*files, *(enrol or [])])
-    asked = set(files)
-    rows = []
+    asked, usual = set(files), conditions.read(trained.settings_file.parent)
+    rows: list[dict[str, Any]] = []
     for utterance, measures in zip(data.utterances, data.measures, strict=True):
         if utterance.path in asked and utterance.path in answers:
             (decision,) = decide(answers[utterance.path][None], trained.classes)
@@ -80,6 +82,7 @@ def predict(
                     "probabilities": dict(decision.ranked),
                     "seconds": measures["duration_s"],
                     "snr_db": measures["snr_db"],
+                    "notes": conditions.notes(usual, measures),
                 }
             )
     if json:
@@ -89,6 +92,9 @@ def predict(
         console = screen(wide)
         print_decisions(console, rows)
         console.print(NOTICE)
+    for row in rows:
+        for note in row["notes"]:
+            typer.echo(f"note: {printable(row['file'])} {note}.", err=True)
     if rows and trained.by_speaker:
         typer.echo(
             f"note: this run standardises by speaker, so the {len(data.utterances)} file(s) were taken as one "

@@ -17,7 +17,7 @@ from parallel_ser.report.tables import print_metrics
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.system.cores import usable_cores
 from parallel_ser.system.lock import writing
-from parallel_ser.training import run_folder
+from parallel_ser.training import conditions, run_folder
 from parallel_ser.training.data import Dataset, prepare
 from parallel_ser.training.sample import classical_notes, sample_of
 
@@ -53,6 +53,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
         folder = run_folder.open_new(config, settings.system, jobs, 1, f"baseline {settings.system}")
         held.enter_context(writing(folder))
     run_folder.write_left_out(folder, data.left_out)
+    conditions.write(folder, data, folds)
     places = {name: place for place, name in enumerate(data.classes)}
     # -1: an emotion of the corpus tested on that is not trained, so on no side
     labels = np.array([places.get(one.emotion, -1) for one in data.utterances])

@@ -203,13 +203,14 @@ def _open(config: Config, ranks: ProcessContext, data: Dataset, folds: list[Fold
     """Make the folder of a new run, and store what was left out and the audits; returns it."""
     import torch
 
-    from parallel_ser.training import run_folder
+    from parallel_ser.training import conditions, run_folder
 
     folder = config.run.folder
     if folder is None or not config.run.resume:
         kind = run_folder.kind_of(config, ranks.size)
         folder = run_folder.open_new(config, kind, ranks.size, torch.get_num_threads())
     run_folder.write_left_out(folder, data.left_out)
+    conditions.write(folder, data, folds)
     for fold, audit in zip(folds, audits, strict=True):
         run_folder.write_split(run_folder.fold_folder(folder, fold.index), data.utterances, fold, audit)
     return folder

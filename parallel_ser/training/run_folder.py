@@ -5,6 +5,7 @@
     RUN/config.yaml           the resolved settings: --config RUN/config.yaml repeats the run
     RUN/environment.json      machine, versions, processes, threads, git revision, command
     RUN/metrics.json          over all folds; predictions.csv, confusion.png and summary.png beside it
+    RUN/recordings.json       the bandwidth, noise and length that most recordings trained on have
     RUN/left-out.csv          recordings that could not be used, where there are any
     RUN/fold-0/model.pt       the kept model; last/, from which training goes on
     RUN/fold-0/split.csv      which recordings train, select and test; split.file takes it

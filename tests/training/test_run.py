@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
+import soxr
 import torch
 from safetensors.torch import load_file
 from starting import run
@@ -165,6 +167,7 @@ def test_a_run_folder_holds_all_that_it_promises(runs: Runs, name: str) -> None:
     events = {file for file in files if file.startswith("fold-0/tensorboard/")}
     assert events
     whole = {"config.yaml", "environment.json", "metrics.json", "predictions.csv", "confusion.png", "summary.png"}
+    whole |= {"recordings.json"}
     of_fold = {"model.pt", "last/step-12/training.json", "audit.json", "predictions.csv", "history.json", "curves.png"}
     of_fold |= {"trace.json"} if name in ("pipeline", "pipeline-stopped") else set()
     shards = {file for file in files if file.endswith(".safetensors")}
@@ -413,6 +416,17 @@ def test_predict_without_a_broken_file_ends_well(runs: Runs) -> None:
     done = CliRunner().invoke(app, ["predict", str(runs["pipeline"]), path])
     assert done.exit_code == 0
     assert done.stderr == ""
+
+
+def test_predict_says_how_a_recording_differs_from_those_trained_on(runs: Runs, tmp_path: Path) -> None:
+    path = Predictions.from_csv(runs["single"] / "predictions.csv").paths[0]
+    sound, rate = soundfile.read(path)
+    soundfile.write(tmp_path / "telephone.wav", soxr.resample(sound, rate, 8000), 8000)
+    done = CliRunner().invoke(app, ["predict", str(runs["single"]), str(tmp_path / "telephone.wav"), "--json"])
+    assert done.exit_code == 0
+    (note,) = json.loads(done.stdout)["notes"]
+    assert re.match(r"has nothing above (3\.\d|4\.0) kHz, where 99 of 100", note)
+    assert note in done.stderr
 
 
 def test_a_run_is_tested_on_a_corpus_of_ones_own(runs: Runs, tmp_path: Path) -> None:
