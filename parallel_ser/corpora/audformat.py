@@ -51,7 +51,7 @@ def read(root: Path) -> Corpus:
     if not utterances:
         raise UserError(f"audformat: no file that {root} labels with an emotion is there; it needs a column emotion.")
     rest = len(files) - len(labelled)
-    notes = (f"left out of {header['name']}: {rest:,} files without an emotion",) if rest else ()
+    notes = (f"left out of {header['name']}: files without an emotion ({rest:,})",) if rest else ()
     emotions = {utterance.emotion for utterance in utterances}
     order = (*SEVEN, *sorted(emotions - set(SEVEN)))
     return Corpus("audformat", tuple(utterances), present(order, emotions), tuple(problems), notes)

@@ -35,12 +35,14 @@ def where(corpus: Corpus, conditions: Mapping[str, Sequence[str]]) -> Corpus:
                 f"corpus.where names {name}, which no utterance of {corpus.name} has{_near(name, [*fields, *_OWN])}; "
                 f"there is {', '.join([*fields, *_OWN])}."
             )
-        if absent := [value for value in values if value not in known]:
+        numbers = {_number(value) for value in known}
+        if absent := [value for value in values if _number(value) not in numbers]:
             raise UserError(
                 f"corpus.where has {name}: {absent[0]}, which no utterance of {corpus.name} has"
                 f"{_near(absent[0], set(known))}; there is {_listed(known)}."
             )
-        kept = tuple(one for one in kept if _value(one, name) in values)
+        wanted = {_number(value) for value in values}
+        kept = tuple(one for one in kept if (value := _value(one, name)) is not None and _number(value) in wanted)
     if not conditions:
         return corpus
     told = ", ".join(f"{name} {' or '.join(values)}" for name, values in conditions.items())
@@ -159,6 +161,11 @@ def _value(utterance: Utterance, name: str) -> str | None:
     if name == "speaker":
         return utterance.speaker.removeprefix(f"{utterance.corpus}-")
     return str(getattr(utterance, name)) if name in _OWN else utterance.fields.get(name)
+
+
+def _number(text: str) -> str:
+    """A text, where it is a whole number without zeros before it, as YAML reads 01."""
+    return str(int(text)) if text.isdecimal() else text
 
 
 def _same(name: str, word: str) -> bool:

@@ -145,7 +145,7 @@ def read_names(
     utterances.sort(key=lambda utterance: _order(utterance.path.relative_to(root)))
     problems.sort(key=lambda problem: _order(problem.path.relative_to(root)))
     aside.update({f"{suffix} files": number for suffix, number in others.items()})
-    notes = (f"left out of {name}, which is read as speech audio: {_counts(aside)}",) if aside else ()
+    notes = (f"left out of {name}: {_counts(aside)}",) if aside else ()
     return Corpus(
         name,
         tuple(utterances),
@@ -156,7 +156,7 @@ def read_names(
 
 
 def _counts(numbers: Counter[str]) -> str:
-    return ", ".join(f"{number:,} {kind}" for kind, number in sorted(numbers.items()))
+    return ", ".join(f"{kind} ({number:,})" for kind, number in sorted(numbers.items()))
 
 
 def _walk(root: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:

@@ -52,7 +52,7 @@ def read(root: Path) -> Corpus:
     unlabelled = sum(item is None for item in items)
     notes = missing_speakers("iemocap", speakers, utterances)
     if unlabelled:
-        notes = (f"left out of iemocap: {unlabelled:,} turns without a majority label", *notes)
+        notes = (f"left out of iemocap: turns without a majority label ({unlabelled:,})", *notes)
     return Corpus("iemocap", utterances, present(CLASSES, (u.emotion for u in utterances)), problems, notes, "session")
 
 

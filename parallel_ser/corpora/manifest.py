@@ -20,7 +20,11 @@ WHOLE = 0.05
 """Seconds by which a segment that is the whole file may differ from it: other tools round."""
 
 _SEXES: Mapping[str, Sex] = MappingProxyType(
-    {"": "unknown", "unknown": "unknown", "f": "female", "female": "female", "m": "male", "male": "male"}
+    {
+        **dict.fromkeys(("f", "female"), "female"),
+        **dict.fromkeys(("m", "male"), "male"),
+        **dict.fromkeys(("", "unknown", "other", "nan", "none"), "unknown"),
+    }
 )
 
 

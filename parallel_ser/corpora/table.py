@@ -7,6 +7,7 @@ import os
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from parallel_ser.errors import UserError
@@ -63,25 +64,37 @@ def rows(file: Path, what: str, required: Sequence[str]) -> Iterator[Row]:
             stream.seek(0)
             delimiter = max(",;\t", key=first.count)
             table = csv.reader(stream, strict=True, delimiter=delimiter)
-            columns = _columns(file, what, [name.strip() for name in next(table, [])], required)
-            for cells in table:
-                if not any(cell.strip() for cell in cells):
+            columns = _columns(file, what, _filled(next(table, [])), required)
+            for written in table:
+                if not _filled(written):
                     continue
+                cells = _filled(written, len(columns))
                 where = f"{what}: {file} line {table.line_num}"
                 if len(cells) != len(columns):
                     raise UserError(
                         f"{where} has {len(cells)} cells where the header has {len(columns)} columns; "
                         "put quotes around a cell that holds a comma."
                     )
-                yield Row(
-                    {name: cell.strip() for name, cell in zip(columns, cells, strict=True)}, where, table.line_num
-                )
+                yield Row(dict(zip(columns, map(_cell, columns, cells), strict=True)), where, table.line_num)
     except UnicodeDecodeError as error:
         raise UserError(f"{what}: {file} is not text in UTF-8; save it as 'CSV UTF-8'.") from error
     except csv.Error as error:
         raise UserError(f"{what}: {file} line {table.line_num} is not valid CSV ({error}).") from error
     except OSError as error:
         raise UserError(f"{what}: cannot read {file}: {error.strerror}.") from error
+
+
+def _filled(cells: Sequence[str], count: int = 0) -> list[str]:
+    """The cells without empty ones at the end, as spreadsheets write them, down to a number."""
+    texts = [cell.strip() for cell in cells]
+    while len(texts) > count and not texts[-1]:
+        texts.pop()
+    return texts
+
+
+def _cell(column: str, text: str) -> str:
+    """A cell with composed letters, so that one name is one; of a path the folder decides, see ``Finder``."""
+    return text if column == "path" else unicodedata.normalize("NFC", text)
 
 
 def _columns(file: Path, what: str, written: list[str], required: Sequence[str]) -> list[str]:
@@ -121,7 +134,7 @@ class Finder:
         """The file of a written path, or None."""
         for text in dict.fromkeys((written, written.replace("\\", "/"))):
             path = self.folder / Path(text).expanduser()
-            if found := next((one for one in (path, *self._respelled(path)) if one.is_file()), None):
+            if found := next((one for one in chain([path], self._respelled(path)) if one.is_file()), None):
                 return found
         return None
 

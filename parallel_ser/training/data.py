@@ -25,6 +25,7 @@ from parallel_ser.corpora.base import Corpus, Problem, Utterance
 from parallel_ser.corpora.content import RecordingError
 from parallel_ser.corpora.copies import copy_ids
 from parallel_ser.corpora.protocols import Fold
+from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.settings import TrainSettings
@@ -132,6 +133,11 @@ def prepare(
         UserError: whatever is wrong with the corpus, its files or the protocol.
     """
     corpus, test = corpora_of(config)
+    if len(corpus.classes) == 1:
+        raise UserError(
+            f"corpus {corpus.name} has one emotion, {corpus.classes[0]}, and two are needed to tell apart: "
+            "choose others with corpus.emotions, corpus.where or corpus.labels."
+        )
     folds = protocols.folds(corpus, config.split, test)  # before the features, for what is wrong with the protocol
     data, sound = usable(config, [corpus, *([test] if test else [])], progress)
     if data.left_out:

@@ -88,7 +88,7 @@ def test_tables_join_by_file(database: Path) -> None:
         ("c.wav", "mini-8", "female", "anger", "Der Lappen", 0.5, {"split": "test"}),
     ]
     assert (corpus.classes, corpus.problems) == (("joy", "anger"), ())
-    assert corpus.notes == ("left out of mini: 1 files without an emotion",)
+    assert corpus.notes == ("left out of mini: files without an emotion (1)",)
     assert recognise(database, "--name").name == "audformat"
 
 

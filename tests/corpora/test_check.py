@@ -166,6 +166,21 @@ def test_printed_report(tmp_path: Path) -> None:
     ) in lines
 
 
+def test_what_is_not_there_is_said_before_there_are_no_problems(tmp_path: Path) -> None:
+    names = ["03-01-01-01-01-01-01", "03-02-01-01-01-01-01"]
+    for seed, name in enumerate(names):
+        soundfile.write(tmp_path / f"{name}.wav", sound(seed), RATE)
+    console = Console(width=60, record=True, file=io.StringIO())
+    print_report(console, check(ravdess.read(tmp_path), tmp_path, jobs=1))
+    lines = console.export_text().splitlines()
+    assert lines[-3:] == [
+        "note: left out of ravdess: songs (1)",
+        "note: 1 of the 24 speakers of ravdess is here: 02, 03, 04, 05, 06, 07, 08, 09, 10, 11, 12, 13 and 11 more are "
+        "missing",
+        "no problems found in the files that are read",
+    ]
+
+
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_eight_classes_fit_a_terminal(width: int) -> None:
     utterances = tuple(Utterance(Path("x"), "ravdess", "ravdess-01", "female", e) for e in ravdess.CLASSES)

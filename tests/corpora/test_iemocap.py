@@ -52,6 +52,11 @@ def release(tmp_path: Path) -> Path:
 def test_turns_with_a_majority_label(release: Path) -> None:
     corpus = iemocap.read(release)
     assert corpus.problems == ()
+    assert corpus.protocol == "session"
+    assert corpus.notes == (
+        "left out of iemocap: turns without a majority label (2)",
+        "4 of the 10 speakers of iemocap are here: 3F, 3M, 4F, 4M, 5F, 5M are missing",
+    )
     assert corpus.classes == ("neutral", "happy", "excited", "frustrated")
     told = [(u.path.stem, u.speaker, u.sex, u.emotion) for u in corpus.utterances[:4]]
     assert told == [

@@ -170,3 +170,16 @@ def test_segments_of_audformat(tmp_path: Path, start: str, end: str, whole: bool
 def test_a_time_that_is_none(folder: Path) -> None:
     with pytest.raises(UserError, match="line 2: end 'soon' is no time in seconds"):
         manifest.read(write(folder, "file,start,end,speaker,emotion\naudio/a.wav,0,soon,p1,joy\n"))
+
+
+def test_empty_columns_at_the_end_as_spreadsheets_write_them(folder: Path) -> None:
+    text = "path;speaker;emotion;sex;;\naudio/a.wav;p1;joy;;;\n;;;;;\naudio/b.wav;p1;joy;female;;\n"
+    assert [one.sex for one in manifest.read(write(folder, text)).utterances] == ["unknown", "female"]
+    with pytest.raises(UserError, match="line 2 has 5 cells where the header has 4 columns"):
+        manifest.read(write(folder, text.replace("joy;;;", "joy;;x;", 1)))
+
+
+def test_one_speaker_in_two_spellings_of_unicode_is_one(folder: Path) -> None:
+    names = [unicodedata.normalize(form, "Jürgen") for form in ("NFC", "NFD")]
+    rows = "".join(f"audio/{file},{name},joy\n" for file, name in zip(("a.wav", "b.wav"), names))
+    assert {one.speaker for one in manifest.read(write(folder, HEADER + rows)).utterances} == {f"manifest-{names[0]}"}

@@ -185,6 +185,13 @@ def test_where_no_recording_is_good_the_first_is_named(tmp_path: Path, capsys: p
     assert "7 more fail as well" in line or "more fail" in line
 
 
+def test_one_emotion_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = f"corpus.root={corpus(tmp_path / 'corpus')}"
+    line = refused(tmp_path, capsys, root, "corpus.emotions=[anger]")
+    assert "has one emotion, anger, and two are needed" in line
+    assert "did you mean anger" in refused(tmp_path, capsys, root, "corpus.emotions=[angre]")
+
+
 def test_one_speaker_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [(f"{n}{e}.wav", "me", e) for n in range(4) for e in ("anger", "joy")]
     line = refused(tmp_path, capsys, f"corpus.root={corpus(tmp_path / 'corpus', rows)}")

@@ -168,7 +168,8 @@ def test_a_run_folder_holds_all_that_it_promises(runs: Runs, name: str) -> None:
     assert events
     whole = {"config.yaml", "environment.json", "metrics.json", "predictions.csv", "confusion.png", "summary.png"}
     whole |= {"recordings.json"}
-    of_fold = {"model.pt", "last/step-12/training.json", "audit.json", "predictions.csv", "history.json", "curves.png"}
+    of_fold = {"model.pt", "last/step-12/training.json", "split.csv", "audit.json"}
+    of_fold |= {"predictions.csv", "history.json", "curves.png"}
     of_fold |= {"trace.json"} if name in ("pipeline", "pipeline-stopped") else set()
     shards = {file for file in files if file.endswith(".safetensors")}
     assert shards
