@@ -17,6 +17,9 @@ def train(
         Path | None, typer.Option("--config", "-c", help="YAML with settings; without it the built-in corpus.")
     ] = None,
     nproc: Annotated[int, typer.Option("--nproc", "-n", min=1, help="Processes, each with a part of the model.")] = 1,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Print the run folder alone, and what goes wrong.")
+    ] = False,
 ) -> None:
     """Train on one or more processes, test on speakers that were not trained on, and report.
 
@@ -33,8 +36,9 @@ def train(
     blocks, parts = count_blocks(settings.model), count_parts(settings.model)
     validate(settings.strategy, nproc, blocks, parts)  # refused now, and not by N processes
     check(settings)
-    if nproc > (cores := usable_cores()):
+    if not quiet and nproc > (cores := usable_cores()):
         typer.echo(f"note: {nproc} processes share {cores} cores, so expect no speed-up.", err=True)
     debug = bool(context.find_root().params.get("debug"))
-    arguments = [*(["--debug"] if debug else []), *(["--config", str(config)] if config else []), *(overrides or [])]
+    flags = [*(["--debug"] if debug else []), *(["--quiet"] if quiet else [])]
+    arguments = [*flags, *(["--config", str(config)] if config else []), *(overrides or [])]
     raise typer.Exit(launch(nproc, arguments, settings.train.threads, debug))

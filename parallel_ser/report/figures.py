@@ -16,17 +16,22 @@ from parallel_ser.report.canvas import BLUE, GREY, ORANGE, SKY, new_figure, plai
 
 
 def confusion_picture(record: Mapping[str, Any], path: Path) -> None:
-    """Draw the confusion matrix of a ``metrics.json`` record: shade is the share of the row, cells say counts too.
+    """Draw ``confusion_figure`` into a file.
 
     Raises:
         UserError: the file cannot be written; nothing is left behind.
     """
+    save(confusion_figure(record), path)
+
+
+def confusion_figure(record: Mapping[str, Any]) -> Figure:
+    """The confusion matrix of a ``metrics.json`` record: shade is the share of the row, cells say counts too."""
     side = _matrix_inches(record)
     figure = new_figure(side + 2.0, side + 1.5)
     axes = figure.subplots()
     _draw_confusion(figure, axes, record)
     figure.suptitle(_title(record), x=0.01, ha="left", fontsize=11, parse_math=False)
-    save(figure, path)
+    return figure
 
 
 def summary_picture(record: Mapping[str, Any], path: Path) -> None:
@@ -70,7 +75,8 @@ def training_curves(history: Sequence[Mapping[str, Any]], path: Path) -> None:
         best = int(np.nanargmax(uar))
         below.axvline(epochs[best], color=GREY, linewidth=0.8, linestyle=":")
         below.plot(epochs[best], uar[best], "*", color=BLUE, markersize=13, zorder=3)
-        above.set_title(f"Best UAR {uar[best]:.3f}, epoch {epochs[best]:g} of {epochs[-1]:g}", loc="left", fontsize=11)
+        title = f"Highest selection UAR {uar[best]:.3f}, epoch {epochs[best]:g} of {epochs[-1]:g}"
+        above.set_title(title, loc="left", fontsize=11)
     below.set(xlabel="epoch", ylabel="selection split", ylim=(0, 1))
     below.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     below.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))

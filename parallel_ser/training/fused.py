@@ -80,7 +80,7 @@ class FusedRun(Run):
     def raw_answers(self, load: Load) -> Answers:
         """See ``Run``; what a system cannot hear is left out."""
         heard = [run.raw_answers(load) for run in self.runs]
-        found = {}
+        found: Answers = {}
         for fold, pool in self._pools.items():
             own = [answers[fold] for answers in heard]
             paths = [path for path in own[0] if all(path in one for one in own)]

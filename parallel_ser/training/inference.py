@@ -81,11 +81,7 @@ class Run(ABC):
 
     def answers(self, load: Load) -> Answers:
         """``raw_answers``, by the folds' calibration where they have one."""
-        found = {}
-        for fold, said in self.raw_answers(load).items():
-            rows = self._calibration[fold](np.stack(list(said.values()))) if said else []
-            found[fold] = dict(zip(said, rows, strict=True))
-        return found
+        return {fold: _calibrated(said, self._calibration[fold]) for fold, said in self.raw_answers(load).items()}
 
     def probabilities(self, load: Load) -> dict[Path, np.ndarray]:
         """Class probabilities ``(classes,)`` of each recording: the mean over the folds' models."""
@@ -190,11 +186,13 @@ class NeuralRun(Run):
     def raw_answers(self, load: Load) -> Answers:
         """See ``Run``."""
         data, places = load(self)
-        found = {}
+        found: Answers = {}
         for fold, own in places.items():
             frames = [data.frames[index] for index in own]
-            rows = self.models[fold].probabilities(frames, data.speakers(own)) if frames else []
-            found[fold] = _by_path(data, own, rows)
+            if not frames:
+                found[fold] = {}
+                continue
+            found[fold] = _by_path(data, own, self.models[fold].probabilities(frames, data.speakers(own)))
         return found
 
 
@@ -234,7 +232,11 @@ def _calibration(folder: Path) -> calibration.Calibrator:
     return calibration.from_state(read_json(path) if path.exists() else {"method": "none"})
 
 
-def _by_path(data: Dataset, places: Sequence[int], rows: Sequence[np.ndarray] | np.ndarray) -> dict[Path, np.ndarray]:
+def _calibrated(said: dict[Path, np.ndarray], calibrator: calibration.Calibrator) -> dict[Path, np.ndarray]:
+    return dict(zip(said, calibrator(np.stack(list(said.values()))), strict=True)) if said else {}
+
+
+def _by_path(data: Dataset, places: Sequence[int], rows: np.ndarray) -> dict[Path, np.ndarray]:
     return {data.utterances[place].path: row for place, row in zip(places, rows, strict=True)}
 
 

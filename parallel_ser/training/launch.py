@@ -10,6 +10,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.system.cores import THREADS, threads_a_rank
 from parallel_ser.system.launcher import torchrun_options
 from parallel_ser.system.limits import require_files
+from parallel_ser.system.torchrun import killed
 
 
 def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = False) -> int:
@@ -35,7 +36,7 @@ def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = Fal
     from torch.distributed.run import get_args_parser, run
 
     if not debug:  # what went wrong is said by the process where it went wrong
-        logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+        logging.disable(logging.ERROR)
     started = [*torchrun_options(ranks), "-m", "parallel_ser.training.main", *arguments]
     try:
         run(get_args_parser().parse_args(started))
@@ -44,9 +45,8 @@ def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = Fal
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()
         if failure.exitcode < 0:
-            raise UserError(
-                f"process {rank} of the run was killed by signal {-failure.exitcode} (9 is most likely for want of "
-                f"memory); the run goes on from its last checkpoint with run.resume=true."
-            ) from failed
+            raise UserError(killed(rank, -failure.exitcode)) from failed
         return failure.exitcode
+    finally:
+        logging.disable(logging.NOTSET)
     return 0

@@ -55,6 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--config", type=Path, help="YAML with settings; without it the built-in corpus is used")
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument("--quiet", action="store_true", help="print the run folder alone, and what goes wrong")
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     first = os.environ.get("RANK", "0") == "0"
     silence = StringIO()  # what is wrong with the command line is wrong on every rank, and said once
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise UserError(option_as_setting(typed) or f"there is no option {unknown[0]}; -h lists them.")
         config = load(given.config, given.overrides)
         limits.require_files(int(os.environ.get("WORLD_SIZE", "1")))
-        return run(config)
+        return run(config, given.quiet)
     except UserError as error:
         if debug:
             raise
@@ -82,8 +83,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def run(config: Config) -> int:
+def run(config: Config, quiet: bool = False) -> int:
     """Train the folds of a run under its strategy, test each, and report; returns the exit status.
+
+    A quiet one prints its folder alone.
 
     Raises:
         UserError: whatever is wrong with the settings, the corpus or the folder; the first rank says it.
@@ -97,7 +100,7 @@ def run(config: Config) -> int:
     from parallel_ser.training import run_folder, transfer
     from parallel_ser.training.interrupts import Stopped, heed
 
-    console = Console()
+    console = Console(quiet=quiet)
     with (
         process_context(
             config.train.device,
@@ -115,7 +118,7 @@ def run(config: Config) -> int:
         ranks.rank0_only(lambda: run_folder.check(config))
         if config.run.resume and config.run.folder:
             own(config.run.folder)
-        data, folds, audits = ranks.rank0_first(lambda: _prepare(config, ranks))
+        data, folds, audits = ranks.rank0_first(lambda: _prepare(config, ranks, quiet))
         ranks.rank0_only(lambda: transfer.check(config, data, folds))
         if config.strategy.name == "auto":
             config = ranks.rank0_first(lambda: _chosen(config, data, ranks, console), share=True)
@@ -126,11 +129,14 @@ def run(config: Config) -> int:
             own(folder)
         if config.train.bind:
             pin_cores(torch.get_num_threads())  # not before: features are made on every core
+        if ranks.first:
+            for line in _described(config, data, folds, ranks, folder):
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
         with heed() as request:
             try:
                 parts = [
-                    _run_fold(config, data, fold, folder, ranks, console, request, config.run.trace and not number)
-                    for number, fold in enumerate(folds)
+                    _run_fold(config, data, folds, number, folder, ranks, console, request)
+                    for number in range(len(folds))
                 ]
             except Stopped as stopped:
                 if ranks.first:
@@ -154,14 +160,17 @@ def run(config: Config) -> int:
                     *data.notes,
                 ),
             )
+            console.print()
             print_metrics(console, run_folder.write_results(folder, predictions, metrics))
+            if quiet:
+                print(folder, flush=True)
             console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
 
         ranks.rank0_only(report)
     return 0
 
 
-def _prepare(config: Config, ranks: ProcessContext) -> tuple[Dataset, list[Fold], list[Audit]]:
+def _prepare(config: Config, ranks: ProcessContext, quiet: bool) -> tuple[Dataset, list[Fold], list[Audit]]:
     """Data and folds; the first rank fills the cache before the others come here."""
     from parallel_ser.models.registry import count_blocks, count_parts
     from parallel_ser.parallel.requirements import validate
@@ -174,6 +183,8 @@ def _prepare(config: Config, ranks: ProcessContext) -> tuple[Dataset, list[Fold]
         return prepare(config)
     if config.run.resume:
         run_folder.same_run(config)
+    if quiet:
+        return prepare(config)
     with progress("features") as advance:
         return prepare(config, advance)
 
@@ -216,24 +227,55 @@ def _open(config: Config, ranks: ProcessContext, data: Dataset, folds: list[Fold
     return folder
 
 
+def _described(config: Config, data: Dataset, folds: list[Fold], ranks: ProcessContext, folder: Path) -> list[str]:
+    """What is about to be trained on what, by what and where."""
+    import torch
+
+    from parallel_ser.models.registry import outline, title
+    from parallel_ser.parallel.strategies.registry import descriptor_of, one_process
+
+    side = [data.utterances[index] for index in (*folds[0].train, *folds[0].select, *folds[0].test)]
+    speakers = len({one.speaker for one in side})
+    network = outline(config.model, len(data.rows), len(data.classes))
+    millions = sum(one.numel() for one in network.parameters()) / 1e6
+    strategy = config.strategy
+    how = one_process().name
+    if ranks.size > 1:
+        how = f"{strategy.name} {descriptor_of(strategy.name).words(strategy)}".rstrip()
+        how += f", {strategy.microbatches} micro-batch{'es' * (strategy.microbatches != 1)}"
+    count, threads = ranks.size, torch.get_num_threads()
+    on = f"{count} process{'es' * (count != 1)} of {threads} thread{'s' * (threads != 1)} on {ranks.device.type}"
+    tested = f" tested on {config.split.test.name}" if config.split.test else ""
+    return [
+        f"Corpus: {config.corpus.name}{tested}, {len(side)} utterances of {speakers} speakers, "
+        f"{len(data.classes)} emotions; protocol {config.split.protocol}, {len(folds)} fold{'s' * (len(folds) != 1)}",
+        f"Model: {title(config.model)}, {millions:.2f} M parameters; normalised by {config.train.normalise}; "
+        f"the {config.train.keep} epoch is kept",
+        f"Strategy: {how}; {on}",
+        f"Run folder: {folder}",
+    ]
+
+
 def _run_fold(
     config: Config,
     data: Dataset,
-    fold: Fold,
+    folds: list[Fold],
+    number: int,
     run: Path,
     ranks: ProcessContext,
     console: Console,
     request: Request,
-    trace: bool,
 ) -> Predictions:
     """Train and test one fold; one that an earlier stop left finished is read."""
     from parallel_ser.report.steps import print_steps
     from parallel_ser.system.files import extra
     from parallel_ser.training import run_folder
+    from parallel_ser.training.metrics import measure
     from parallel_ser.training.predictions import Predictions
     from parallel_ser.training.trainer import Trainer
     from parallel_ser.training.watch import Screen, Watch
 
+    fold, left = folds[number], len(folds) - number - 1
     folder = run_folder.fold_folder(run, fold.index)
     finished = folder / "predictions.csv"
     if ranks.rank0_first(lambda: config.run.resume and finished.exists(), share=True):
@@ -242,12 +284,15 @@ def _run_fold(
     if config.run.resume:
         trainer.resume()
     sides = f"{len(fold.train)} training, {len(fold.select)} selection, {len(fold.test)} test utterances"
-    title = f"Fold {fold.index}: {sides}"
-    with Screen(console, title, folder / "tensorboard", trainer.first_step) if ranks.first else Watch() as watch:
-        went = trainer.train(watch, trace)
-    if went:
-        print_steps(console, went)
-    predictions = trainer.test()
+    title = f"Fold {fold.index} ({number + 1} of {len(folds)}): {sides}"
+    log = folder / "tensorboard"
+    with Screen(console, title, log, trainer.first_step, left) if ranks.first else Watch() as watch:
+        went = trainer.train(watch, config.run.trace and not number)
+        if went:
+            print_steps(console, went)
+        predictions = trainer.test()
+        if ranks.first:
+            watch.tested(measure(predictions).model_dump(mode="json"))
 
     def write() -> None:
         from parallel_ser.report.figures import training_curves

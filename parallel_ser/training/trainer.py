@@ -19,7 +19,7 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
 from parallel_ser.models.chain import Chain
-from parallel_ser.parallel.comm.context import ProcessContext
+from parallel_ser.parallel.comm.context import ProcessContext, peak_memory
 from parallel_ser.training import checkpoint, metrics, model_file, run_folder, standing, transfer
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
 from parallel_ser.training.interrupts import Request, Stopped
@@ -28,7 +28,7 @@ from parallel_ser.training.optim import learning_rate
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.start import started
 from parallel_ser.training.tracing import Tracer
-from parallel_ser.training.watch import Epoch, Watch
+from parallel_ser.training.watch import Epoch, Plan, Watch
 
 
 class _Asked(Exception):
@@ -151,7 +151,8 @@ class Trainer:
         settings, progress = self.config.train, self.progress
         steps = len(self.training)
         selection = self.standardised(self.fold.select)
-        watch.start(steps, settings.epochs, progress.epoch, progress.step, progress.history)
+        utterances = len(self.training.frames)
+        watch.start(Plan(steps, settings.epochs, utterances, progress.epoch, progress.step, progress.history))
         tracer = self._tracer(settings.epochs * steps - self.first_step) if trace else None
         while progress.epoch < settings.epochs and not self._patience_is_out():
             batches = self.training.batches(progress.epoch, progress.step, self.strategy.reads_inputs)
@@ -215,7 +216,8 @@ class Trainer:
             truth = np.array([self.data.label(index) for index in self.fold.select])
             confusion = metrics.confusion_matrix(truth, predicted, len(self.data.classes))
             uar = float(metrics.uar(confusion))
-            if settings.keep == "last" or uar > progress.best:
+            kept = settings.keep == "last" or uar > progress.best
+            if kept:
                 weights = self.strategy.state.weights()
                 self.mesh.rank0_only(
                     lambda: model_file.save(
@@ -232,10 +234,11 @@ class Trainer:
             select_wa=float(metrics.wa(confusion)),
             lr=learning_rate(progress.epoch * steps + steps - 1, settings.epochs * steps, settings),
             seconds=progress.seconds + time.perf_counter() - began,
+            memory=max(self.mesh.gather(peak_memory(self.mesh.device)), default=0),
         )
         progress.history.append(asdict(row))
         progress.epoch, progress.step, progress.losses, progress.seconds = progress.epoch + 1, 0, [], 0.0
-        watch.epoch(row, len(self.training.frames), progress.best_epoch)
+        watch.epoch(row, kept and settings.keep == "best")
 
     def test(self) -> Predictions:
         """Predictions of the kept model on the fold's test side, by the strategy, the same on every rank.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Epoch:
-    """A row of the history: mean training loss, selection UAR and WA, last learning rate, seconds."""
+    """A row of the history.
+
+    Attributes:
+        epoch: from 1.
+        loss: mean over the training steps.
+        select_uar: on the selection side.
+        select_wa: likewise.
+        lr: the last learning rate.
+        seconds: of its steps and the selection.
+        memory: the most that the fullest process has held so far, bytes; 0 is not known.
+    """
 
     epoch: int
     loss: float
@@ -22,6 +33,28 @@ class Epoch:
     select_wa: float
     lr: float
     seconds: float
+    memory: int = 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a fold's training has before it, and where it stands.
+
+    Attributes:
+        steps: of an epoch.
+        epochs: of the fold at the most.
+        utterances: of its training side.
+        epoch: the one in work, from 0.
+        step: steps done in it.
+        history: a row per finished epoch.
+    """
+
+    steps: int
+    epochs: int
+    utterances: int
+    epoch: int
+    step: int
+    history: Sequence[Mapping[str, Any]]
 
 
 class Watch:
@@ -35,22 +68,35 @@ class Watch:
     ) -> None:
         return None
 
-    def start(self, steps: int, epochs: int, epoch: int, step: int, history: Sequence[dict[str, Any]]) -> None:
-        """Training starts at a step of an epoch, both from 0."""
+    def start(self, plan: Plan) -> None:
+        """Training starts."""
 
     def step(self, loss: float) -> None:
         """A step is done."""
 
-    def epoch(self, row: Epoch, utterances: int, best_epoch: int) -> None:
-        """An epoch is done."""
+    def epoch(self, row: Epoch, kept: bool) -> None:
+        """An epoch is done; ``kept`` says that its model is better than those before it, and is kept."""
+
+    def tested(self, record: Mapping[str, Any]) -> None:
+        """The fold is tested, with the record of its ``metrics.json``."""
 
 
 class Screen(Watch):
-    """Prints and logs; in a terminal with a bar, elsewhere in plain lines."""
+    """Prints and logs; in a terminal with a bar, elsewhere in plain lines.
 
-    def __init__(self, console: Console, title: str, log: Path, first_step: int = 0) -> None:
+    Args:
+        console: to print on.
+        title: of the fold.
+        log: folder of TensorBoard's files.
+        first_step: steps that are done already.
+        folds_left: after this one, for the time that is left.
+    """
+
+    def __init__(self, console: Console, title: str, log: Path, first_step: int = 0, folds_left: int = 0) -> None:
         self.console, self.title, self.log, self.first_step = console, title, log, first_step
+        self.folds_left = folds_left
         self.steps = 0
+        self.seconds: list[float] = []
 
     def __enter__(self) -> Screen:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -74,15 +120,17 @@ class Screen(Watch):
         self.bar.stop()
         self.writer.close()
 
-    def start(self, steps: int, epochs: int, epoch: int, step: int, history: Sequence[dict[str, Any]]) -> None:
+    def start(self, plan: Plan) -> None:
         """See ``Watch``."""
-        self.steps = epoch * steps + step
-        self.task = self.bar.add_task(self.title, total=steps * epochs, completed=self.steps)
+        self.plan = plan
+        self.steps = plan.epoch * plan.steps + plan.step
+        self.task = self.bar.add_task(self.title, total=plan.steps * plan.epochs, completed=self.steps)
         self.console.print(f"[bold]{self.title}[/bold]", highlight=False)
-        head = f"{'epoch':>7}  {'loss':>7}  {'UAR sel.':>8}  {'WA sel.':>8}  {'rate':>8}  {'s':>6}  {'utt./s':>7}"
+        self.columns = _columns(self.console.width)
+        head = "  ".join(f"{name:>{width}}" for name, width in self.columns.items())
         self.console.print(head, style="dim", highlight=False)
-        for row in history:
-            self._print(Epoch(**row), "", "")
+        for row in plan.history:
+            self._print(Epoch(**row), "")
 
     def step(self, loss: float) -> None:
         """See ``Watch``."""
@@ -90,16 +138,69 @@ class Screen(Watch):
         self.steps += 1
         self.bar.advance(self.task)
 
-    def epoch(self, row: Epoch, utterances: int, best_epoch: int) -> None:
+    def epoch(self, row: Epoch, kept: bool) -> None:
         """See ``Watch``."""
-        for name in ("select_uar", "select_wa", "lr"):
-            self.writer.add_scalar(name.replace("_", "/"), getattr(row, name), self.steps)
+        self.seconds.append(row.seconds)
+        scalars = {"select/uar": row.select_uar, "select/wa": row.select_wa, "train/learning_rate": row.lr}
+        scalars["speed/utterances_s"] = self.plan.utterances / row.seconds
+        scalars["memory/fullest_process_mib"] = row.memory / 2**20
+        for name, value in scalars.items():
+            self.writer.add_scalar(name, value, self.steps)
         self.writer.flush()
-        self._print(row, f"{utterances / row.seconds:7.1f}", "best" if best_epoch == row.epoch else "")
+        self._print(row, "kept" if kept else "")
 
-    def _print(self, row: Epoch, rate: str, remark: str) -> None:
+    def tested(self, record: Mapping[str, Any]) -> None:
+        """See ``Watch``."""
+        from parallel_ser.report.figures import confusion_figure
+
+        self.bar.stop()
+        for name in ("uar", "wa"):
+            self.writer.add_scalar(f"test/{name}", record[name]["value"], self.steps)
+        self.writer.add_figure("test/confusion", confusion_figure(record), self.steps)
+        speakers = f"{record['speakers']} speaker{'s' * (record['speakers'] != 1)}"
         self.console.print(
-            f"{row.epoch:7d}  {row.loss:7.4f}  {row.select_uar:8.3f}  {row.select_wa:8.3f}  {row.lr:8.2e}  "
-            f"{row.seconds:6.1f}  {rate:>7}  {remark}",
+            f"{self.title.partition(':')[0]} tested: UAR {record['uar']['value']:.3f}, WA {record['wa']['value']:.3f} "
+            f"on {record['n']} utterances of {speakers}",
             highlight=False,
         )
+
+    def _left(self, row: Epoch) -> str:
+        """The time that this fold and those after it take, if their epochs take as long and none is spared."""
+        if not self.seconds:
+            return ""
+        epochs = self.plan.epochs - row.epoch + self.folds_left * self.plan.epochs
+        return str(timedelta(seconds=round(epochs * sum(self.seconds) / len(self.seconds))))
+
+    def _print(self, row: Epoch, remark: str) -> None:
+        cells = {
+            "epoch": str(row.epoch),
+            "loss": f"{row.loss:.4f}",
+            "UAR sel.": f"{row.select_uar:.3f}",
+            "WA sel.": f"{row.select_wa:.3f}",
+            "rate": f"{row.lr:.2e}",
+            "s": f"{row.seconds:.1f}",
+            "utt./s": f"{self.plan.utterances / row.seconds:.1f}",
+            "MiB": f"{row.memory / 2**20:.0f}" if row.memory else "",
+            "left": self._left(row),
+        }
+        line = "  ".join(f"{cells[name]:>{width}}" for name, width in self.columns.items())
+        self.console.print(f"{line}  {remark}".rstrip(), highlight=False)
+
+
+def _columns(width: int) -> dict[str, int]:
+    """The columns for which a line of so many characters has room, with their widths."""
+    from parallel_ser.report.columns import Column, fit
+
+    every = (
+        Column("epoch", ["99999"]),
+        Column("loss", ["99.9999"]),
+        Column("UAR sel.", ["0.999"]),
+        Column("WA sel.", ["0.999"], drop=3),
+        Column("rate", ["9.99e-09"], drop=5),
+        Column("s", ["9999.9"], drop=4),
+        Column("utt./s", ["9999.9"], drop=1),
+        Column("MiB", ["99999"], drop=2),
+        Column("left", ["23:59:59"]),
+    )
+    blocks, _ = fit(every, width - len("  kept"))
+    return {one.heading: one.width for one in blocks[0]}

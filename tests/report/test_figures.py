@@ -84,7 +84,7 @@ def test_the_best_epoch_is_the_one_of_the_highest_uar(tmp_path: Path, drawn: lis
     rows[3]["select_uar"] = 0.9
     rows[4]["select_uar"] = None
     training_curves(rows, tmp_path / "t.png")
-    assert "Best UAR 0.900, epoch 4 of 6" in texts(drawn[0])
+    assert "Highest selection UAR 0.900, epoch 4 of 6" in texts(drawn[0])
     assert drawn[0].axes[0].lines[0].get_ydata().tolist() == [row["loss"] for row in rows]  # type: ignore[union-attr]
 
 

@@ -18,7 +18,7 @@ from parallel_ser.parallel.comm import shared
 from parallel_ser.parallel.comm.heartbeat import heartbeat
 from parallel_ser.system.cores import threads_a_rank
 from parallel_ser.system.launcher import end_with_launcher
-from parallel_ser.system.process import keep_freed
+from parallel_ser.system.process import keep_freed, peak_uss
 
 T = TypeVar("T")
 
@@ -111,6 +111,11 @@ class ProcessContext:
             work()
 
         self.rank0_first(unshared, share=True)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes that this process has held at the most: on its GPU, else resident without pages of files."""
+    return torch.cuda.max_memory_allocated(device) if device.type == "cuda" else peak_uss()
 
 
 def choose_device(wanted: str, local_rank: int) -> torch.device:
