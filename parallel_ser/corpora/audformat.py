@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from parallel_ser.corpora.base import Corpus, Problem, Utterance
+from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Utterance
 from parallel_ser.corpora.folder import existing_folder
 from parallel_ser.corpora.labels import SEVEN, canonical, present
 from parallel_ser.corpora.manifest import require_whole, seconds, sex_of
@@ -63,7 +63,7 @@ def _header(file: Path) -> dict[str, Any]:
     try:
         header = yaml.safe_load(file.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise UserError(f"audformat: there is no {file}; expected the folder of a database.") from error
+        raise NoCorpusError(f"audformat: there is no {file}; expected the folder of a database.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise UserError(f"audformat: {file} cannot be read as YAML; copy it again.") from error
     tables = header.get("tables") if isinstance(header, dict) else None

@@ -7,6 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from parallel_ser.errors import UserError
+
+
+class NoCorpusError(UserError):
+    """Files that are not those of the corpus that a reader knows."""
+
+
 Sex = Literal["female", "male", "unknown"]
 
 

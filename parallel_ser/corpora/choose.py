@@ -143,7 +143,8 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
         return first
     aligned = [first, *(align(other, first.classes) for other in others)]
     utterances = tuple(one for corpus in aligned for one in corpus.utterances)
-    twice = [path for path, count in Counter(one.path.resolve() for one in utterances).items() if count > 1]
+    files = Counter(path for corpus in aligned for path in {one.path.resolve() for one in corpus.utterances})
+    twice = sorted(path for path, count in files.items() if count > 1)
     name = "+".join(dict.fromkeys(corpus.name for corpus in corpora))
     if twice:
         raise UserError(f"{twice[0]} is in two of the corpora {name}; list each recording once.")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from parallel_ser.corpora.base import Corpus, Problem, Utterance
+from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Utterance
 from parallel_ser.corpora.labels import present
 from parallel_ser.errors import UserError
 
@@ -40,11 +40,11 @@ It raises ``UnparsableNameError``."""
 
 
 def existing_folder(root: Path, corpus: str, expected: str) -> Path:
-    """``root`` with ``~`` expanded, or a ``UserError`` that says what the corpus's folder looks like."""
+    """``root`` with ``~`` expanded, or a ``NoCorpusError`` that says what the corpus's folder looks like."""
     root = root.expanduser()
     if not root.is_dir():
         trouble = "is not a folder" if root.exists() else "does not exist"
-        raise UserError(f"{corpus}: {root} {trouble}; expected the corpus's folder with {expected}.")
+        raise NoCorpusError(f"{corpus}: {root} {trouble}; expected the corpus's folder with {expected}.")
     return root
 
 
@@ -108,7 +108,8 @@ def read_names(
         speakers: all whom the release has.
 
     Raises:
-        UserError: no such folder, or no file in it whose name can be read.
+        NoCorpusError: no such folder, or no file in it whose name can be read.
+        UserError: a folder cannot be read.
     """
     root = existing_folder(root, name, f"files such as {expected}")
     problems: list[Problem] = []
@@ -128,7 +129,7 @@ def read_names(
     if not found:
         held = f"none of its {len(files)} audio files is" if files else "it holds no .wav, .flac, .mp3 or .ogg file"
         held = f"it holds {_counts(aside)} alone, and no file" if aside else held
-        raise UserError(
+        raise NoCorpusError(
             f"{name}: nothing to read in {root}: {held}{' named' if files else '; expected files'} like {expected}."
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -99,14 +98,14 @@ def _of_file(corpus: Corpus, settings: SplitSettings) -> list[str]:
             raise UserError(f"{row.where}: {trouble}.")
         if listed.setdefault(key, row.cells[column]) != row.cells[column]:
             raise UserError(f"{row.where} puts {path or speaker} on another side than a line before it.")
-    paths = {one.path.resolve(): one for one in corpus.utterances}
-    if unread := [key for key in listed if isinstance(key, Path) and key not in paths]:
-        lost = Counter(isinstance(key, Path) for key in listed)[True]
-        if len(unread) == lost:
-            raise UserError(
-                f"none of the files that {file} lists, such as {unread[0]}, is a recording of {corpus.name}."
-            )
-    return [listed.get(path, listed.get(one.speaker, "")) for path, one in paths.items()]
+    paths = [one.path.resolve() for one in corpus.utterances]
+    files = {key for key in listed if isinstance(key, Path)}
+    if files and not files & {*paths}:
+        raise UserError(
+            f"none of the files that {file} lists, such as {min(files)}, is a recording of {corpus.name}; list those "
+            "that corpus.root has."
+        )
+    return [listed.get(path, listed.get(one.speaker, "")) for path, one in zip(paths, corpus.utterances, strict=True)]
 
 
 def _require_apart(utterances: Sequence[Utterance], sides: Iterable[Sequence[int]], source: str) -> None:

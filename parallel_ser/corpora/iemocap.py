@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from parallel_ser.corpora.base import Corpus, Problem, Utterance
+from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Utterance
 from parallel_ser.corpora.folder import audio_files, existing_folder, missing_speakers
 from parallel_ser.corpora.labels import present
 from parallel_ser.errors import UserError
@@ -42,7 +42,7 @@ def read(root: Path) -> Corpus:
     root = existing_folder(root, "iemocap", _EXPECTED)
     sessions = _sessions(root)
     if not sessions:
-        raise UserError(f"iemocap: no labels found in {root}; expected {_EXPECTED}.")
+        raise NoCorpusError(f"iemocap: no labels found in {root}; expected {_EXPECTED}.")
     items = [item for session in sessions for item in _read_session(session)]
     utterances = tuple(item for item in items if isinstance(item, Utterance))
     problems = tuple(item for item in items if isinstance(item, Problem))

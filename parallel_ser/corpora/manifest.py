@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from parallel_ser.corpora.base import Corpus, Sex, Utterance
+from parallel_ser.corpora.base import Corpus, NoCorpusError, Sex, Utterance
 from parallel_ser.corpora.labels import SEVEN, canonical, present
 from parallel_ser.corpora.table import Finder, NoColumnError, Row, rows
 from parallel_ser.errors import UserError
@@ -45,7 +45,7 @@ def read(root: Path) -> Corpus:
     root = root.expanduser()
     if not root.is_file():
         trouble = "is not a file" if root.exists() else "does not exist"
-        raise UserError(f"manifest: {root} {trouble}; expected a CSV file with the columns {', '.join(REQUIRED)}.")
+        raise NoCorpusError(f"manifest: {root} {trouble}; expected a CSV file with the columns {', '.join(REQUIRED)}.")
     try:
         utterances = tuple(_rows(root))
     except NoColumnError as error:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from parallel_ser.corpora.base import Corpus, Problem, Sex, Utterance
+from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Sex, Utterance
 from parallel_ser.corpora.folder import audio_files, existing_folder
 from parallel_ser.corpora.labels import present
 from parallel_ser.corpora.table import Row, rows
@@ -37,7 +37,7 @@ def read(root: Path) -> Corpus:
     root = existing_folder(root, "meld", _EXPECTED)
     lists = {split: list for split in SPLITS if (list := next(iter(sorted(root.rglob(f"{split}_sent_emo.csv"))), None))}
     if not lists:
-        raise UserError(f"meld: no train_sent_emo.csv in {root}; expected {_EXPECTED}.")
+        raise NoCorpusError(f"meld: no train_sent_emo.csv in {root}; expected {_EXPECTED}.")
     clips = dict(_clips(root))
     items = [_item(root, split, row, clips) for split, file in lists.items() for row in rows(file, "meld", _COLUMNS)]
     utterances = tuple(item for item in items if isinstance(item, Utterance))

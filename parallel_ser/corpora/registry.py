@@ -20,7 +20,7 @@ from parallel_ser.corpora import (
     savee,
     tess,
 )
-from parallel_ser.corpora.base import Corpus
+from parallel_ser.corpora.base import Corpus, NoCorpusError
 from parallel_ser.corpora.labels import align, apply
 from parallel_ser.corpora.settings import CorpusSettings, PartSettings
 from parallel_ser.errors import UserError
@@ -46,7 +46,8 @@ def recognise(root: Path, how: str) -> Corpus:
     """Read the corpus at ``root``, of the kind that its files look like; ``how`` to name it goes into an error.
 
     Raises:
-        UserError: nothing is at ``root``, or its files look like no corpus or like more than one.
+        UserError: nothing is at ``root``, its files look like no corpus or like more than one, or like one of which
+            something is wrong.
     """
     place = root.expanduser()
     if not place.exists():
@@ -57,7 +58,7 @@ def recognise(root: Path, how: str) -> Corpus:
     for reader in READERS.values():
         try:
             found.append(reader(root))
-        except UserError:  # not this one
+        except NoCorpusError:
             continue
     if len(found) == 1:
         return found[0]

@@ -155,6 +155,8 @@ def test_what_is_wrong_is_said(database: Path, change: tuple[str, str, str], tol
     text = file.read_text()
     assert change[1] in text
     file.write_text(text.replace(change[1], change[2]))
+    with pytest.raises(UserError, match=f"^audformat: .*{told}"):
+        recognise(database, "--name")
     with pytest.raises(UserError, match=f"^audformat: .*{told}") as caught:
         audformat.read(database)
     assert "\n" not in str(caught.value)

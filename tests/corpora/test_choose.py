@@ -163,7 +163,7 @@ def test_a_corpus_has_the_first_ones_names() -> None:
 
 
 def test_a_recording_in_two_corpora() -> None:
-    with pytest.raises(UserError, match=r"/mine/0neutral1.wav is in two of the corpora mine"):
+    with pytest.raises(UserError, match=r"/mine/0calm1.wav is in two of the corpora mine"):
         choose.join([corpus_of(), corpus_of()])
 
 
