@@ -319,7 +319,7 @@ def test_dump_names_every_setting() -> None:
         assert f"{name.rpartition('.')[2]}:" in dump(Config())
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_every_shipped_file_loads(path: Path) -> None:
     load(path, [] if path.stem in ("default", "quick") else ["corpus.root=somewhere"])
 
