@@ -6,8 +6,10 @@ pauses would weigh in the level.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from itertools import pairwise
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -92,9 +94,15 @@ def check_duration(samples: int, settings: AudioSettings, name: str) -> None:
     if seconds > settings.max_seconds:
         told = f"{seconds:,.0f}" if seconds >= 1000 else f"{seconds:.4g}"
         raise TooLongError(
-            f"{name} lasts {told} s, above audio.max_seconds={settings.max_seconds:g}; "
-            "cut it into utterances or raise the setting."
+            f"{name} lasts {told} s, above audio.max_seconds={settings.max_seconds:g}: "
+            f"cut it into utterances, as {parts_command(name)} does, or train with a higher setting."
         )
+
+
+def parts_command(name: str) -> str:
+    """The command that cuts a recording into parts of 5 s beside it."""
+    target = str(Path(name).with_suffix("")).replace("%", "%%") + "-%03d.wav"
+    return f"ffmpeg -i {shlex.quote(name)} -f segment -segment_time 5 {shlex.quote(target)}"
 
 
 def denoise(signal: np.ndarray, sample_rate: int) -> np.ndarray:

@@ -93,8 +93,8 @@ def predict(
         print_decisions(console, rows)
         console.print(NOTICE)
     for row in rows:
-        for note in row["notes"]:
-            typer.echo(f"note: {printable(row['file'])} {note}.", err=True)
+        if row["notes"]:
+            typer.echo(f"note: {printable(row['file'])} {'; '.join(row['notes'])}.", err=True)
     if rows and trained.by_speaker:
         typer.echo(
             f"note: this run standardises by speaker, so the {len(data.utterances)} file(s) were taken as one "

@@ -278,7 +278,7 @@ def test_gain_changes_nothing_but_the_level(gain: float) -> None:
         (noise(16000, 2**-16), r"^here\.wav is silent"),
         (tone(0.05), r"^here\.wav lasts 0\.05 s, below audio\.min_seconds=0\.1;"),
         (silence(0.0), r"^here\.wav lasts 0 s, below"),
-        (silence(600.0), r"^here\.wav lasts 600 s, above audio\.max_seconds=60; cut it into utterances or raise"),
+        (silence(600.0), r"^here\.wav lasts 600 s, above audio\.max_seconds=60: cut it into utterances, as ffmpeg"),
     ],
 )
 def test_refused_by_name(settings: AudioSettings, signal: np.ndarray, message: str) -> None:
