@@ -52,7 +52,9 @@ def evaluate(
             raise UserError(f"{wrong[0]} belongs to the training of {run}; evaluate takes {', '.join(_MAY_CHANGE)}.")
         if run_folder.without_folders(config).corpus != run_folder.without_folders(trained.config).corpus:
             raise UserError(f"corpus.also has other corpora than the training of {run}; its folders alone may change.")
-    merges = dict(_merge(text) for text in merge or [])
+    merges: dict[str, list[str]] = {}
+    for emotion, sources in map(_merge, merge or []):
+        merges.setdefault(emotion, []).extend(sources)
     names = merged_names(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
     done = len(list(run.glob("fold-*/predictions.csv")))
     if done < len(trained.folds) or not (run / "metrics.json").exists():

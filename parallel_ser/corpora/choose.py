@@ -5,17 +5,16 @@ What is left out is said in the corpus's notes.
 
 from __future__ import annotations
 
-import difflib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.labels import align, canonical
+from parallel_ser.corpora.words import did_you_mean, listed
 from parallel_ser.errors import UserError
 
 _OWN = ("sex", "speaker", "text", "corpus")
-_SHOWN = 12
 
 
 def where(corpus: Corpus, conditions: Mapping[str, Sequence[str]]) -> Corpus:
@@ -31,15 +30,16 @@ def where(corpus: Corpus, conditions: Mapping[str, Sequence[str]]) -> Corpus:
         known = [value for one in corpus.utterances if (value := _value(one, name)) is not None]
         if not known:
             fields = sorted({field for one in corpus.utterances for field in one.fields})
+            there = [*fields, *_OWN]
             raise UserError(
-                f"corpus.where names {name}, which no utterance of {corpus.name} has{_near(name, [*fields, *_OWN])}; "
-                f"there is {', '.join([*fields, *_OWN])}."
+                f"corpus.where names {name}, which no utterance of {corpus.name} has{did_you_mean(name, there)}; there "
+                f"is {', '.join(there)}."
             )
         numbers = {_number(value) for value in known}
         if absent := [value for value in values if _number(value) not in numbers]:
             raise UserError(
                 f"corpus.where has {name}: {absent[0]}, which no utterance of {corpus.name} has"
-                f"{_near(absent[0], set(known))}; there is {_listed(known)}."
+                f"{did_you_mean(absent[0], set(known))}; there is {listed(sorted(set(known)))}."
             )
         wanted = {_number(value) for value in values}
         kept = tuple(one for one in kept if (value := _value(one, name)) is not None and _number(value) in wanted)
@@ -126,7 +126,7 @@ def find(word: str, classes: Sequence[str], setting: str, corpus: str) -> str:
     found = word if word in classes else next((name for name in classes if _same(name, word)), None)
     if found is None:
         raise UserError(
-            f"{setting} has {word}, which is no emotion of {corpus}{_near(word, classes)}; there is "
+            f"{setting} has {word}, which is no emotion of {corpus}{did_you_mean(word, classes)}; there is "
             f"{', '.join(classes)}."
         )
     return found
@@ -166,7 +166,7 @@ def _value(utterance: Utterance, name: str) -> str | None:
 
 def _number(text: str) -> str:
     """A text, where it is a whole number without zeros before it, as YAML reads 01."""
-    return str(int(text)) if text.isdecimal() else text
+    return text.lstrip("0") or "0" if text.isdecimal() else text
 
 
 def _same(name: str, word: str) -> bool:
@@ -182,13 +182,3 @@ def _with(corpus: Corpus, utterances: tuple[Utterance, ...], classes: Iterable[s
         classes=tuple(name for name in classes if name in here),
         notes=(*corpus.notes, *([note] if note else [])),
     )
-
-
-def _near(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""
-
-
-def _listed(values: Iterable[str]) -> str:
-    every = sorted(set(values))
-    return ", ".join(every[:_SHOWN]) + (f" and {len(every) - _SHOWN} more" if len(every) > _SHOWN else "")

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Utterance
 from parallel_ser.corpora.labels import present
+from parallel_ser.corpora.words import listed
 from parallel_ser.errors import UserError
 
 SUFFIXES = (
@@ -18,8 +19,6 @@ SUFFIXES = (
     (".m4a", ".mp4", ".aac", ".webm", ".wma", ".mkv", ".mov", ".avi", ".flv", ".3gp", ".amr"),
 )
 """The recordings; copies that some releases have beside them, and some alone; what ffmpeg reads, videos among it."""
-SHOWN = 12
-"""Names that a note lists."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +80,10 @@ def missing_speakers(name: str, known: Iterable[str], utterances: Iterable[Utter
     missing = [speaker.removeprefix(f"{name}-") for speaker in every if speaker not in here]
     if not missing:
         return ()
-    listed = ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
     present = len(every) - len(missing)
     return (
         f"{present} of the {len(every)} speakers of {name} {'is' if present == 1 else 'are'} here: "
-        f"{listed} {'is' if len(missing) == 1 else 'are'} missing",
+        f"{listed(missing)} {'is' if len(missing) == 1 else 'are'} missing",
     )
 
 

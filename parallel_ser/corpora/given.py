@@ -8,6 +8,7 @@ from pathlib import Path
 from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.settings import SplitSettings
 from parallel_ser.corpora.table import Finder, rows
+from parallel_ser.corpora.words import listed
 from parallel_ser.errors import UserError
 from parallel_ser.system.terminal import text_of
 
@@ -21,8 +22,6 @@ SIDES: Mapping[str, str] = {
     for word in words.split()
 }
 """What splits call their sides."""
-
-_SHOWN = 12
 
 Sides = tuple[list[int], list[int], list[int]]
 """Indices that train, select and test."""
@@ -48,7 +47,8 @@ def given(corpus: Corpus, settings: SplitSettings) -> dict[int, Sides]:
             f"split.protocol=given: no utterance of {corpus.name} has the field {settings.column}; its fields are "
             f"{fields}; name one with split.column, or give a CSV file with split.file."
         )
-    splits = _numbered(words) if all(word.isdecimal() for word in words if word) else {0: _named(words, source)}
+    numbered = all(word.isdecimal() and len(word) < 9 for word in words if word)
+    splits = _numbered(words) if numbered else {0: _named(words, source)}
     for index, sides in splits.items():
         for name, side in (("training", sides[0]), ("test", sides[2])):
             if not side:
@@ -82,7 +82,7 @@ def _of_file(corpus: Corpus, settings: SplitSettings) -> list[str]:
     """What the file says of each utterance, by its path or its speaker."""
     assert settings.file is not None
     file, column = settings.file.expanduser(), settings.column
-    listed: dict[str | Path, str] = {}
+    sides: dict[str | Path, str] = {}
     finder, speakers = Finder(file.parent), {one.speaker for one in corpus.utterances}
     for row in rows(file, "split.file", (column,)):
         path, speaker = (text_of(row.cells.get(name, "")) for name in ("path", "speaker"))
@@ -96,16 +96,16 @@ def _of_file(corpus: Corpus, settings: SplitSettings) -> list[str]:
             trouble = f"{corpus.name} has no speaker '{speaker}'; needed is a path or a speaker"
         if key is None:
             raise UserError(f"{row.where}: {trouble}.")
-        if listed.setdefault(key, row.cells[column]) != row.cells[column]:
+        if sides.setdefault(key, row.cells[column]) != row.cells[column]:
             raise UserError(f"{row.where} puts {path or speaker} on another side than a line before it.")
     paths = [one.path.resolve() for one in corpus.utterances]
-    files = {key for key in listed if isinstance(key, Path)}
+    files = {key for key in sides if isinstance(key, Path)}
     if files and not files & {*paths}:
         raise UserError(
             f"none of the files that {file} lists, such as {min(files)}, is a recording of {corpus.name}; list those "
             "that corpus.root has."
         )
-    return [listed.get(path, listed.get(one.speaker, "")) for path, one in zip(paths, corpus.utterances, strict=True)]
+    return [sides.get(path, sides.get(one.speaker, "")) for path, one in zip(paths, corpus.utterances, strict=True)]
 
 
 def _require_apart(utterances: Sequence[Utterance], sides: Iterable[Sequence[int]], source: str) -> None:
@@ -116,10 +116,8 @@ def _require_apart(utterances: Sequence[Utterance], sides: Iterable[Sequence[int
         (1, 2, "selection and test"),
     ):
         if crossing := sorted(names[one] & names[other]):
-            listed = ", ".join(crossing[:_SHOWN]) + (
-                f" and {len(crossing) - _SHOWN} more" if len(crossing) > _SHOWN else ""
-            )
             raise UserError(
-                f"{source} has {len(crossing)} speaker{'s' * (len(crossing) > 1)} on the sides of {between}: {listed}; "
-                "use split.protocol=speaker, or split.speakers_may_cross=true, which every result then says."
+                f"{source} has {len(crossing)} speaker{'s' * (len(crossing) > 1)} on the sides of {between}: "
+                f"{listed(crossing)}; use split.protocol=speaker, or split.speakers_may_cross=true, which every result "
+                "then says."
             )
