@@ -246,8 +246,8 @@ def _where(config: Config, places: Config) -> Config:
         update={"root": places.split.test.root if places.split.test else config.split.test.root}
     )
     run = config.run.model_copy(update={"cache": places.run.cache, "jobs": places.run.jobs})
-    corpus = config.corpus.model_copy(update={"root": places.corpus.root})
-    split = config.split.model_copy(update={"test": test})
+    corpus = config.corpus.model_copy(update={"root": places.corpus.root, "also": places.corpus.also})
+    split = config.split.model_copy(update={"test": test, "file": places.split.file})
     return config.model_copy(update={"corpus": corpus, "split": split, "run": run})
 
 
