@@ -53,7 +53,7 @@ def test_a_line_of_the_docs_can_be_typed(page: str, line: str) -> None:
 def test_the_configurations_that_the_readme_names_are_there_and_normalise_one_file() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     for name in set(re.findall(r"--config (\S+)", text)):
-        load(ROOT / name, ["corpus.root=x"])
+        assert (ROOT / name).is_file()
     path = [line for _, line in TYPED if "configs/ravdess.yaml" in line and line in text]
     assert path
     for line in path:
