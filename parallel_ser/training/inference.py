@@ -136,6 +136,11 @@ class Run(ABC):
 
     def _said(self, data: Dataset, places: Sequence[int], fold: int, answers: Mapping[Path, np.ndarray]) -> Predictions:
         """Of the utterances at ``places``, with the columns in the order of the corpus's classes."""
+        if set(data.classes) != set(self.classes):
+            raise UserError(
+                f"{self.folder} tells {', '.join(self.classes)} apart, but its corpus holds {', '.join(data.classes)}: "
+                "give the folder of the corpus that it was trained on."
+            )
         columns = [self.classes.index(name) for name in data.classes]
         rows = np.stack([answers[data.utterances[place].path] for place in places])[:, columns]
         return data.said(places, fold, rows)
