@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -98,6 +99,17 @@ def test_check_of_a_corpus_with_problems_has_status_1(ravdess: Path) -> None:
     assert status == 1
     assert "03-01-04-01-01-01-01.wav" in out
     assert "notes.wav" in out
+
+
+def test_check_as_json_says_the_same(ravdess: Path) -> None:
+    (ravdess / "Actor_01" / "03-01-04-01-01-01-01.wav").touch()
+    status, out, _ = run("corpus", "check", str(ravdess), "--json", "--jobs", "1")
+    told = json.loads(out)
+    assert status == 1
+    assert (told["corpus"], told["files"]) == ("ravdess", 4)
+    assert [(one["kind"], one["path"]) for one in told["problems"]] == [("empty", "Actor_01/03-01-04-01-01-01-01.wav")]
+    heard = {name: count for name, count in told["utterances"]["ravdess-01"].items() if count}
+    assert heard == {"neutral": 1, "happy": 1, "angry": 1, "sad": 1}
 
 
 def test_a_manifest_is_known_by_being_a_file(tmp_path: Path) -> None:

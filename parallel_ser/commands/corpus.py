@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
+from parallel_ser.commands.options import Json, Wide
 from parallel_ser.errors import UserError
 
 if TYPE_CHECKING:
@@ -27,12 +28,14 @@ def check(
         str | None, typer.Option("--name", "-n", help="Such as ravdess; by default what the files look like.")
     ] = None,
     jobs: Jobs = 0,
+    json: Json = False,
+    wide: Wide = False,
 ) -> None:
     """Decode every file and say what the corpus holds and what is wrong with it.
 
     Prints files, minutes, speakers by emotion, sample rates and each problem. Exit status 1 when there are any.
     """
-    if _show(read(root, name), root, jobs).problems:
+    if _show(read(root, name), root, jobs, json, wide).problems:
         raise typer.Exit(1)
 
 
@@ -89,16 +92,19 @@ def read(root: Path, name: str | None) -> Corpus:
     return recognise(root, "--name")
 
 
-def _show(corpus: Corpus, root: Path, jobs: int) -> CheckReport:
-    from rich.console import Console
+def _show(corpus: Corpus, root: Path, jobs: int, json: bool = False, wide: bool = False) -> CheckReport:
+    import json as encoder
 
     from parallel_ser.corpora.check import check as check_files
-    from parallel_ser.report.corpus import print_report
-    from parallel_ser.report.terminal import progress
+    from parallel_ser.report.corpus import print_report, report_record
+    from parallel_ser.report.terminal import progress, screen
 
     with progress("decoding") as advance:
         report = check_files(corpus, root, jobs or None, advance)
-    print_report(Console(), report)
+    if json:
+        typer.echo(encoder.dumps(report_record(report), indent=1))
+    else:
+        print_report(screen(wide), report)
     return report
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
 
 _MAY_CHANGE = ("corpus.root", "corpus.also", "split.test.root", "split.file", "run.cache", "run.jobs")
@@ -27,6 +28,7 @@ def evaluate(
         typer.Option("--merge", help="Count emotions as another, such as neutral=calm or neutral=calm,bored."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    wide: Wide = False,
 ) -> None:
     """Test a run's models again: each fold's on the speakers that it was not trained on.
 
@@ -73,7 +75,7 @@ def evaluate(
     if json:
         typer.echo(metrics.model_dump_json(indent=1))
         return
-    console = screen()
+    console = screen(wide)
     print_metrics(console, metrics.model_dump(mode="json"))
     if corpus is not None:
         target = run / f"on-{corpus}"

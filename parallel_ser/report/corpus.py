@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 from rich.console import Console
 from rich.text import Text
@@ -31,6 +32,29 @@ def print_report(console: Console, report: CheckReport) -> None:
     for problem in report.problems:
         line = f"{problem.kind:<{width}}  {relative(problem.path, report.root)}  {problem.detail}"
         console.print(Text(printable(line)), soft_wrap=True)  # a line stays one line, for grep
+
+
+def report_record(report: CheckReport) -> dict[str, Any]:
+    """The same as plain data; ``utterances`` has a mapping of emotions for each speaker."""
+    utterances = {
+        speaker: {emotion: report.counts.get((speaker, emotion), 0) for emotion in report.classes}
+        for speaker in report.sexes
+    }
+    return {
+        "corpus": report.name,
+        "files": report.files,
+        "seconds": report.seconds,
+        "speakers": dict(report.sexes),
+        "emotions": list(report.classes),
+        "utterances": utterances,
+        "sample_rates": dict(report.sample_rates),
+        "channels": dict(report.channels),
+        "notes": list(report.notes),
+        "problems": [
+            {"kind": one.kind, "path": str(relative(one.path, report.root)), "detail": one.detail}
+            for one in report.problems
+        ],
+    }
 
 
 def _speakers(report: CheckReport) -> list[Column]:

@@ -136,6 +136,11 @@ class Run(ABC):
 
     def _said(self, data: Dataset, places: Sequence[int], fold: int, answers: Mapping[Path, np.ndarray]) -> Predictions:
         """Of the utterances at ``places``, with the columns in the order of the corpus's classes."""
+        if set(data.classes) != set(self.classes):
+            raise UserError(
+                f"{self.folder} tells {', '.join(self.classes)} apart, but its corpus holds {', '.join(data.classes)}: "
+                "give the folder of the corpus that it was trained on."
+            )
         columns = [self.classes.index(name) for name in data.classes]
         rows = np.stack([answers[data.utterances[place].path] for place in places])[:, columns]
         return data.said(places, fold, rows)
@@ -246,8 +251,8 @@ def _where(config: Config, places: Config) -> Config:
         update={"root": places.split.test.root if places.split.test else config.split.test.root}
     )
     run = config.run.model_copy(update={"cache": places.run.cache, "jobs": places.run.jobs})
-    corpus = config.corpus.model_copy(update={"root": places.corpus.root})
-    split = config.split.model_copy(update={"test": test})
+    corpus = config.corpus.model_copy(update={"root": places.corpus.root, "also": places.corpus.also})
+    split = config.split.model_copy(update={"test": test, "file": places.split.file})
     return config.model_copy(update={"corpus": corpus, "split": split, "run": run})
 
 
