@@ -54,6 +54,8 @@ def recognise(root: Path, how: str) -> Corpus:
         raise UserError(f"{root} does not exist; give the corpus's folder or a manifest's CSV file.")
     if place.is_file():
         return manifest.read(root)
+    if (place / audformat.HEADER).is_file():  # which says what its files are, whatever their names look like
+        return audformat.read(root)
     found = []
     for reader in READERS.values():
         try:

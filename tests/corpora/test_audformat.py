@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from parallel_ser.corpora import audformat
+from parallel_ser.corpora import audformat, emodb
 from parallel_ser.corpora.registry import recognise
 from parallel_ser.errors import UserError
 
@@ -124,6 +124,15 @@ misc_tables:
         (tmp_path / "db.segments.csv").write_text("file,start,end,emotion,speaker\n" + rows)
         with pytest.raises(UserError, match=told):
             audformat.read(tmp_path)
+
+
+def test_a_database_of_a_known_corpus_is_a_database(tmp_path: Path) -> None:
+    tables = {"emotion": "file,emotion,speaker\nwav/03a01Fa.wav,happiness,3\nwav/a.wav,anger,8\n"}
+    header = "name: emodb\ntables:\n  emotion: {type: filewise, columns: {emotion: {}, speaker: {}}}\n"
+    root = write(tmp_path, header, tables)
+    (root / "wav/b.wav").rename(root / "wav/03a01Fa.wav")
+    assert recognise(root, "--name").name == "audformat"
+    assert emodb.read(root).name == "emodb"  # which can still be asked for
 
 
 def test_parquet(database: Path) -> None:
