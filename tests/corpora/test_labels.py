@@ -11,7 +11,7 @@ from parallel_ser.corpora import crema_d, emodb, iemocap, ravdess, synthetic, te
 from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.labels import FOUR, SEVEN, align, apply, canonical
 from parallel_ser.corpora.registry import READERS, load, load_pair
-from parallel_ser.corpora.settings import CorpusName, CorpusSettings
+from parallel_ser.corpora.settings import CorpusName, CorpusSettings, ProtocolName
 from parallel_ser.errors import UserError
 
 
@@ -94,6 +94,13 @@ def test_registry_serves_every_name_of_the_settings(tmp_path: Path) -> None:
     assert [u.emotion for u in load(settings).utterances] == ["calm", "boredom"]
     seven = load(settings.model_copy(update={"labels": "seven"}))
     assert [u.emotion for u in seven.utterances] == ["neutral"]
+
+
+def test_the_docs_have_a_row_for_each_corpus_and_each_protocol() -> None:
+    text = (Path(__file__).parents[2] / "docs/corpora.md").read_text("utf-8")
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    for name in {*get_args(CorpusName), *get_args(ProtocolName)} - {"auto"}:
+        assert any(f"`{name}`" in row for row in rows), name
 
 
 @pytest.mark.parametrize(
