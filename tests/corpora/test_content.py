@@ -97,7 +97,7 @@ def test_a_long_recording_is_refused_by_its_header(
 ) -> None:
     path = sparse(tmp_path / "long.wav", hours)
     monkeypatch.setattr(soundfile.SoundFile, "read", never)
-    with pytest.raises(UserError, match=re.escape(f"lasts {told} s, above audio.max_seconds=60;")):
+    with pytest.raises(UserError, match=re.escape(f"lasts {told} s, above audio.max_seconds=60:")):
         Extractor(AudioSettings(), FeatureSettings()).file(path)
     kind, detail = inspect(path).trouble or ("", "")
     assert kind == "too long"
