@@ -70,7 +70,8 @@ $(DEV): $(READY)
 demo: $(READY)
 	$(BIN)/parallel-ser train --nproc 2 --config configs/quick.yaml
 	@run=$$(ls -td runs/*-synthetic-cnn-s-pipeline* | head -1); file=$$(sed -n '2s/,.*//p' "$$run/predictions.csv"); \
-	printf '\nNext, in this shell:\n  %s\n' 'source $(BIN)/activate' "parallel-ser predict $$run $$file" \
+	printf '\nNext, in this shell:\n'; \
+	printf '  %s\n' 'source $(BIN)/activate' "parallel-ser predict $$run $$file" \
 		"parallel-ser calibrate $$run --error 0.2" 'parallel-ser runs'
 
 test: $(DEV)
