@@ -25,9 +25,13 @@ def print_runs(console: Console, rows: Sequence[Mapping[str, Any]], seeds: Seque
 
     intervals = ["–" if row["uar_low"] is None else f"{row['uar_low']:.3f} to {row['uar_high']:.3f}" for row in rows]
     folds = ["–" if row["folds"] is None else f"{row['folds_done']} of {row['folds']}" for row in rows]
+    protocols = [
+        f"{name}, seed {row['split_seed']}" if row["split_seed"] else name
+        for name, row in zip(texts("protocol"), rows, strict=True)
+    ]
     columns = (
-        Column("run", [Text(printable(path.name if short else str(path))) for path in paths], left=True, least=18),
-        Column("protocol", list(map(Text, texts("protocol"))), left=True, least=12),
+        Column("run", [Text(printable(path.name if short else str(path))) for path in paths], left=True, least=22),
+        Column("protocol", list(map(Text, protocols)), left=True, least=12),
         Column("UAR", texts("uar", "{:.3f}")),
         Column("95% interval", intervals),
         Column("seed", texts("seed"), drop=1),

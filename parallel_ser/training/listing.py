@@ -14,7 +14,7 @@ from parallel_ser.system.files import cache_key
 from parallel_ser.training import run_folder
 
 FIELDS = (
-    *("run", "problem", "corpus", "model", "protocol", "seed", "folds", "folds_done", "n", "speakers"),
+    *("run", "problem", "corpus", "model", "protocol", "split_seed", "seed", "folds", "folds_done", "n", "speakers"),
     *("uar", "uar_low", "uar_high", "wa", "macro_f1", "chance"),
 )
 """Of a run's record; what is not known is None. ``problem`` says what is wrong with its folder."""
@@ -74,11 +74,11 @@ def _settings(folder: Path) -> dict[str, Any]:
     config = run_folder.settings(folder)
     processes = run_folder.read_json(folder / "environment.json")["processes"]
     classical = any(folder.glob("fold-*/model.skops"))
-    protocol = config.split.protocol
     return {
-        "corpus": config.corpus.name,
+        "corpus": "+".join([config.corpus.name, *(one.name for one in config.corpus.also)]),
         "model": config.classical.system if classical else run_folder.kind_of(config, processes),
-        "protocol": f"{protocol}, seed {config.split.seed}" if config.split.seed else protocol,
+        "protocol": config.split.protocol,
+        "split_seed": config.split.seed,
         "seed": config.classical.seed if classical else config.train.seed,
         "folds": len(config.split.only) or len(list(folder.glob("fold-*"))),
         "folds_done": len(list(folder.glob("fold-*/predictions.csv"))),
@@ -89,12 +89,15 @@ def _fusion(folder: Path) -> dict[str, Any]:
     fused = read_with_digest(folder / run_folder.FUSION)
     first = record(folder / fused["runs"][0]["folder"])
     own = {"model": f"{fused['method']} of {len(fused['runs'])}", "folds": len(fused["folds"])}
-    return {"corpus": first["corpus"], "protocol": first["protocol"], **own, "folds_done": len(fused["folds"])}
+    same = {name: first[name] for name in ("corpus", "protocol", "split_seed")}
+    return {**same, **own, "folds_done": len(fused["folds"])}
 
 
 def _result(metrics: dict[str, Any]) -> dict[str, Any]:
     low, high = metrics["uar"]["interval"] or (None, None)
-    figures = {name: metrics[name] for name in ("n", "speakers", "macro_f1", "chance")}
+    # the protocol that "auto" stood for
+    named = {"protocol": metrics["audit"]["protocol"]} if metrics["audit"] else {}
+    figures = {**named, **{name: metrics[name] for name in ("n", "speakers", "macro_f1", "chance")}}
     return {**figures, "uar": metrics["uar"]["value"], "uar_low": low, "uar_high": high, "wa": metrics["wa"]["value"]}
 
 

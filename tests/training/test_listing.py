@@ -85,7 +85,14 @@ def test_where_there_is_no_run_it_says_so(tmp_path: Path, monkeypatch: pytest.Mo
 def test_names_of_any_length_fit(width: int) -> None:
     row = {
         **{"run": "runs/20260101-120000-ravdess-cnn-s-pipeline", "problem": None, "corpus": "ravdess", "folds_done": 5},
-        **{"model": "cnn-s-pipeline", "protocol": "speaker+text, seed 3", "seed": 4294967295, "folds": 5, "n": 1440},
+        **{
+            "model": "cnn-s-pipeline",
+            "protocol": "speaker+text",
+            "split_seed": 3,
+            "seed": 4294967295,
+            "folds": 5,
+            "n": 1440,
+        },
         **{
             "speakers": 24,
             "uar": 0.71234,
