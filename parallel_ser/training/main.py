@@ -231,12 +231,14 @@ def _described(config: Config, data: Dataset, folds: list[Fold], ranks: ProcessC
     """What is about to be trained on what, by what and where."""
     import torch
 
-    from parallel_ser.models.registry import outline, title
+    from parallel_ser.models.registry import build, outline, title
     from parallel_ser.parallel.strategies.registry import descriptor_of, one_process
 
     side = [data.utterances[index] for index in (*folds[0].train, *folds[0].select, *folds[0].test)]
     speakers = len({one.speaker for one in side})
-    network = outline(config.model, len(data.rows), len(data.classes))
+    shape = (config.model, len(data.rows), len(data.classes))
+    # a file of the user's may need numbers, which an outline has not
+    network = build(*shape, config.train.seed) if config.model.file else outline(*shape)
     millions = sum(one.numel() for one in network.parameters()) / 1e6
     strategy = config.strategy
     how = one_process().name

@@ -13,6 +13,7 @@
     RUN/fold-0/initial-weights.json  with model.weights: whose weights were begun with, and what they had seen
     RUN/fold-0/trace.json     with run.trace: what each rank did in a few steps
     RUN/fold-0/model.skops    of a classical system, in place of model.pt; search.json has what was tried
+    RUN/fusion.json           of a fusion: its runs; RUN/fold-0/fusion.json has how their answers become one
     RUN/fold-0/selection.csv  predictions of speakers that the model was not trained on and that are not tested
 """
 
