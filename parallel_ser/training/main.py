@@ -130,7 +130,7 @@ def run(config: Config, quiet: bool = False) -> int:
         if config.train.bind:
             pin_cores(torch.get_num_threads())  # not before: features are made on every core
         if ranks.first:
-            for line in _described(config, data, folds, ranks, folder):
+            for line in _described(config, data, folds, audits[0].protocol, ranks, folder):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
         with heed() as request:
             try:
@@ -227,7 +227,9 @@ def _open(config: Config, ranks: ProcessContext, data: Dataset, folds: list[Fold
     return folder
 
 
-def _described(config: Config, data: Dataset, folds: list[Fold], ranks: ProcessContext, folder: Path) -> list[str]:
+def _described(
+    config: Config, data: Dataset, folds: list[Fold], protocol: str, ranks: ProcessContext, folder: Path
+) -> list[str]:
     """What is about to be trained on what, by what and where."""
     import torch
 
@@ -248,9 +250,10 @@ def _described(config: Config, data: Dataset, folds: list[Fold], ranks: ProcessC
     count, threads = ranks.size, torch.get_num_threads()
     on = f"{count} process{'es' * (count != 1)} of {threads} thread{'s' * (threads != 1)} on {ranks.device.type}"
     tested = f" tested on {config.split.test.name}" if config.split.test else ""
+    corpora = " and ".join(one.name for one in config.corpus.parts)
     return [
-        f"Corpus: {config.corpus.name}{tested}, {len(side)} utterances of {speakers} speakers, "
-        f"{len(data.classes)} emotions; protocol {config.split.protocol}, {len(folds)} fold{'s' * (len(folds) != 1)}",
+        f"Corpus: {corpora}{tested}, {len(side)} utterances of {speakers} speakers, "
+        f"{len(data.classes)} emotions; protocol {protocol}, {len(folds)} fold{'s' * (len(folds) != 1)}",
         f"Model: {title(config.model)}, {millions:.2f} M parameters; normalised by {config.train.normalise}; "
         f"the {config.train.keep} epoch is kept",
         f"Strategy: {how}; {on}",
