@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -33,7 +34,10 @@ class EnrolCommand(TyperCommand):
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     files: Annotated[
-        list[Path], typer.Argument(help="Recordings of one speaker: WAV, FLAC, OGG, MP3, or what ffmpeg reads.")
+        list[Path],
+        typer.Argument(
+            help="Recordings, or folders of them: WAV, FLAC, OGG, MP3, or what ffmpeg reads; of one speaker."
+        ),
     ],
     enrol: Annotated[
         list[Path] | None,
@@ -48,6 +52,9 @@ def predict(
         typer.Option("--error", help="Say 'uncertain' rather than be wrong in more than this share of the answers."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file instead of a table.")] = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write all answers, and what failed, to FILE.csv or FILE.json.")
+    ] = None,
     wide: Wide = False,
 ) -> None:
     """Name the emotion heard in each file: the one with the highest confidence, which is printed beside it.
@@ -59,11 +66,17 @@ def predict(
     from parallel_ser.decision.confidence import decide
     from parallel_ser.report.tables import NOTICE, print_decisions
     from parallel_ser.report.terminal import screen
+    from parallel_ser.system.files import require_writable, write_text
     from parallel_ser.system.terminal import printable
     from parallel_ser.training import conditions
     from parallel_ser.training.calibrate import thresholds
     from parallel_ser.training.inference import Run
 
+    if out is not None:
+        if out.suffix not in (".csv", ".json"):
+            raise UserError(f"--out {out} must end in .csv or .json.")
+        require_writable(out.parent)
+    files = [path for given in files for path in _recordings(given)]
     trained = Run.open(run)
     least = thresholds(trained, error) if error is not None else 0.0
     if enrol and not trained.by_speaker:
@@ -101,7 +114,60 @@ def predict(
             f"speaker's; with fewer than about 10 of several emotions the answers are poor.",
             err=True,
         )
-    for problem in problems:
+    if out is not None:
+        failed = [{"file": str(path), "error": problem} for path, problem in problems.items()]
+        write_text(out, _table(rows, failed, trained.classes) if out.suffix == ".csv" else _json([*rows, *failed]))
+    for problem in problems.values():
         typer.echo(f"error: {problem}", err=True)
     if problems:
         raise typer.Exit(2)
+
+
+def _recordings(path: Path) -> list[Path]:
+    """A file, or the recordings below a folder."""
+    if not path.is_dir():
+        return [path]
+    from parallel_ser.corpora.folder import audio_files
+
+    found = audio_files(path)
+    if not found:
+        raise UserError(f"the folder {path} holds no recordings.")
+    return found
+
+
+def _table(rows: list[dict[str, Any]], failed: list[dict[str, str]], classes: Sequence[str]) -> str:
+    """One line a file; of a failed one its name and what is wrong."""
+    from parallel_ser.report.bench import comma_separated_texts
+    from parallel_ser.system.terminal import cell
+
+    titles = (
+        "file",
+        "emotion",
+        "confidence",
+        *(f"p.{name}" for name in classes),
+        "seconds",
+        "snr_db",
+        "notes",
+        "error",
+    )
+    lines = [
+        [
+            cell(row["file"]),
+            cell(row["emotion"]),
+            repr(row["confidence"]),
+            *(repr(row["probabilities"][name]) for name in classes),
+            repr(row["seconds"]),
+            repr(row["snr_db"]),
+            "; ".join(row["notes"]),
+            "",
+        ]
+        for row in rows
+    ]
+    lines += [[cell(one["file"]), *[""] * (len(titles) - 2), cell(one["error"])] for one in failed]
+    return comma_separated_texts(titles, lines)
+
+
+def _json(rows: list[dict[str, Any]]) -> str:
+    import json as encoder
+
+    return encoder.dumps(rows, indent=1, ensure_ascii=False) + "\n"

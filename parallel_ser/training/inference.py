@@ -88,7 +88,7 @@ class Run(ABC):
         parts = list(self.answers(load).values())
         return {path: np.mean([part[path] for part in parts], axis=0) for path in parts[0]}
 
-    def recognise(self, files: Sequence[Path]) -> tuple[Dataset, dict[Path, np.ndarray], list[str]]:
+    def recognise(self, files: Sequence[Path]) -> tuple[Dataset, dict[Path, np.ndarray], dict[Path, str]]:
         """Recordings of one speaker: those that have features, their probabilities, what is wrong with the others."""
         found: list[Dataset] = []
         problems: dict[Path, str] = {}
@@ -100,7 +100,7 @@ class Run(ABC):
             return data, dict.fromkeys(run.folds, range(len(data.utterances)))
 
         rows = self.probabilities(extracted)
-        return found[0], rows, list(problems.values())
+        return found[0], rows, problems
 
     def test_own(self, config: Config) -> tuple[list[Predictions], list[Audit], tuple[str, ...]]:
         """Each fold's model on its test side: predictions, audits, notes. In ``config`` the corpus may have moved."""

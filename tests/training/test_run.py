@@ -419,6 +419,26 @@ def test_predict_without_a_broken_file_ends_well(runs: Runs) -> None:
     assert done.stderr == ""
 
 
+def test_predict_takes_folders_and_writes_answers_and_failures(runs: Runs, tmp_path: Path) -> None:
+    path = Predictions.from_csv(runs["single"] / "predictions.csv").paths[0]
+    (tmp_path / "in").mkdir()
+    shutil.copy(path, tmp_path / "in" / "good.wav")
+    (tmp_path / "in" / "=bad.wav").write_bytes(b"RIFF")
+    given = ["predict", str(runs["single"]), str(tmp_path / "in"), "--out"]
+    for name in ("answers.csv", "answers.json"):
+        assert CliRunner().invoke(app, [*given, str(tmp_path / name)]).exit_code == 2
+    rows = {Path(row["file"]).name: row for row in csv.DictReader((tmp_path / "answers.csv").open())}
+    told = {Path(row["file"]).name: row for row in json.loads((tmp_path / "answers.json").read_text())}
+    assert rows.keys() == told.keys() == {"good.wav", "=bad.wav"}
+    for name, value in told["good.wav"]["probabilities"].items():
+        assert float(rows["good.wav"][f"p.{name}"]) == value
+    assert float(rows["good.wav"]["confidence"]) == max(told["good.wav"]["probabilities"].values())
+    assert rows["=bad.wav"]["emotion"] == ""
+    assert rows["=bad.wav"]["error"] == told["=bad.wav"]["error"]
+    wrong = CliRunner().invoke(app, [*given, str(tmp_path / "answers.txt")])
+    assert "must end in .csv or .json" in wrong.stderr
+
+
 def test_predict_says_how_a_recording_differs_from_those_trained_on(runs: Runs, tmp_path: Path) -> None:
     path = Predictions.from_csv(runs["single"] / "predictions.csv").paths[0]
     sound, rate = soundfile.read(path)
