@@ -60,10 +60,14 @@ def test_figures_equal_those_of_scikit_learn(seed: int, speakers: int, each: int
     assert result.macro_f1 == pytest.approx(reference.f1_score(truth, predicted, average="macro", zero_division=0))
     assert np.array_equal(result.confusion, reference.confusion_matrix(truth, predicted, labels=labels))
     recall = reference.recall_score(truth, predicted, labels=labels, average=None, zero_division=np.nan)
-    for one, value in zip(result.per_class, recall):
+    each = {"labels": labels, "average": None, "zero_division": np.nan}
+    precision, f1 = (function(truth, predicted, **each) for function in (reference.precision_score, reference.f1_score))
+    for one, *values in zip(result.per_class, recall, precision, f1, strict=True):
         assert one.support == truth.count(one.name)
         assert (one.recall is None) == (one.support == 0)
-        assert one.recall is None or one.recall == pytest.approx(value)
+        assert (one.precision is None) == (predicted.count(one.name) == 0)
+        for ours, theirs in zip((one.recall, one.precision, one.f1), values, strict=True):
+            assert ours is None or ours == pytest.approx(theirs)
 
     for groups, of in (
         (result.per_speaker, said.speakers),
