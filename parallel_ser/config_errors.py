@@ -107,7 +107,7 @@ def _explain_one(problem: Any, model: type[Settings], sources: Sources) -> str:
         return f"unknown setting {name}{where}; {_suggest(name, model)}"
     if kind == "value_error":
         clause = str(problem["ctx"]["error"])
-        return clause if not name or clause.startswith((f"{name}.", f"{name}=")) else f"{name}: {clause}"
+        return clause if not name or clause.startswith((f"{name}.", f"{name}=", f"{name} ")) else f"{name}: {clause}"
     expected = _EXPECTED.get(kind)
     if expected is None:
         return f"{name or 'settings'}{where}: {problem['msg']}"

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from parallel_ser.bench import record as records
 from parallel_ser.bench import suites
-from parallel_ser.bench.asked import Asked
+from parallel_ser.bench.asked import Asked, SuiteName
 from parallel_ser.bench.plain import Kept, Plain, record_path
 from parallel_ser.bench.record import Job, Record
 from parallel_ser.bench.run import Plan, Runner
@@ -45,8 +46,9 @@ def measure(asked: Asked) -> tuple[Path, Record | Plain]:
         UserError: whatever is wrong with the settings, the corpus, the processes or the folder.
     """
     with results(asked.out, f"bench-{asked.suite}") as folder:
-        if asked.suite in ("memory", "classical", "features", "accuracy"):
-            return folder, _plain(asked, folder)
+        if asked.suite in PLAIN:
+            cores = _cores()
+            return folder, PLAIN[asked.suite](asked, Kept(folder, asked.suite, asked.resume, cores), cores)
         return folder, _steps(asked, folder)
 
 
@@ -92,41 +94,45 @@ def _jobs(asked: Asked, config: Config, cores: int) -> list[Job]:
     elif asked.suite == "scaling":
         names = asked.strategies or suites.rows_of(asked.suite)
         jobs = suites.scaling(cores, asked.model, asked.batch, parts, blocks, names)
-    else:
+    elif asked.suite == "microbatches":
         schedules = asked.strategies or ("gpipe", "1f1b")
         jobs = suites.microbatches(asked.nproc, cores, asked.model, asked.batch, COUNTS, schedules, blocks)
+    else:
+        raise AssertionError(f"the suite {asked.suite} has neither jobs nor an entry in PLAIN")
     if all(suites.is_alone(job.strategy) for job in jobs):
         every = suites.every_strategy(asked.nproc, asked.microbatches)
         raise UserError(f"--strategies {','.join(asked.strategies)} names none of {', '.join(every)}.")
     return jobs
 
 
-def _plain(asked: Asked, folder: Path) -> Plain:
-    """A suite whose rows are no training steps."""
-    cores = _cores()
-    kept = Kept(folder, asked.suite, asked.resume, cores)
-    repeats = min(asked.repeats, ROUNDS)
-    given = [*asked.overrides, *(["--config", str(asked.config)] if asked.config else [])]
-    if asked.suite == "classical":
-        from parallel_ser.bench import classical
+def _classical(asked: Asked, kept: Kept, cores: int) -> Plain:
+    from parallel_ser.bench import classical
 
-        with rounds() as told:
-            counts = [count for count in PROCESSES if count <= cores]
-            return classical.measure(given, counts, repeats, kept, told)
-    if asked.suite == "accuracy":
-        from parallel_ser.bench import accuracy
+    with rounds() as told:
+        counts = [count for count in PROCESSES if count <= cores]
+        return classical.measure(_settings(asked), counts, min(asked.repeats, ROUNDS), kept, told)
 
-        with rounds() as told:
-            return accuracy.measure(asked.systems, given, kept, told)
-    config = _config(asked)
-    if asked.suite == "features":
-        from parallel_ser.bench import features
 
-        files = [one.path for one in corpora_of(config)[0].utterances]
-        with rounds() as told:
-            return features.measure(files[:: max(1, len(files) // FILES)][:FILES], cores, repeats, kept, told)
+def _accuracy(asked: Asked, kept: Kept, cores: int) -> Plain:
+    from parallel_ser.bench import accuracy
+
+    with rounds() as told:
+        return accuracy.measure(asked.systems, _settings(asked), kept, told)
+
+
+def _features(asked: Asked, kept: Kept, cores: int) -> Plain:
+    from parallel_ser.bench import features
+
+    files = [one.path for one in corpora_of(_config(asked))[0].utterances]
+    chosen = files[:: max(1, len(files) // FILES)][:FILES]
+    with rounds() as told:
+        return features.measure(chosen, cores, min(asked.repeats, ROUNDS), kept, told)
+
+
+def _memory(asked: Asked, kept: Kept, cores: int) -> Plain:
     from parallel_ser.bench import memory
 
+    config = _config(asked)
     rows = memory.strategies(
         asked.nproc,
         asked.batch,
@@ -141,3 +147,16 @@ def _plain(asked: Asked, folder: Path) -> Plain:
     search = memory.Search(config, shape, len(data.classes), asked.limit, cores)
     with rounds() as told:
         return memory.measure(search, rows, kept, told)
+
+
+def _settings(asked: Asked) -> list[str]:
+    return [*asked.overrides, *(["--config", str(asked.config)] if asked.config else [])]
+
+
+PLAIN: Mapping[SuiteName, Callable[[Asked, Kept, int], Plain]] = {
+    "memory": _memory,
+    "classical": _classical,
+    "features": _features,
+    "accuracy": _accuracy,
+}
+"""Suites whose rows are no training steps: each of what is asked, where samples are kept, and the cores."""

@@ -78,11 +78,19 @@ class Recogniser:
 
 
 def save(path: Path, part: object) -> None:
-    """Write a part with skops, which unlike pickle runs no code when it is read; whole or not at all."""
+    """Write a part with skops, which unlike pickle runs no code when it is read; whole or not at all.
+
+    Raises:
+        TypeError: it holds an object of a class that ``load`` refuses.
+    """
     import skops.io
 
+    data = skops.io.dumps(part)
+    if foreign := set(skops.io.get_untrusted_types(data=data)) - set(_OWN):
+        raise TypeError(f"{', '.join(sorted(foreign))} would not be loaded: what is saved stands in _OWN")
+
     def write(file: BinaryIO) -> None:
-        file.write(skops.io.dumps(part))
+        file.write(data)
         seal(file)
 
     write_atomic(path, write)

@@ -5,13 +5,13 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from parallel_ser.classical.front import CEPSTRA
 from parallel_ser.classical.gmm import adapted_means, draw, fit_mixture
-from parallel_ser.classical.kernel import Kernel, Machine, Vectors
+from parallel_ser.classical.kernel import Kernel, Learner, Machine, Vectors
 from parallel_ser.classical.sample import Frames, Sample
 from parallel_ser.classical.settings import ClassicalSettings
 
@@ -150,4 +150,6 @@ def build(settings: ClassicalSettings, candidate: Candidate, background: Any = N
     """The system of a candidate, not fitted."""
     if settings.system == "gmm":
         return MixtureSystem(background, relevance=settings.mixture.relevance, seed=settings.seed, **candidate)
-    return KernelSystem(settings.views, settings.system, **candidate)
+    if settings.system in get_args(Learner):
+        return KernelSystem(settings.views, settings.system, **candidate)
+    raise AssertionError(f"nothing is built for classical.system={settings.system}")

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from parallel_ser.models.registry import models
-from parallel_ser.settings import Settings
+from parallel_ser.settings import Settings, one_of
 
 NARROWEST = 16
 """Channels of a level at the least: convolutions of 8 have corrupted memory in oneDNN on processors with AMX."""
@@ -21,9 +21,7 @@ FIRST = {"s": 32, "m": 64, "l": 128, "xl": 256}
 
 
 def _known(value: object) -> str:
-    if value not in (known := list(models())):
-        raise ValueError(f"model.name must be one of {', '.join(known)}, not {value!r}; model.file= takes your own")
-    return str(value)
+    return one_of("model.name", list(models()), value, " (model.file= takes your own)")
 
 
 class ModelSettings(Settings):

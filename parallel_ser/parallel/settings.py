@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,7 +12,7 @@ from parallel_ser.parallel.schedule.csv_file import SUFFIX
 from parallel_ser.parallel.schedule.registry import from_file, names, schedule_of
 from parallel_ser.parallel.strategies.descriptor import Layout
 from parallel_ser.parallel.strategies.registry import AUTO, descriptor_of, strategies, taking
-from parallel_ser.settings import Settings
+from parallel_ser.settings import Settings, one_of
 
 
 def _known(value: object) -> str:
@@ -21,21 +20,12 @@ def _known(value: object) -> str:
     if isinstance(value, str) and value.endswith(SUFFIX):
         from_file(Path(value))
         return str(Path(value).resolve())
-    if value not in (known := names()):
-        near = get_close_matches(str(value).lower(), known, n=1)
-        guess = f"; did you mean {near[0]}?" if near else ""
-        choices = f"{', '.join(known)} or a {SUFFIX} file"
-        raise ValueError(f"strategy.schedule must be one of {choices}, not {value!r}{guess}")
-    return str(value)
+    return one_of("strategy.schedule", names(), value, f" or a {SUFFIX} file")
 
 
 def _strategy(value: object) -> str:
     """A strategy's name."""
-    if value not in (known := [*strategies(), AUTO.name]):
-        near = get_close_matches(str(value).lower(), known, n=1)
-        guess = f"; did you mean {near[0]}?" if near else ""
-        raise ValueError(f"strategy.name must be one of {', '.join(known)}, not {value!r}{guess}")
-    return str(value)
+    return one_of("strategy.name", [*strategies(), AUTO.name], value)
 
 
 Schedule = Annotated[str, BeforeValidator(_known)]

@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import skops.io
 from small_problem import CLASSES, VALUES, Small, one_candidate
 
 from parallel_ser.classical.recogniser import Recogniser, save, softmax
 from parallel_ser.errors import UserError
+from parallel_ser.system.digests import seal
 
 SYSTEMS: dict[str, dict[str, Any]] = {
     "svm": {"normalise": "speaker"},
@@ -77,7 +79,12 @@ def refused(path: Path, match: str) -> None:
 @pytest.mark.parametrize("planted", [Foreign(), os.system, {"deep": [Foreign]}])
 def test_a_file_with_a_foreign_type_is_refused_by_its_name(planted: object, fitted: Recogniser, tmp_path: Path) -> None:
     other = Recogniser(fitted.front, fitted.system, CLASSES, 1.0, {"method": "none", "planted": planted}, {})
-    other.save(tmp_path / "model.skops")
+    with pytest.raises(TypeError, match="would not be loaded"):
+        other.save(tmp_path / "model.skops")
+    assert not list(tmp_path.iterdir())
+    with (tmp_path / "model.skops").open("w+b") as file:
+        file.write(skops.io.dumps(other))
+        seal(file)
     refused(tmp_path / "model.skops", r"holds foreign objects \(.*(Foreign|system).*\) and is not loaded")
 
 

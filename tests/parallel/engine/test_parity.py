@@ -51,8 +51,15 @@ OPTIONS = {
     "lstm_transformer": {"width": 24, "layers": 2, "heads": 4, "hidden": 32},
     "conformer": {"width": 24, "layers": 2, "heads": 4, "kernel": 5, "channels": 16, "hidden": 16},
 }
+WHOLLY_SPLIT = ("conformer",)  # each of its blocks has a rule along both axes
 OTHERS = [
-    {**case, "precision": "fp64", "model": model, "options": options, "replicate_unsplittable": model != "conformer"}
+    {
+        **case,
+        "precision": "fp64",
+        "model": model,
+        "options": options,
+        "replicate_unsplittable": model not in WHOLLY_SPLIT,
+    }
     for model, options in OPTIONS.items()
     for case in (LAYERS, TIMES, CHANNELS, DDP, FSDP, F1B1, ZBV)
 ]

@@ -30,6 +30,7 @@ STRATEGIES = [
         {"name": "deepspeed"},
         {"name": "ddp"},
         {"name": "fsdp"},
+        {"name": "zero1"},
     )
 ]
 OF_FOUR = [

@@ -24,6 +24,7 @@ STRATEGIES: dict[str, dict[str, Any]] = {
     "time": {"name": "tensor_split", "axis": "time", "microbatches": 2},
     "ddp": {"name": "ddp", "microbatches": 1},
     "fsdp": {"name": "fsdp", "microbatches": 1},
+    "zero1": {"name": "zero1", "microbatches": 1},
     "whole": {"name": "pipeline", "schedule": "gpipe", "microbatches": 1},
 }
 ZERO_BUBBLE = ("zbv", "interleavedzb")
