@@ -72,7 +72,7 @@ demo: $(READY)
 	@run=$$(ls -td runs/*-synthetic-cnn-s-pipeline* | head -1); file=$$(sed -n '2s/,.*//p' "$$run/predictions.csv"); \
 	printf '\nNext, in this shell:\n'; \
 	printf '  %s\n' 'source $(BIN)/activate' "parallel-ser predict $$run $$file" \
-		"parallel-ser calibrate $$run --error 0.2" 'parallel-ser runs'
+		"parallel-ser calibrate $$run --error 0.3" 'parallel-ser runs'
 
 test: $(DEV)
 	$(BIN)/python -m pytest -n 2 --dist loadfile

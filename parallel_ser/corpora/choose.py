@@ -158,6 +158,22 @@ def join(corpora: Sequence[Corpus]) -> Corpus:
     )
 
 
+def require_distinct_speakers(corpus: Corpus) -> None:
+    """Refuse two speakers whose names differ in letter case or in spaces alone: most likely one person, written twice.
+
+    Raises:
+        UserError: names both.
+    """
+    seen: dict[str, str] = {}
+    for name in dict.fromkeys(one.speaker for one in corpus.utterances):
+        other = seen.setdefault("".join(name.casefold().split()), name)
+        if other != name:
+            raise UserError(
+                f"the speakers {other!r} and {name!r} of {corpus.name} differ in letter case or spaces alone, and one "
+                f"person on two sides of a split would make a model look better than it is: write each one way."
+            )
+
+
 def _value(utterance: Utterance, name: str) -> str | None:
     if name == "speaker":
         return utterance.speaker.removeprefix(f"{utterance.corpus}-")

@@ -20,7 +20,7 @@ The selection split (for early stopping and tuning) cuts the training side by th
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 import numpy as np
@@ -66,6 +66,7 @@ class Fold:
         selection_by: what the selection split holds out: ``speaker``, ``session``, ``text``, ``speaker+text`` or
             ``random``; ``given`` where it is. It differs from the protocol's own unit where the training side has too
             few of these.
+        of: how many folds the protocol has here, those that are not asked for among them; 0 is not known.
     """
 
     index: int
@@ -74,6 +75,7 @@ class Fold:
     test: tuple[int, ...]
     protocol: str = "given"
     selection_by: str = "given"
+    of: int = 0
 
 
 def folds(corpus: Corpus, settings: SplitSettings, test_corpus: Corpus | None = None) -> list[Fold]:
@@ -135,7 +137,7 @@ def folds(corpus: Corpus, settings: SplitSettings, test_corpus: Corpus | None = 
             made.append(Fold(index, tuple(train), tuple(selection[index]), tuple(test), protocol, "given"))
         else:
             made.append(_fold(utterances, settings, index, train, test))
-    return made
+    return [replace(one, of=len(splits)) for one in made]
 
 
 # --- the one rule -----------------------------------------------------------------------------------------------------

@@ -81,7 +81,9 @@ def load(settings: CorpusSettings, jobs: int | None = None) -> Corpus:
         UserError: a corpus is not where the settings say, or its fields or emotions are not those that they name.
     """
     parts = [choose.where(_read(part, jobs), part.where) for part in settings.parts]
-    merged = choose.merge(choose.join(parts), settings.merge)
+    joined = choose.join(parts)
+    choose.require_distinct_speakers(joined)
+    merged = choose.merge(joined, settings.merge)
     return choose.emotions(apply(merged, settings.labels), settings.emotions)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 from rich.console import Console
@@ -59,8 +60,14 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     labels = np.array([places.get(one.emotion, -1) for one in data.utterances])
     problems = [_problem(data, fold, config) for fold in folds]
     scratch = folder / "search"
-    with rounds() as told:
-        found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told)
+    try:
+        with rounds() as told:
+            found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told)
+    except KeyboardInterrupt:
+        again = f"--config {quote(f'{folder}/config.yaml')} {quote(f'run.folder={folder}')} run.resume=true"
+        command = f"parallel-ser baseline {settings.system} {again}"
+        console.print(f"What is tried is kept. To go on: {command}", highlight=False, soft_wrap=True, markup=False)
+        raise
     parts = []
     for fold, problem, audit, one in zip(folds, problems, audits, found, strict=True):
         home = run_folder.fold_folder(folder, fold.index)

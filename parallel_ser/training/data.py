@@ -142,6 +142,9 @@ def prepare(
     data, sound = usable(config, [corpus, *([test] if test else [])], progress)
     if data.left_out:
         folds = protocols.folds(sound[0], config.split, sound[1] if test else None)
+    if len(folds) < folds[0].of:
+        note = f"{len(folds)} of the {folds[0].of} folds of protocol {folds[0].protocol}: not yet its figure"
+        data = replace(data, notes=(note, *data.notes))
     copies = copy_ids(data.audio_ids, data.fingerprints, [one["duration_s"] for one in data.measures])
     return data, folds, [audit(data.utterances, fold, data.audio_ids, copies) for fold in folds]
 

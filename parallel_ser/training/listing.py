@@ -8,6 +8,8 @@ from statistics import fmean, stdev
 from typing import Any
 
 from parallel_ser.config import Config
+from parallel_ser.corpora.protocols import PUBLISHED
+from parallel_ser.corpora.settings import SplitSettings
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json as read_with_digest
 from parallel_ser.system.files import cache_key
@@ -80,9 +82,16 @@ def _settings(folder: Path) -> dict[str, Any]:
         "protocol": config.split.protocol,
         "split_seed": config.split.seed,
         "seed": config.classical.seed if classical else config.train.seed,
-        "folds": len(config.split.only) or len(list(folder.glob("fold-*"))),
+        "folds": _folds_of(config.split) or len(list(folder.glob("fold-*"))),
         "folds_done": len(list(folder.glob("fold-*/predictions.csv"))),
     }
+
+
+def _folds_of(split: SplitSettings) -> int:
+    """How many folds the protocol has, whichever were asked for; 0 where the settings alone do not tell."""
+    if split.protocol in PUBLISHED:
+        return len(PUBLISHED[split.protocol])
+    return split.folds if split.protocol in ("auto", "random", "speaker", "session", "text") else 0
 
 
 def _fusion(folder: Path) -> dict[str, Any]:

@@ -177,8 +177,10 @@ def _prepare(config: Config, ranks: ProcessContext, quiet: bool) -> tuple[Datase
     from parallel_ser.report.terminal import progress
     from parallel_ser.training import run_folder
     from parallel_ser.training.data import prepare
+    from parallel_ser.training.start import require_trainable
 
     validate(config.strategy, ranks.size, count_blocks(config.model), count_parts(config.model))
+    require_trainable(config)
     if not ranks.first:
         return prepare(config)
     if config.run.resume:

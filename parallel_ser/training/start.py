@@ -7,13 +7,25 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
+from parallel_ser.audio.extract import Extractor
 from parallel_ser.config import Config
 from parallel_ser.models.chain import Chain, stored
-from parallel_ser.models.registry import build
+from parallel_ser.models.registry import build, outline
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import microbatch
 from parallel_ser.training.optim import adamw, cross_entropy, freeze
+
+
+def require_trainable(config: Config) -> None:
+    """Refuse, before there are features or a folder, settings under which nothing of the network is trained.
+
+    Raises:
+        UserError: ``train.freeze`` names no block, or all.
+    """
+    if config.train.freeze:
+        rows = len(Extractor(config.audio, config.features).names)
+        freeze(outline(config.model, rows, classes=2), config.train.freeze)
 
 
 def started(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -172,3 +173,13 @@ def test_the_usual_choices_of_iemocap() -> None:
     chosen = choose.emotions(choose.where(corpus, {"style": ["improvised"]}), ["excited", "neutral", "angry", "sad"])
     assert chosen.classes == ("neutral", "excited", "angry", "sad")
     assert {one.fields["style"] for one in chosen.utterances} == {"improvised"}
+
+
+@pytest.mark.parametrize("twin", ["mine-0 ", "MINE-0", "mine -0"])
+def test_one_person_under_two_spellings_is_refused(twin: str) -> None:
+    corpus = corpus_of()
+    choose.require_distinct_speakers(corpus)
+    first, *others = corpus.utterances
+    twice = replace(corpus, utterances=(replace(first, speaker=twin), *others))
+    with pytest.raises(UserError, match="differ in letter case or spaces alone"):
+        choose.require_distinct_speakers(twice)

@@ -69,7 +69,7 @@ def test_a_run_in_work_and_a_changed_one_are_listed_and_said_so(some: Path, tmp_
     config = changed / "config.yaml"
     config.write_text(config.read_text().replace("seed: 0", "seed: 1"))
     text = done("runs", tmp_path, "--wide").stdout
-    assert "1 of 2" in text
+    assert "1 of 6" in text  # of which two were asked for
     assert "config.yaml has changed since the run wrote it" in text
 
 

@@ -138,3 +138,19 @@ def test_a_run_goes_on_without_the_run_that_it_began_with(source: Path, tmp_path
     assert main(["--config", f"{folder}/config.yaml", f"run.folder={folder}", "run.resume=true"]) == 0
     after = weights(folder / "fold-0" / "model.pt")
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_nothing_is_left_of_a_run_that_would_train_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    said = refusal(capsys, "train.freeze=[stem, level, pool, embed, head]", f"run.folder={folder}")
+    assert "leaves nothing to train" in said
+    assert not folder.exists()
+
+
+def test_a_part_of_a_protocols_folds_is_said_beside_the_result(source: Path, tmp_path: Path) -> None:
+    notes = json.loads((source / "metrics.json").read_text())["notes"]
+    assert not any("folds of protocol" in note for note in notes)
+    folder = tmp_path / "run"
+    assert main([*SMALL, "split.only=[1]", f"run.folder={folder}"]) == 0
+    notes = json.loads((folder / "metrics.json").read_text())["notes"]
+    assert any(note.startswith("1 of the 2 folds of protocol speaker") for note in notes)
