@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from parallel_ser.training.predictions import Predictions
 
 
+WAIT = 30.0
+"""Seconds at the most that a rank with nothing to say leaves to the one that has."""
 PEER_ENDED = (
     "another process of the run has ended, so this one ends, too; the run goes on from its last checkpoint with "
     "run.resume=true."
@@ -76,11 +78,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # All ranks read the same settings, so the first tells; later a rank that raises is alone in it (see together).
         if first or config is not None:
             print(f"error: {error}", file=sys.stderr, flush=True)
+        else:
+            let_the_first_say()
         return 2
     except KeyboardInterrupt:  # before training, which heeds it by itself
         if first:
             print("interrupted; the features made so far are kept", file=sys.stderr, flush=True)
         return 130
+
+
+def let_the_first_say() -> None:
+    """Do not end before the rank that tells what is wrong: torchrun would stop that one. As it ends, it ends this."""
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        time.sleep(WAIT)
 
 
 def run(config: Config, quiet: bool = False) -> int:
@@ -322,10 +332,14 @@ def rank() -> NoReturn:
     if found := installed.problem():
         if first:
             print(f"error: {found}", file=sys.stderr, flush=True)
+        else:
+            let_the_first_say()
         leave(2)
     try:
         status = main()
-    except SystemExit as ended:  # another rank has told the user why, or argparse has
+    except SystemExit as ended:  # another rank tells the user why, or argparse has
+        if ended.code and not first:
+            let_the_first_say()
         status = ended.code if isinstance(ended.code, int) else 2
     except Exception as error:
         status = 1
@@ -333,6 +347,8 @@ def rank() -> NoReturn:
             status = 2
             if first:
                 print(f"error: {found}", file=sys.stderr, flush=True)
+            else:
+                let_the_first_say()
         else:
             from parallel_ser.parallel.comm.context import lost_a_peer
 
