@@ -34,6 +34,7 @@ def misbehave(case: str) -> None:
 
 def main() -> None:
     case, limit = sys.argv[1], float(sys.argv[2])
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a suite in a shell's background has it ignored
     with process_context("cpu", share="sockets" not in case, peer_timeout=limit, advice="Do as advised.") as ranks:
         x = torch.zeros(4)
         dist.all_reduce(x)
