@@ -68,7 +68,7 @@ def predict(
     from parallel_ser.report.terminal import screen
     from parallel_ser.system.files import require_writable, write_text
     from parallel_ser.system.terminal import printable
-    from parallel_ser.training import conditions
+    from parallel_ser.training import conditions, run_folder
     from parallel_ser.training.calibrate import thresholds
     from parallel_ser.training.inference import Run
 
@@ -116,7 +116,10 @@ def predict(
         )
     if out is not None:
         failed = [{"file": str(path), "error": problem} for path, problem in problems.items()]
-        write_text(out, _table(rows, failed, trained.classes) if out.suffix == ".csv" else _json([*rows, *failed]))
+        if out.suffix == ".csv":
+            write_text(out, _table(rows, failed, trained.classes))
+        else:
+            run_folder.write_json(out, [*rows, *failed])
     for problem in problems.values():
         typer.echo(f"error: {problem}", err=True)
     if problems:
@@ -165,9 +168,3 @@ def _table(rows: list[dict[str, Any]], failed: list[dict[str, str]], classes: Se
     ]
     lines += [[cell(one["file"]), *[""] * (len(titles) - 2), cell(one["error"])] for one in failed]
     return comma_separated_texts(titles, lines)
-
-
-def _json(rows: list[dict[str, Any]]) -> str:
-    import json as encoder
-
-    return encoder.dumps(rows, indent=1, ensure_ascii=False) + "\n"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from parallel_ser.models.blocks import Dropout, widened
-from parallel_ser.models.chain import Block, frame_mask
+from parallel_ser.models.blocks import FrameDropout, frames_of
+from parallel_ser.models.chain import Block
 
 
 class Attention(nn.Module):
@@ -43,17 +43,11 @@ class SelfAttention(Block):
         self.norm1, self.norm2 = nn.LayerNorm(features), nn.LayerNorm(features)
         self.attention = Attention(features, heads)
         self.up, self.down = nn.Linear(features, 2 * features), nn.Linear(2 * features, features)
-        self.dropout = Dropout(dropout, name)
+        self.dropout = FrameDropout(dropout, name)
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
-        frames = widened(x).flatten(1, 2).transpose(1, 2)
-        mask = frame_mask(valid, frames.shape[1])
-        y = frames + self._dropped(self.attention(self.norm1(frames), mask), seed)
-        y = y + self._dropped(self.down(self.up(self.norm2(y)).relu()), seed + 1)
+        frames, mask = frames_of(x, valid)
+        y = frames + self.dropout(self.attention(self.norm1(frames), mask), seed)
+        y = y + self.dropout(self.down(self.up(self.norm2(y)).relu()), seed + 1)
         return (y * mask.unsqueeze(-1)).transpose(1, 2).reshape(x.shape).to(x.dtype)
-
-    def _dropped(self, x: Tensor, seed: Tensor) -> Tensor:
-        """One draw for all frames of a feature, so that it is the same however the frames are divided."""
-        keep = self.dropout(torch.ones_like(x[:, 0]), seed)
-        return x * keep.unsqueeze(1)

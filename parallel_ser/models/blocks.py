@@ -150,6 +150,11 @@ def widened(x: Tensor) -> Tensor:
     return x if x.dtype == torch.float64 else x.float()
 
 
+def frames_of(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
+    """``(batch, frames, features)`` and the mask ``(batch, frames)`` of ``(batch, channels, rows, frames)``."""
+    return widened(x).flatten(1, 2).transpose(1, 2), frame_mask(valid, x.shape[-1])
+
+
 def conv3x3(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Conv2d:
     """A 3 × 3 convolution over (rows, frames) without bias: the normalisation behind it has one."""
     return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
@@ -205,8 +210,7 @@ class AttentiveStatistics(Block):
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
-        frames = widened(x).flatten(1, 2).transpose(1, 2)  # (batch, frames, features)
-        mask = frame_mask(valid, frames.shape[1])
+        frames, mask = frames_of(x, valid)
         score = self.score(frames).squeeze(-1).to(frames.dtype).masked_fill(mask == 0, -torch.inf)
         weight = score.softmax(1).unsqueeze(-1)
         mean = (weight * frames).sum(1)
@@ -228,6 +232,16 @@ class Dropout(nn.Module):
             return x
         keep = hashed_uniform(seed, self.stream, x.shape[1]) >= self.share
         return x * (keep.to(x.dtype) / (1.0 - self.share))
+
+
+class FrameDropout(Dropout):
+    """Dropout with one draw for all frames of a feature: the same however the frames are divided."""
+
+    def forward(self, x: Tensor, seed: Tensor) -> Tensor:
+        """``x``: ``(batch, frames, features)``."""
+        if not self.training or self.share == 0.0:
+            return x
+        return x * super().forward(x.new_ones(len(x), x.shape[-1]), seed)[:, None, :]
 
 
 class Dense(Block):

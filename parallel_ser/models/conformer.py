@@ -9,9 +9,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from parallel_ser.models.attention import Attention
-from parallel_ser.models.blocks import MaskedGroupNorm
+from parallel_ser.models.blocks import FrameDropout, MaskedGroupNorm, frames_of
 from parallel_ser.models.chain import Block
-from parallel_ser.models.frames import FrameDropout, frames_of, images_of
+from parallel_ser.models.frames import images_of
 
 
 class FeedForward(nn.Module):

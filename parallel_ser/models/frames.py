@@ -9,28 +9,13 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from parallel_ser.models.attention import Attention
-from parallel_ser.models.blocks import Dropout, widened
-from parallel_ser.models.chain import Block, frame_mask
-
-
-def frames_of(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
-    """``(batch, frames, features)`` and the mask ``(batch, frames)`` of ``(batch, channels, rows, frames)``."""
-    return widened(x).flatten(1, 2).transpose(1, 2), frame_mask(valid, x.shape[-1])
+from parallel_ser.models.blocks import FrameDropout, frames_of
+from parallel_ser.models.chain import Block
 
 
 def images_of(frames: Tensor, mask: Tensor) -> Tensor:
     """``(batch, features, 1, frames)`` of ``(batch, frames, features)``, zero where padded."""
     return (frames * mask.to(frames.dtype)[:, :, None]).transpose(1, 2).unsqueeze(2).contiguous()
-
-
-class FrameDropout(Dropout):
-    """Dropout with one draw for all frames of a feature: the same however the frames are divided."""
-
-    def forward(self, x: Tensor, seed: Tensor) -> Tensor:
-        """``x``: ``(batch, frames, features)``."""
-        if not self.training or self.share == 0.0:
-            return x
-        return x * super().forward(x.new_ones(len(x), x.shape[-1]), seed)[:, None, :]
 
 
 class Project(Block):

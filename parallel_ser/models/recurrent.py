@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from parallel_ser.models.blocks import Dropout, widened
-from parallel_ser.models.chain import Block, frame_mask
+from parallel_ser.models.blocks import FrameDropout, frames_of
+from parallel_ser.models.chain import Block
 
 
 class BidirectionalLSTM(Block):
@@ -26,19 +26,17 @@ class BidirectionalLSTM(Block):
         self.norm = nn.LayerNorm(features)
         self.ahead = nn.LSTM(features, features // 2, batch_first=True)
         self.back = nn.LSTM(features, features - features // 2, batch_first=True)
-        self.dropout = Dropout(dropout, name)
+        self.dropout = FrameDropout(dropout, name)
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
-        frames = widened(x).flatten(1, 2).transpose(1, 2)
-        mask = frame_mask(valid, frames.shape[1])
+        frames, mask = frames_of(x, valid)
         given = self.norm(frames)
         turned = _turned(mask)[:, :, None]
         ahead, _ = self.ahead(given)
         back, _ = self.back(given.gather(1, turned.expand_as(given)))
         both = torch.cat([ahead, back.gather(1, turned.expand_as(back))], -1)
-        keep = self.dropout(torch.ones_like(both[:, 0]), seed)  # one draw for all frames of a feature
-        y = (frames + both * keep[:, None, :]) * mask[:, :, None]
+        y = (frames + self.dropout(both, seed)) * mask[:, :, None]
         return y.transpose(1, 2).reshape(x.shape).to(x.dtype)
 
 

@@ -87,10 +87,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 130
 
 
-def let_the_first_say() -> None:
+def let_the_first_say(seconds: float = WAIT) -> None:
     """Do not end before the rank that tells what is wrong: torchrun would stop that one. As it ends, it ends this."""
     if "TORCHELASTIC_RUN_ID" in os.environ:
-        time.sleep(WAIT)
+        time.sleep(seconds)
 
 
 def run(config: Config, quiet: bool = False) -> int:
@@ -355,8 +355,7 @@ def rank() -> NoReturn:
             if not lost_a_peer(error):
                 traceback.print_exc()
             else:
-                if "TORCHELASTIC_RUN_ID" in os.environ:
-                    time.sleep(10)  # the rank that failed first is shown; torchrun ends this one meanwhile
+                let_the_first_say(10.0)
                 print(f"error: {PEER_ENDED}", file=sys.stderr, flush=True)
     leave(status)
 

@@ -13,7 +13,7 @@ from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.models.chain import Chain
-from parallel_ser.models.registry import build
+from parallel_ser.models.registry import outline
 from parallel_ser.system.digests import file_digest
 from parallel_ser.training import checkpoint, model_file, run_folder
 from parallel_ser.training.data import Dataset
@@ -64,7 +64,7 @@ def check(config: Config, data: Dataset, folds: Sequence[Fold]) -> None:
         UserError: see ``initial``.
     """
     if config.model.weights and not config.run.resume:
-        chain = build(config.model, len(data.rows), len(data.classes), config.train.seed)
+        chain = outline(config.model, len(data.rows), len(data.classes))
         for fold in folds:
             initial(config, chain, data, fold)
 

@@ -24,10 +24,10 @@ from parallel_ser.models.blocks import (
     MaskedGroupNorm,
     Residual,
     Stem,
+    frames_of,
     normalise,
-    widened,
 )
-from parallel_ser.models.chain import frame_mask, named
+from parallel_ser.models.chain import named
 from parallel_ser.models.cnn import TIME_STRIDE
 from parallel_ser.models.conformer import ConformerLayer
 from parallel_ser.models.frames import EncoderLayer, Project
@@ -259,8 +259,7 @@ class TimeStatistics(AttentiveStatistics):
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """From a rank's frames to the whole statistics on every rank."""
-        frames = widened(x).flatten(1, 2).transpose(1, 2)
-        mask = frame_mask(valid, frames.shape[1])
+        frames, mask = frames_of(x, valid)
         score = self.score(frames).squeeze(-1).to(frames.dtype).masked_fill(mask == 0, -torch.inf)
         highest = self.axis.maximum(score.detach().amax(1, keepdim=True).clone())
         weight = (score - highest).exp().unsqueeze(-1)
