@@ -66,6 +66,12 @@ class Config(Settings):
                 f"split.protocol={self.split.protocol} is made of RAVDESS's actors; "
                 f"use speaker for corpus.name={self.corpus.title}"
             )
+        beside = self.model.beside
+        if self.train.mixup and (beside.vocabulary or beside.xvectors):
+            raise ValueError(
+                f"train.mixup={self.train.mixup:g} mixes features, and model.name={self.model.name} reads what cannot "
+                "be mixed beside them: use train.mixup=0"
+            )
         return self
 
 

@@ -29,10 +29,12 @@ from parallel_ser.classical import recogniser
 from parallel_ser.config import load
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import random_batch
+from parallel_ser.models.registry import Beside
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.system import digests
 from parallel_ser.system.files import write_text
 from parallel_ser.training import model_file, standing
+from parallel_ser.training.extras import Extras
 from parallel_ser.training.normalise import Normaliser
 from parallel_ser.training.start import started
 
@@ -154,7 +156,7 @@ def saves() -> dict[str, Save]:
         chain = {name: torch.full_like(one, seed) for name, one in strategy.state.weights().items()}
         normaliser = Normaliser.fit("train", [np.random.default_rng(seed).standard_normal((SHAPE[2], 9))])
         return lambda folder: model_file.save(
-            folder / "model.pt", strategy.signature, chain, ("a", "b", "c"), normaliser, {}
+            folder / "model.pt", strategy.signature, chain, ("a", "b", "c"), normaliser, {}, Extras(Beside())
         )
 
     def model(folder: Path) -> Any:

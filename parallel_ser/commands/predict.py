@@ -51,6 +51,9 @@ def predict(
         float | None,
         typer.Option("--error", help="Say 'uncertain' rather than be wrong in more than this share of the answers."),
     ] = None,
+    text: Annotated[
+        str, typer.Option("--text", help="What is said in the one file, for a network that reads the words.")
+    ] = "",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object a file instead of a table.")] = False,
     out: Annotated[
         Path | None, typer.Option("--out", help="Write all answers, and what failed, to FILE.csv or FILE.json.")
@@ -77,11 +80,16 @@ def predict(
             raise UserError(f"--out {out} must end in .csv or .json.")
         require_writable(out.parent)
     files = [path for given in files for path in _recordings(given)]
+    if text and len(files) > 1:
+        raise UserError(
+            "--text is what one recording says, and there are several: predict them one by one, or list them with a "
+            "column text in a CSV for parallel-ser evaluate."
+        )
     trained = Run.open(run)
     least = thresholds(trained, error) if error is not None else 0.0
     if enrol and not trained.by_speaker:
         raise UserError(f"--enrol is for runs that standardise by speaker, and {run} does not: leave it out.")
-    data, answers, problems = trained.recognise([*files, *(enrol or [])])
+    data, answers, problems = trained.recognise([*files, *(enrol or [])], text)
     asked, usual = set(files), conditions.read(trained.settings_file.parent)
     rows: list[dict[str, Any]] = []
     for utterance, measures in zip(data.utterances, data.measures, strict=True):

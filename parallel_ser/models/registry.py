@@ -17,6 +17,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Beside:
+    """What a network reads of an utterance beside its features.
+
+    Attributes:
+        vocabulary: how many words it knows; 0 reads no words.
+        word_vectors: a file with the vectors of words to begin with; empty begins with random ones.
+        table: the parameter ``(vocabulary + 2, width)`` that has them.
+        xvectors: a file with a speaker embedding of each recording; empty reads none.
+    """
+
+    vocabulary: int = 0
+    word_vectors: str = ""
+    table: str = ""
+    xvectors: str = ""
+
+
+@dataclass(frozen=True)
 class ModelDescriptor:
     """A model.
 
@@ -30,6 +47,8 @@ class ModelDescriptor:
         words: what its name in tables says beside ``model.name``.
         options: what ``model.options`` may set, with defaults.
         problem: why such options cannot be, as a clause; empty where they can.
+        files: which of the options are files; an empty one is none.
+        beside: what it reads of an utterance beside the features.
     """
 
     name: str
@@ -40,6 +59,8 @@ class ModelDescriptor:
     words: Callable[[ModelSettings], str] = lambda settings: ""
     options: Mapping[str, Any] = field(default_factory=dict)
     problem: Callable[[Mapping[str, Any]], str] = lambda options: ""
+    files: tuple[str, ...] = ()
+    beside: Callable[[ModelSettings], Beside] = lambda settings: Beside()
 
 
 def heads_divide(options: Mapping[str, Any], *widths: str) -> str:

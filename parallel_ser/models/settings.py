@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from parallel_ser.models.registry import models
+from parallel_ser.models.registry import Beside, models
 from parallel_ser.settings import Settings, one_of
 
 NARROWEST = 16
@@ -68,6 +68,11 @@ class ModelSettings(Settings):
         """A model's options, the defaults where they do not say otherwise."""
         return {**defaults, **self.options}
 
+    @property
+    def beside(self) -> Beside:
+        """What the network reads of an utterance beside its features; one of your own reads nothing."""
+        return Beside() if self.file else models()[self.name].beside(self)
+
     def _require_known_options(self) -> None:
         model = models()[self.name]
         if self.digest:
@@ -80,6 +85,12 @@ class ModelSettings(Settings):
             if type(value) is not kind or (kind is int and not 1 <= int(value) <= MOST):
                 asked = f"a whole number from 1 to {MOST}" if kind is int else f"like {model.options[name]!r}"
                 raise ValueError(f"model.options.{name} must be {asked}, not {value!r}")
+        for name in model.files:
+            if given := self.options.get(name):
+                path = Path(str(given)).absolute()
+                if not path.is_file():
+                    raise ValueError(f"model.options.{name}={given} is not a file")
+                self.options[name] = str(path)
         if clause := model.problem(self.chosen(model.options)):
             raise ValueError(f"model.options: {clause}")
         for name in ("size", "width", "attention", "recurrent") if model.options else ():

@@ -7,7 +7,7 @@ run can stop and go on at any step, and every rank draws the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -27,6 +27,7 @@ from parallel_ser.corpora.copies import copy_ids
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
+from parallel_ser.training.extras import require_transcripts
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.settings import TrainSettings
 
@@ -138,6 +139,7 @@ def prepare(
             f"corpus {corpus.name} has one emotion, {corpus.classes[0]}, and two are needed to tell apart: "
             "choose others with corpus.emotions, corpus.where or corpus.labels."
         )
+    require_transcripts(config.model, (*corpus.utterances, *(test.utterances if test else ())))
     folds = protocols.folds(corpus, config.split, test)  # before the features, for what is wrong with the protocol
     data, sound = usable(config, [corpus, *([test] if test else [])], progress)
     if data.left_out:
@@ -238,9 +240,11 @@ class Training:
         settings: TrainSettings,
         hop: float,
         mean: np.ndarray | None = None,
+        extras: Mapping[str, Tensor] | None = None,
     ) -> None:
         self.frames, self.labels, self.classes, self.bands, self.settings = frames, labels, classes, bands, settings
         self.mean = np.zeros((len(frames[0]), 1), np.float32) if mean is None else mean
+        self.extras = extras or {}
         self.class_weights = torch.ones(classes)
         if settings.class_weights == "balanced":
             counts = np.bincount(labels, minlength=classes)
@@ -284,7 +288,8 @@ class Training:
                 parts.append(self._augmented(index, length, rng))
         inputs = collate(parts or None, lengths, self.frames[indices[0]].shape[0])
         seeds = np.random.SeedSequence([self.settings.seed, epoch, *indices]).generate_state(len(indices), np.uint64)
-        inputs = Inputs(inputs.x, inputs.valid, torch.from_numpy((seeds >> np.uint64(2)).astype(np.int64)))
+        seed = torch.from_numpy((seeds >> np.uint64(2)).astype(np.int64))
+        inputs = Inputs(inputs.x, inputs.valid, seed, taken(self.extras, indices))
         smooth = self.settings.label_smoothing
         targets = torch.full((len(indices), self.classes), smooth / self.classes)
         targets[torch.arange(len(indices)), [self.labels[index] for index in indices]] += 1.0 - smooth
@@ -372,18 +377,38 @@ def collate(parts: Sequence[np.ndarray] | None, lengths: Sequence[int], rows: in
     return Inputs(x, valid, seed)
 
 
-def evaluation_batches(frames: Sequence[np.ndarray], batch: int) -> Iterator[tuple[list[int], Inputs]]:
+def taken(extras: Mapping[str, Tensor], places: Sequence[int]) -> dict[str, Tensor]:
+    """The rows of the utterances at ``places``."""
+    return {name: rows[list(places)] for name, rows in extras.items()}
+
+
+def evaluation_batches(
+    frames: Sequence[np.ndarray], batch: int, extras: Mapping[str, Tensor] | None = None
+) -> Iterator[tuple[list[int], Inputs]]:
     """All utterances, whole, in batches of like length: their places and the inputs. None is left out."""
     order = sorted(range(len(frames)), key=lambda index: frames[index].shape[1])
     for start in range(0, len(order), batch):
         places = order[start : start + batch]
         parts = [frames[place] for place in places]
-        yield places, collate(parts, [part.shape[1] for part in parts], parts[0].shape[0])
+        inputs = collate(parts, [part.shape[1] for part in parts], parts[0].shape[0])
+        yield places, Inputs(inputs.x, inputs.valid, inputs.seed, taken(extras or {}, places))
 
 
-def probabilities(predict: Callable[[Inputs], Tensor], frames: Sequence[np.ndarray], batch: int) -> np.ndarray:
-    """Class probabilities ``(utterances, classes)`` in double precision, in the order of ``frames``."""
+def probabilities(
+    predict: Callable[[Inputs], Tensor],
+    frames: Sequence[np.ndarray],
+    batch: int,
+    extras: Mapping[str, Tensor] | None = None,
+) -> np.ndarray:
+    """Class probabilities ``(utterances, classes)`` in double precision, in the order of ``frames``.
+
+    Args:
+        predict: gives the logits.
+        frames: features of each utterance, as the network sees them.
+        batch: utterances at a time, at the most.
+        extras: what the network reads beside them, a row an utterance.
+    """
     rows: dict[int, np.ndarray] = {}
-    for places, inputs in evaluation_batches(frames, batch):
+    for places, inputs in evaluation_batches(frames, batch, extras):
         rows |= zip(places, predict(inputs).double().softmax(1).numpy(), strict=True)
     return np.stack([rows[place] for place in range(len(frames))])

@@ -88,13 +88,18 @@ class Run(ABC):
         parts = list(self.answers(load).values())
         return {path: np.mean([part[path] for part in parts], axis=0) for path in parts[0]}
 
-    def recognise(self, files: Sequence[Path]) -> tuple[Dataset, dict[Path, np.ndarray], dict[Path, str]]:
-        """Recordings of one speaker: those that have features, their probabilities, what is wrong with the others."""
+    def recognise(
+        self, files: Sequence[Path], text: str = ""
+    ) -> tuple[Dataset, dict[Path, np.ndarray], dict[Path, str]]:
+        """Recordings of one speaker: those that have features, their probabilities, what is wrong with the others.
+
+        ``text`` is what is said in them, for networks that read it.
+        """
         found: list[Dataset] = []
         problems: dict[Path, str] = {}
 
         def extracted(run: Run) -> tuple[Dataset, Places]:
-            data, wrong = _extract_each([one for one in files if one not in problems], run.config, run.classes)
+            data, wrong = _extract_each([one for one in files if one not in problems], run.config, run.classes, text)
             problems.update(wrong)
             found.append(data)
             return data, dict.fromkeys(run.folds, range(len(data.utterances)))
@@ -197,7 +202,9 @@ class NeuralRun(Run):
             if not frames:
                 found[fold] = {}
                 continue
-            found[fold] = _by_path(data, own, self.models[fold].probabilities(frames, data.speakers(own)))
+            found[fold] = _by_path(
+                data, own, self.models[fold].probabilities(frames, [data.utterances[index] for index in own])
+            )
         return found
 
 
@@ -256,7 +263,9 @@ def _where(config: Config, places: Config) -> Config:
     return config.model_copy(update={"corpus": corpus, "split": split, "run": run})
 
 
-def _extract_each(files: Sequence[Path], config: Config, classes: tuple[str, ...]) -> tuple[Dataset, dict[Path, str]]:
+def _extract_each(
+    files: Sequence[Path], config: Config, classes: tuple[str, ...], text: str
+) -> tuple[Dataset, dict[Path, str]]:
     """Recordings of one speaker as far as they have features, and what is wrong with each of the others."""
     extractor = Extractor(config.audio, config.features)
     good: list[tuple[Utterance, Features]] = []
@@ -265,5 +274,5 @@ def _extract_each(files: Sequence[Path], config: Config, classes: tuple[str, ...
         if isinstance(made, UserError):
             problems[path] = str(made)
         else:
-            good.append((Utterance(path, "", "one speaker", "unknown", ""), made))
+            good.append((Utterance(path, "", "one speaker", "unknown", "", text), made))
     return of_features([one for one, _ in good], classes, extractor, [one for _, one in good]), problems

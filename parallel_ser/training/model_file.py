@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs, tensors
 from parallel_ser.models.registry import build
@@ -18,6 +19,7 @@ from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.engine.stage_module import StageModule
 from parallel_ser.training import checkpoint
 from parallel_ser.training.data import Views, probabilities
+from parallel_ser.training.extras import Extras
 from parallel_ser.training.normalise import Normaliser
 
 
@@ -30,17 +32,25 @@ class Model:
         classes: in the order of the logits.
         normaliser: of the features.
         views: of an utterance that an answer is the mean of.
+        extras: reads what the network is given beside the features.
     """
 
     module: StageModule
     classes: tuple[str, ...]
     normaliser: Normaliser
     views: Views
+    extras: Extras
 
-    def probabilities(self, frames: list[np.ndarray], speakers: list[str], batch: int = 32) -> np.ndarray:
-        """Class probabilities ``(utterances, classes)`` of features as extracted."""
+    def probabilities(self, frames: list[np.ndarray], utterances: Sequence[Utterance], batch: int = 32) -> np.ndarray:
+        """Class probabilities ``(utterances, classes)`` of features as extracted, and of what stands beside them.
+
+        Raises:
+            UserError: the network reads what an utterance does not have, such as words.
+        """
+        beside = self.extras(utterances)
         return self.views.mean(
-            lambda views: probabilities(self._logits, views, batch), self.normaliser(frames, speakers)
+            lambda views: probabilities(self._logits, views, batch, beside),
+            self.normaliser(frames, [one.speaker for one in utterances]),
         )
 
     def _logits(self, inputs: Inputs) -> Tensor:
@@ -56,9 +66,11 @@ def save(
     classes: tuple[str, ...],
     normaliser: Normaliser,
     seen: Mapping[str, Mapping[str, list[str]]],
+    extras: Extras,
 ) -> None:
     """Write a model whole or not at all; ``seen`` is what it was trained and selected on, see ``transfer.sides``."""
     content = {"weights": weights, "classes": list(classes), "normaliser": normaliser.state(), "seen": seen}
+    content |= extras.state
     checkpoint.save(path, content, signature)
 
 
@@ -87,4 +99,4 @@ def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) 
     chain.load(content["weights"])
     module = StageModule(chain, torch.device("cpu"), bf16).eval()
     module.to(memory_format=torch.channels_last)
-    return Model(module, classes, normaliser, views)
+    return Model(module, classes, normaliser, views, Extras.from_state(settings, content))

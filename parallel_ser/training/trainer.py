@@ -22,6 +22,7 @@ from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.comm.context import ProcessContext, peak_memory
 from parallel_ser.training import checkpoint, metrics, model_file, run_folder, standing, transfer
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
+from parallel_ser.training.extras import Extras
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
 from parallel_ser.training.optim import learning_rate
@@ -76,6 +77,7 @@ class Trainer:
         settings = config.train
         frames = data.frames
         self.normaliser = Normaliser.fit(settings.normalise, [frames[index] for index in fold.train])
+        self.extras = Extras.fit(config.model, [data.utterances[index] for index in fold.train])
         self.training = Training(
             self.standardised(fold.train),
             [data.label(index) for index in fold.train],
@@ -84,17 +86,21 @@ class Trainer:
             settings,
             config.features.hop,
             self.normaliser.mean if settings.normalise == "none" else None,
+            self.beside(fold.train),
         )
         typical = typical_frames([one.shape[1] for one in self.training.frames])
         self.began: Mapping[str, Any] | None = None
-        initial = self._initial if config.model.weights else None
+        initial = self._initial if config.model.weights or self.extras.beside.word_vectors else None
         self.strategy = started(config, len(data.rows), len(data.classes), typical, mesh, dtype, initial)
         self.seen = transfer.sides(data, fold, self.began and self.began["seen"])
         self.signature = self.strategy.signature
         self.progress = Progress()
 
     def _initial(self, chain: Chain) -> Mapping[str, Tensor]:
-        """The weights of another run to begin with; none where training goes on."""
+        """The weights of another run to begin with, or the words' vectors; none where training goes on."""
+        if not self.config.model.weights:
+            table = dict(chain.named_parameters())[self.extras.beside.table]
+            return self.mesh.rank0_first(lambda: self.extras.initial(table), share=True)
         path = self.folder / transfer.FILE
 
         def read() -> transfer.Initial:
@@ -111,6 +117,10 @@ class Trainer:
     def standardised(self, indices: tuple[int, ...]) -> list[np.ndarray]:
         """Features of utterances as the network sees them, each (rows, frames)."""
         return self.normaliser([self.data.frames[index] for index in indices], self.data.speakers(indices))
+
+    def beside(self, indices: tuple[int, ...]) -> dict[str, Tensor]:
+        """What the network reads of utterances beside their features, a row an utterance."""
+        return self.extras([self.data.utterances[index] for index in indices])
 
     @property
     def last(self) -> Path:
@@ -212,7 +222,8 @@ class Trainer:
         progress, settings = self.progress, self.config.train
         began = time.perf_counter()
         with self.strategy.state.ema_weights():
-            predicted = probabilities(self._predict, selection, settings.batch).argmax(1)
+            beside = self.beside(self.fold.select)
+            predicted = probabilities(self._predict, selection, settings.batch, beside).argmax(1)
             truth = np.array([self.data.label(index) for index in self.fold.select])
             confusion = metrics.confusion_matrix(truth, predicted, len(self.data.classes))
             uar = float(metrics.uar(confusion))
@@ -221,7 +232,13 @@ class Trainer:
                 weights = self.strategy.state.weights()
                 self.mesh.rank0_only(
                     lambda: model_file.save(
-                        self.model, self.signature, weights, self.data.classes, self.normaliser, self.seen
+                        self.model,
+                        self.signature,
+                        weights,
+                        self.data.classes,
+                        self.normaliser,
+                        self.seen,
+                        self.extras,
                     )
                 )
         if uar > progress.best:
@@ -249,10 +266,11 @@ class Trainer:
         """
         self.strategy.state.load_weights(self.mesh.rank0_first(self._kept_weights, share=True))
         settings = self.config.train
-        views = Views(settings.views, settings.warp, self.data.bands)
+        views, beside = Views(settings.views, settings.warp, self.data.bands), self.beside(self.fold.test)
         try:
             rows = views.mean(
-                lambda frames: probabilities(self._predict, frames, settings.batch), self.standardised(self.fold.test)
+                lambda frames: probabilities(self._predict, frames, settings.batch, beside),
+                self.standardised(self.fold.test),
             )
         except _Asked:
             raise Stopped(f"the test of fold {self.fold.index}") from None

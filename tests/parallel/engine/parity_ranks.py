@@ -29,8 +29,8 @@ def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return -(targets * logits.log_softmax(1)).sum(1)
 
 
-def batch(step: int, dtype: torch.dtype) -> tuple[Inputs, torch.Tensor]:
-    """Batches of unequal size, width and utterance lengths; 7 and 10 divide into no 8 micro-batches."""
+def batch(step: int, dtype: torch.dtype, words: bool = False) -> tuple[Inputs, torch.Tensor]:
+    """Batches of unequal size, width and utterance lengths, of words too; 7 and 10 divide into no 8 micro-batches."""
     generator = torch.Generator().manual_seed(step)
     size, frames = ((8, 32), (7, 48), (10, 32))[step % 3]
     lengths = torch.randint(9, frames + 1, (size,), generator=generator)
@@ -38,7 +38,12 @@ def batch(step: int, dtype: torch.dtype) -> tuple[Inputs, torch.Tensor]:
     x = x * (torch.arange(frames) < lengths[:, None])[:, None, None, :]
     seed = torch.randint(2**60, (size,), generator=generator)
     targets = torch.randn(size, 4, generator=generator, dtype=dtype).softmax(1)
-    return Inputs(x, lengths / frames, seed), targets
+    extras = {}
+    if words:
+        text = torch.randint(1, 11, (size, 9), generator=generator)
+        text *= torch.arange(9) < torch.randint(1, 10, (size, 1), generator=generator)
+        extras = {"text": text}
+    return Inputs(x, lengths / frames, seed, extras), targets
 
 
 def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype]:
@@ -63,8 +68,9 @@ def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype]
 
 def run(case: str, ranks: ProcessContext, out: str) -> None:
     strategy, dtype = make(json.loads(case), ranks)
-    losses = [strategy.train_step(*batch(step, dtype)) for step in range(STEPS)]
-    logits = strategy.predict(batch(1, dtype)[0])
+    words = json.loads(case).get("model", "").startswith("mscnn")
+    losses = [strategy.train_step(*batch(step, dtype, words)) for step in range(STEPS)]
+    logits = strategy.predict(batch(1, dtype, words)[0])
     state = strategy.state.full()
     result = {"losses": losses, "logits": logits, "sent": dict(strategy.stats.sent)}
     torch.save(result, f"{out}/{case}.rank{ranks.rank}")
