@@ -126,7 +126,7 @@ class Extractor:
     def _measured(self, recordings: Sequence[_Recording]) -> list[Features]:
         """Each part of the front end of all recordings, then the next part."""
         rate, settings = self.audio.sample_rate, self.features
-        with _one_thread(), torch.inference_mode():
+        with one_thread(), torch.inference_mode():
             originals = [_tensor(one.signal) for one in recordings]
             levels = [intensity(one, rate, settings.window, settings.hop) for one in originals]
             loud = [loudness(one, rate, settings.window, settings.hop) for one in originals]
@@ -200,7 +200,7 @@ def _mean_level(decibels: torch.Tensor) -> float:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """PyTorch on one thread, and back: utterances are too short to share, and the sums' order stays the same."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

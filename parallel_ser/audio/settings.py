@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -64,6 +65,24 @@ class FeatureSettings(Settings):
             raise ValueError(f"features.n_mfcc={self.n_mfcc} must not exceed features.n_mels={self.n_mels}")
         if len(set(self.streams)) != len(self.streams):
             raise ValueError("features.streams names a stream twice")
+        return self
+
+
+class ImageSettings(Settings):
+    """What is taken of an utterance's spectrogram as a picture; see ``audio.image``.
+
+    ``network``: of torchvision, trained on ImageNet. ``weights``: its file, ``.pth`` or ``.safetensors``.
+    """
+
+    network: Literal["alexnet", "vgg16", "resnet18"] = "alexnet"
+    weights: Path | None = None
+
+    @model_validator(mode="after")
+    def _file(self) -> ImageSettings:
+        if self.weights is not None:
+            if not self.weights.is_file():
+                raise ValueError(f"classical.image.weights={self.weights} is not a file")
+            object.__setattr__(self, "weights", self.weights.absolute())
         return self
 
 

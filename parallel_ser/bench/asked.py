@@ -16,7 +16,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.quantities import memory, seconds
 from parallel_ser.settings import Settings
 
-SuiteName = Literal["strategies", "scaling", "memory", "microbatches", "classical", "features", "accuracy"]
+SuiteName = Literal["strategies", "scaling", "memory", "microbatches", "classical", "features", "accuracy", "models"]
 Size = Literal["s", "m", "l", "xl"]
 
 
@@ -31,10 +31,10 @@ class Asked(Settings):
     ``microbatches``: of a pipeline's step.
     ``strategies``: rows to keep, by how their names begin; all without.
     ``corpus``, ``root``: the corpus and its folder.
-    ``repeats``: rounds at the most.
+    ``repeats``: rounds at the most; seeds of the suite ``models``.
     ``budget``: no round begins later, such as ``10m``.
     ``memory_per_rank``: of the suite ``memory``, such as ``2GiB``.
-    ``systems``: of the suite ``accuracy``.
+    ``systems``: of the suites ``accuracy`` and ``models``.
     ``out``, ``resume``: folder of the results; go on there.
     ``hooks``: rows with a function that spoils them, for tests.
     """

@@ -120,6 +120,14 @@ def _accuracy(asked: Asked, kept: Kept, cores: int) -> Plain:
         return accuracy.measure(asked.systems, _settings(asked), kept, told)
 
 
+def _models(asked: Asked, kept: Kept, cores: int) -> Plain:
+    from parallel_ser.bench import models
+
+    given = models.Given(asked.config, [*BASE[:2], *asked.overrides] if asked.corpus is None else asked.overrides)
+    with rounds() as told:
+        return models.measure(asked.systems, given, asked.repeats, asked.budget_seconds, kept, told)
+
+
 def _features(asked: Asked, kept: Kept, cores: int) -> Plain:
     from parallel_ser.bench import features
 
@@ -158,5 +166,6 @@ PLAIN: Mapping[SuiteName, Callable[[Asked, Kept, int], Plain]] = {
     "classical": _classical,
     "features": _features,
     "accuracy": _accuracy,
+    "models": _models,
 }
 """Suites whose rows are no training steps: each of what is asked, where samples are kept, and the cores."""

@@ -23,12 +23,13 @@ RECORD = "records.json"
 
 @dataclass(frozen=True)
 class Bar:
-    """A row as a picture shows it: a middle, and how far it reaches."""
+    """A row as a picture shows it: a middle, how far it reaches, and what it costs where that is shown."""
 
     name: str
     value: float
     low: float
     high: float
+    cost: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,7 @@ class Plain:
         said: the verdict, in sentences.
         axis: what the bars are of, with the unit.
         bars: of the rows that have one.
+        cost: what the bars cost, with the unit, where the picture shows it.
     """
 
     suite: str
@@ -52,6 +54,7 @@ class Plain:
     said: list[str]
     axis: str
     bars: Sequence[Bar]
+    cost: str = ""
 
 
 def record_path(folder: Path, resume: bool) -> Path:

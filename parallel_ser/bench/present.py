@@ -79,7 +79,11 @@ def write_plain(folder: Path, found: Plain) -> None:
     write_text(folder / "table.csv", comma_separated_texts(found.headings, found.rows))
     write_text(folder / "table.md", markdown_table(found.headings, found.rows, found.said))
     picture = folder / f"{found.suite}.png"
-    bench_figures.bars_picture([asdict(one) for one in found.bars], found.axis, found.suite, picture)
+    drawn = [asdict(one) for one in found.bars]
+    if found.cost:
+        bench_figures.costs_picture(drawn, found.cost, found.axis, found.suite, picture)
+    else:
+        bench_figures.bars_picture(drawn, found.axis, found.suite, picture)
     columns = [(str(place), heading) for place, heading in enumerate(found.headings)]
     rows = [text_row(row) for row in found.rows]
     environment = record["environment"]

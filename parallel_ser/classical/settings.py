@@ -6,11 +6,11 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from parallel_ser.audio.settings import Stream
+from parallel_ser.audio.settings import ImageSettings, Stream
 from parallel_ser.settings import Settings
 
 SystemName = Literal["svm", "elm", "logistic", "gmm"]
-ViewName = Literal["functionals", "egemaps", "compare", "supervector", "fisher"]
+ViewName = Literal["functionals", "egemaps", "compare", "supervector", "fisher", "image"]
 
 
 class MixtureSettings(Settings):
@@ -52,7 +52,8 @@ class ClassicalSettings(Settings):
 
     ``system``: ``svm``, ``elm`` (kernel extreme learning machine), ``logistic``, all on the sum of the views' kernels,
     or ``gmm`` (decision by likelihood, on frames). ``views``: of a kernel system; ``egemaps`` and ``compare`` need the
-    package opensmile, ``supervector`` and ``fisher`` are made of a background mixture. ``normalise``: ``none``,
+    package opensmile, ``supervector`` and ``fisher`` are made of a background mixture, ``image`` is what a network for
+    pictures says of the spectrogram. ``normalise``: ``none``,
     ``train``, ``speaker`` (transductive: the tested speaker's unlabelled utterances) or ``enrol`` (``enrol`` other
     utterances of the tested speaker). ``calibrate``: of the probabilities, on the training speakers' held-out scores.
     ``backend``: of joblib; ``dask`` works on the cluster at ``scheduler``, or on one of this machine's own.
@@ -63,6 +64,7 @@ class ClassicalSettings(Settings):
     normalise: Literal["none", "train", "speaker", "enrol"] = "train"
     enrol: int = Field(10, ge=1, le=1000)
     mixture: MixtureSettings = MixtureSettings()
+    image: ImageSettings = ImageSettings()
     search: SearchSettings = SearchSettings()
     calibrate: Literal["temperature", "isotonic", "none"] = "temperature"
     seed: int = Field(0, ge=0, lt=2**32)
@@ -73,6 +75,11 @@ class ClassicalSettings(Settings):
     def _combination(self) -> ClassicalSettings:
         if len(set(self.views)) != len(self.views):
             raise ValueError("classical.views names a view twice")
+        if "image" in self.views and self.image.weights is None:
+            raise ValueError(
+                f"classical.views=image needs the weights of {self.image.network}: classical.image.weights=FILE, as "
+                f"torchvision saves them; torchvision.models.{self.image.network}(weights='DEFAULT') fetches them"
+            )
         if self.scheduler and self.backend != "dask":
             raise ValueError("classical.scheduler belongs to classical.backend=dask")
         if "fisher" in self.views and "full" in self.mixture.covariances and self.system != "gmm":

@@ -9,7 +9,12 @@ import typer
 
 
 def baseline(
-    system: Annotated[str, typer.Argument(help="svm, elm (kernel ridge), logistic or gmm (by likelihood).")],
+    system: Annotated[
+        str,
+        typer.Argument(
+            help="svm, elm (kernel ridge), logistic, gmm (by likelihood) or hybrid (svm on MFCC and images)."
+        ),
+    ],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(metavar="[KEY=VALUE]...", help="Settings, such as classical.normalise=speaker."),
@@ -25,8 +30,9 @@ def baseline(
     from rich.console import Console
 
     from parallel_ser.config import load
-    from parallel_ser.training.baseline import BASE, run
+    from parallel_ser.training.baseline import BASE, HYBRID, run
 
-    own = f"classical.system={system}"
-    settings = load(config, [own, *(overrides or [])], BASE)
+    hybrid = system == "hybrid"
+    own = f"classical.system={'svm' if hybrid else system}"
+    settings = load(config, [own, *(overrides or [])], (*HYBRID, *BASE) if hybrid else BASE)
     run(settings, Console())

@@ -9,7 +9,7 @@ import typer
 
 from parallel_ser.commands.options import Wide
 
-_SUITES = "strategies, scaling, memory, microbatches, classical, features, accuracy"
+_SUITES = "strategies, scaling, memory, microbatches, classical, features, accuracy, models"
 
 
 def bench(

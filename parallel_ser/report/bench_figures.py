@@ -149,6 +149,27 @@ def bubble_picture(rows: Sequence[Row], title: str, path: Path) -> None:
     save(figure, path)
 
 
+def costs_picture(points: Sequence[Row], cost: str, axis: str, title: str, path: Path) -> None:
+    """Draw ``value`` (up, ``axis``) against ``cost`` (to the right, logarithmic), a line from ``low`` to ``high``.
+
+    Raises:
+        UserError: the file cannot be written; nothing is left behind.
+    """
+    figure = new_figure(8.0, 5.0)
+    axes = figure.subplots()
+    axes.set_xscale("log")
+    for one in points:
+        axes.vlines(one["cost"], one["low"], one["high"], color=SKY, linewidth=2.0)
+        axes.plot(one["cost"], one["value"], "o", color=BLUE, markersize=6)
+        axes.annotate(one["name"], (one["cost"], one["value"]), (7, 0), textcoords="offset points", va="center")
+    axes.margins(x=0.25, y=0.1)
+    axes.set_xlabel(cost)
+    axes.set_ylabel(axis)
+    plain(axes)
+    figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
+    save(figure, path)
+
+
 def bars_picture(bars: Sequence[Row], axis: str, title: str, path: Path) -> None:
     """Draw a point for each of ``bars`` (``name``, ``value``) and a line from its ``low`` to its ``high``.
 

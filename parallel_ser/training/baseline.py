@@ -27,6 +27,8 @@ BASE = (
     "features.n_mels=40",
 )
 """Other defaults than the network's: what functionals and mixtures are made of."""
+HYBRID = ("features.streams=[mfcc]", "features.n_mfcc=40", "classical.views=[functionals, image]")
+"""Of the hybrid: functionals of MFCC and what a network for pictures says of the spectrogram."""
 
 
 def run(config: Config, console: Console) -> Path:

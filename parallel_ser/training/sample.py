@@ -9,6 +9,7 @@ import numpy as np
 from parallel_ser.audio.cache import FeatureCache
 from parallel_ser.audio.frames import row_names
 from parallel_ser.audio.functionals import Functionals, slopes
+from parallel_ser.audio.image import ImageExtractor
 from parallel_ser.audio.smile import NOTICE, SmileExtractor
 from parallel_ser.classical.front import CEPSTRA, ENCODED
 from parallel_ser.classical.sample import Frames, Sample, View
@@ -44,11 +45,15 @@ def table(data: Dataset, config: Config, view: str, progress: Advance | None = N
         functionals = Functionals(data.rows, config.functionals, config.features.hop)
         rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures, strict=True)]
         return np.stack(rows).astype(np.float64), functionals.names
-    assert view in ("egemaps", "compare")
-    smile = SmileExtractor(config.audio, view)  # type: ignore[arg-type]
+    extractor: SmileExtractor | ImageExtractor
+    if view == "image":
+        extractor = ImageExtractor(config.audio, config.classical.image)
+    else:
+        assert view in ("egemaps", "compare")
+        extractor = SmileExtractor(config.audio, view)  # type: ignore[arg-type]
     paths = [one.path for one in data.utterances]
-    found = FeatureCache(config.run.cache, smile).fill(paths, config.run.jobs or -1, progress)
-    return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), smile.names
+    found = FeatureCache(config.run.cache, extractor).fill(paths, config.run.jobs or -1, progress)
+    return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), extractor.names
 
 
 def cepstra(data: Dataset, config: Config) -> Frames:

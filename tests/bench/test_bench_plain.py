@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from parallel_ser.bench import accuracy, classical, features, memory, present
+from parallel_ser.bench import accuracy, classical, features, memory, models, present
 from parallel_ser.bench.accuracy import System
 from parallel_ser.bench.asked import asked
 from parallel_ser.bench.memory import Search
+from parallel_ser.bench.models import Given
 from parallel_ser.bench.plain import Bar, Kept, Plain
 from parallel_ser.config import load
 from parallel_ser.errors import UserError
@@ -205,6 +206,27 @@ def test_accuracy_runs_what_has_no_results_yet(tmp_path: Path, monkeypatch: pyte
 def test_systems_that_cannot_be_are_refused(systems: tuple[System, ...], said: str) -> None:
     with pytest.raises(UserError, match=said):
         accuracy.checked(systems)
+
+
+def test_what_a_model_costs_and_brings(tmp_path: Path) -> None:
+    """A real run: its parameters by the formula of an LSTM, the rest as the run's own files say."""
+    small = ("model.name=mfcc_lstm", "model.options={width: 8, layers: 1, pooling: mean}", "features.streams=[mfcc]")
+    systems = (System(name="small LSTM", run="train", settings=(*small, "features.n_mfcc=10")),)
+    corpus = ("corpus.synthetic.speakers=3", "corpus.synthetic.sentences=1", "corpus.synthetic.takes=1")
+    given = Given(None, (*corpus, "split.folds=3", "split.only=[1]", "train.epochs=2", "run.jobs=1"))
+    made = models.measure(systems, given, 2, 0.0, Kept(tmp_path, "models"), untold)
+    (row,) = made.rows
+    assert len(list(tmp_path.glob("small-LSTM-*"))) == 1  # the second seed would have begun after the budget
+    home = tmp_path / "small-LSTM-0"
+    metrics = json.loads((home / "metrics.json").read_text())
+    assert row[1].startswith(f"{metrics['uar']['value']:.3f} (")
+    assert row[4] == str(4 * 8 * (10 + 8 + 2) + 7 * (8 + 1))
+    assert 50 < float(row[3].split()[0].replace(",", "")) < 20_000
+    history = json.loads((home / "fold-1/history.json").read_text())
+    utterances = (home / "fold-1/split.csv").read_text().count("\ntrain,")
+    assert row[5].startswith(f"{2 * utterances / sum(one['seconds'] for one in history):.0f} (")
+    present.write_plain(tmp_path, made)
+    assert (tmp_path / "models.png").stat().st_size > 5_000
 
 
 def test_a_picture_of_bars_is_drawn(tmp_path: Path) -> None:
