@@ -30,6 +30,10 @@ class ModelDescriptor:
         words: what its name in tables says beside ``model.name``.
         options: what ``model.options`` may set, with defaults.
         problem: why such options cannot be, as a clause; empty where they can.
+        sizes: what ``model.size`` may be; the first where it is not said.
+        defaults: of other settings, by their dotted names, where they are not said.
+        waveform: samples of a frame where it takes the waveform, the stream of that name alone; 0 where it takes
+            features.
     """
 
     name: str
@@ -40,6 +44,9 @@ class ModelDescriptor:
     words: Callable[[ModelSettings], str] = lambda settings: ""
     options: Mapping[str, Any] = field(default_factory=dict)
     problem: Callable[[Mapping[str, Any]], str] = lambda options: ""
+    sizes: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    waveform: int = 0
 
 
 def heads_divide(options: Mapping[str, Any], *widths: str) -> str:

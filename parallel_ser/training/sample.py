@@ -41,6 +41,11 @@ def sample_of(data: Dataset, config: Config, progress: Advance | None = None) ->
 def table(data: Dataset, config: Config, view: str, progress: Advance | None = None) -> tuple[np.ndarray, list[str]]:
     """A vector view: (utterances, values) float64, and the values' names."""
     if view == "functionals":
+        if "waveform" in config.features.streams:
+            raise UserError(
+                "features.streams=[waveform] has no contours to take functionals of: give others, "
+                "such as logmel, pitch and loudness."
+            )
         functionals = Functionals(data.rows, config.functionals, config.features.hop)
         rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures, strict=True)]
         return np.stack(rows).astype(np.float64), functionals.names
@@ -63,7 +68,7 @@ def cepstra(data: Dataset, config: Config) -> Frames:
             f"classical.mixture.streams has {missing[0]}, which is not among features.streams: add it there, or leave "
             "it out here."
         )
-    names = [name for stream in wanted for name in row_names(stream, config.features)]
+    names = [name for stream in wanted for name in row_names(stream, config.features, config.audio.sample_rate)]
     places = [data.rows.index(name) for name in names]
     return Frames.join([_with_slopes(frames[places]) for frames in data.frames])
 
