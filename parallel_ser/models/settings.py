@@ -34,7 +34,8 @@ class ModelSettings(Settings):
         ``model.options.layers=6`` of ``conformer``.
     ``digest``: of the file's content, filled in: a run goes on with the code that it was begun with.
     ``weights``: the folder of a run whose trained weights are begun with, checked by name and shape; each fold takes a
-        model that has not seen what the fold tests. The last block begins anew where the classes differ.
+        model that has not seen what the fold tests. The last block begins anew where the classes differ. Of an encoder
+        also a file of torchaudio's weights, or the name of one of its bundles, such as ``WAVLM_BASE``.
     ``size``: of ``cnn`` about 0.3 M (s), 3 M (m), 30 M (l) or 120 M (xl) parameters; of an encoder the architecture,
         such as ``base`` (95 M) or ``large`` (316 M), the first where it is not said.
     ``width``, ``attention``, ``recurrent``: of ``cnn``.
