@@ -39,9 +39,6 @@ class SelfAttention(nn.Module):
 
     With ``plan.buckets`` a bias is added to how queries meet keys: of each head and bucket of relative position one
     from the ``table`` that the layers share, times a gate of the query's own features.
-
-    Attributes:
-        offset: the place of the first query among the keys.
     """
 
     def __init__(self, plan: Plan, first: bool) -> None:
@@ -54,11 +51,6 @@ class SelfAttention(nn.Module):
             if first:
                 self.rel_attn_embed = nn.Embedding(plan.buckets, plan.heads)
                 nn.init.normal_(self.rel_attn_embed.weight, std=0.02)
-
-    @property
-    def offset(self) -> int:
-        """See the class."""
-        return 0
 
     def forward(self, x: Tensor, mask: Tensor, table: Tensor | None = None) -> Tensor:
         """``mask``: ``(batch, frames)``, 1 on real frames; ``table``: ``(batch, buckets, heads)``, alike in a batch."""
@@ -80,9 +72,13 @@ class SelfAttention(nn.Module):
         """Keys and values of all frames, and their mask."""
         return key, value, mask
 
+    def offset(self, queries: int) -> int:
+        """The place of the first query among the keys."""
+        return 0
+
     def positions(self, own: Tensor, keys: int, table: Tensor) -> Tensor:
         """The gated bias ``(batch, heads, queries, keys)``."""
-        place = position_buckets(own.shape[1], keys, self.offset, self.buckets, self.distance, own.device)
+        place = position_buckets(own.shape[1], keys, self.offset(own.shape[1]), self.buckets, self.distance, own.device)
         bias = nn.functional.embedding(place, table[0]).permute(2, 0, 1)  # all rows of a batch are alike
         heads = own.unflatten(-1, (self.heads, -1)).transpose(1, 2)
         gates = self.gru_rel_pos_linear(heads).unflatten(-1, (2, 4)).sum(-1).sigmoid()

@@ -7,8 +7,11 @@ the layers' mean, weighted by a softmax (Yang et al. 2021, SUPERB). In WavLM the
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 from parallel_ser.models.blocks import FrameDropout
 from parallel_ser.models.chain import Block, frame_mask
@@ -27,6 +30,29 @@ def frames(image: Tensor) -> Tensor:
 def image(frames: Tensor) -> Tensor:
     """The reverse of ``frames``; a view, as images lie in memory inside a stage."""
     return frames.transpose(1, 2).unsqueeze(2)
+
+
+class _Carried(torch.autograd.Function):
+    """A parameter that goes along with the activations: as it is for each utterance, ``(batch, ...)``.
+
+    It is a function of the activations, too, whose gradient is none: of a backward pass in two halves the second goes on
+    from where parameters meet the input's way back, and would forget one that leaves without meeting it.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, parameter: Tensor, x: Tensor) -> Tensor:
+        return parameter.expand(len(x), *parameter.shape).contiguous()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient.sum(0), None
+
+
+def carried(parameter: Tensor, x: Tensor) -> Tensor:
+    """See ``_Carried``."""
+    y: Tensor = _Carried.apply(parameter, x)
+    return y
 
 
 class Projection(Block):
@@ -87,7 +113,7 @@ class Positions(nn.Module):
         y = frames(x) + nn.functional.gelu(self.conv(x.squeeze(2))).transpose(1, 2)
         y = image(self.dropout(y if self.layer_norm is None else self.layer_norm(y), seed))
         share = self.share.exp()
-        return y, share * y, share.expand(len(y), 1)
+        return y, share * y, carried(share, y)
 
 
 class FeedForward(nn.Module):
@@ -129,7 +155,7 @@ class TransformerLayer(nn.Module):
         y, total, norm, *rest = x
         table = rest[0] if rest else None
         if self.first and self.attention.buckets:
-            table = self.attention.rel_attn_embed.weight.expand(len(y), -1, -1)
+            table = carried(self.attention.rel_attn_embed.weight, y)
         z = image(self.transformed(frames(y), frame_mask(valid, y.shape[-1]), table, seed))
         if self.share is not None:
             share = self.share.exp()

@@ -21,6 +21,8 @@ from parallel_ser.models.encoder.plans import HOP, KERNELS, SEEN, STRIDES, Plan
 
 FIRST = HOP // STRIDES[0]
 """Frames behind the first convolution that a hop gives."""
+MORE = (SEEN - HOP) // STRIDES[0] - 1
+"""Of them behind those of the last hop."""
 
 
 class ConvLayer(nn.Module):
@@ -163,13 +165,16 @@ class Waveform(Convolutions):
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
-        frames = x.shape[-1]
-        mask = frame_mask(valid, frames)
+        mask = frame_mask(valid, x.shape[-1])
         if self.normalise:
             x = self.levelled(x, mask)
-        more = (SEEN - HOP) // STRIDES[0] - 1  # of the first convolution's frames behind the last hop
-        counted = torch.arange(FIRST * frames + more, device=x.device) < FIRST * mask.sum(1, keepdim=True) + more
-        return self.convolved(self.followed(x.squeeze(1).transpose(1, 2).flatten(1)).unsqueeze(1), counted)
+        signal = self.followed(x.squeeze(1).transpose(1, 2).flatten(1))
+        return self.convolved(signal.unsqueeze(1), self.counted(mask))
+
+    def counted(self, mask: Tensor) -> Tensor:
+        """The first convolution's frames ``(batch, 64 frames + 15)`` that are made of real samples, as a mask."""
+        places = torch.arange(FIRST * mask.shape[1] + MORE, device=mask.device)
+        return places < FIRST * mask.sum(1, keepdim=True) + MORE
 
     def followed(self, signal: Tensor) -> Tensor:
         """The samples ``(batch, samples)`` and the 80 behind them."""
