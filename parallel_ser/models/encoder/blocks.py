@@ -35,13 +35,14 @@ def image(frames: Tensor) -> Tensor:
 class _Carried(torch.autograd.Function):
     """A parameter that goes along with the activations: as it is for each utterance, ``(batch, ...)``.
 
-    It is a function of the activations, too, whose gradient is none: of a backward pass in two halves the second goes on
-    from where parameters meet the input's way back, and would forget one that leaves without meeting it.
+    It is a function of the activations, too, whose gradient is none: the second half of a split backward pass
+    begins where parameters meet the way back to the input, and would forget one that leaves without meeting it.
     """
 
     @staticmethod
     def forward(ctx: Any, parameter: Tensor, x: Tensor) -> Tensor:
-        return parameter.expand(len(x), *parameter.shape).contiguous()
+        # a copy also where there is one utterance: a view of a parameter counts as the parameter
+        return parameter.expand(len(x), *parameter.shape).clone(memory_format=torch.contiguous_format)
 
     @staticmethod
     @once_differentiable
