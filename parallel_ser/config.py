@@ -75,20 +75,22 @@ class Config(Settings):
         if self.model.file is not None:
             return
         model, streams = models()[self.model.name], list(self.features.streams)
+        those = [one.name for one in models().values() if one.waveform]
         if bool(model.waveform) != (streams == ["waveform"]):
-            those = [one.name for one in models().values() if one.waveform]
             if model.waveform:
                 raise ValueError(f"model.name={model.name} takes features.streams=[waveform], not {streams}")
             raise ValueError(
                 f"features.streams=[waveform] is what {', '.join(those)} take, not model.name={model.name}"
             )
         if not model.waveform:
+            if self.train.noise is not None or self.train.gain:
+                setting = "noise" if self.train.noise is not None else "gain"
+                raise ValueError(f"train.{setting} changes a waveform, which {', '.join(those)} take, not {model.name}")
             return
         for group, name, needed in (
             ("audio", "sample_rate", model.defaults["audio.sample_rate"]),
             ("features", "hop", model.defaults["features.hop"]),
             ("train", "normalise", "none"),
-            ("train", "spec_augment", False),
         ):
             if (value := getattr(getattr(self, group), name)) != needed:
                 asked, given = (yaml_text.write({name: one}).strip().replace(": ", "=") for one in (needed, value))

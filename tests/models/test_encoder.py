@@ -16,6 +16,7 @@ from parallel_ser.models.chain import call, stored
 from parallel_ser.models.encoder.attention import position_buckets
 from parallel_ser.models.encoder.extractor import TimeNorm
 from parallel_ser.models.encoder.plans import HUBERT, KERNELS, STRIDES, WAV2VEC2, WAVLM, Plan
+from parallel_ser.models.encoder.tuning import LoRALinear
 from parallel_ser.models.encoder.weights import from_torchaudio
 from parallel_ser.models.registry import build, outline
 from parallel_ser.models.settings import ModelSettings
@@ -222,6 +223,35 @@ def test_a_model_has_defaults_of_its_own_for_other_settings(tmp_path: Path) -> N
     assert load(written, []) == config
 
 
+def trained(**options: object) -> set[str]:
+    given = {"name": "wavlm", "size": "tiny", "options": options}
+    chain = build(ModelSettings.model_validate(given), 320, 4, seed=1)
+    blocks = {"pool", "embed", "head"}
+    return {n for n, p in chain.named_parameters() if p.requires_grad and n.partition(".")[0] not in blocks}
+
+
+def test_what_is_trained_of_an_encoder() -> None:
+    shares = {"positions.share", "layer_00.share", "layer_01.share"}
+    whole, top, adapters = trained(), trained(tune="top", top=1), trained(tune="lora", rank=2)
+    assert {name.partition(".")[0] for name in whole} >= {"extractor_1", "projection", "layer_00"}
+    assert {name for name in top if not name.startswith("layer_01.")} == shares - {"layer_01.share"}
+    assert len(top) > 10
+    parts = [f"{proj}.lora_{half}" for proj in ("q_proj", "v_proj") for half in "ab"]
+    assert adapters == shares | {f"layer_0{layer}.attention.{part}" for layer in (0, 1) for part in parts}
+    assert trained(tune="frozen") == shares
+
+
+def test_adapters_begin_as_nothing_and_merge_into_the_weights() -> None:
+    plain = nn.Linear(6, 5)
+    adapted = LoRALinear(plain, rank=2, alpha=8)
+    x = torch.randn(3, 6, generator=torch.Generator().manual_seed(9))
+    torch.testing.assert_close(adapted(x), plain(x))
+    nn.init.normal_(adapted.lora_b, generator=torch.Generator().manual_seed(10))
+    expected = x @ (plain.weight + 8 / 2 * adapted.lora_b @ adapted.lora_a).T + plain.bias
+    torch.testing.assert_close(adapted(x), expected)
+    torch.testing.assert_close(nn.functional.linear(x, adapted.merged(), plain.bias), expected)
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
@@ -230,6 +260,8 @@ def test_a_model_has_defaults_of_its_own_for_other_settings(tmp_path: Path) -> N
         (["model.name=hubert", "train.normalise=train"], "needs train.normalise=none, not normalise=train"),
         (["model.name=hubert", "features.hop=0.01"], "needs features.hop=0.02, not hop=0.01"),
         (["features.streams=[waveform,logmel]"], "it stands alone"),
+        (["model.name=wavlm", "model.options={tune: some}"], "tune=some must be one of whole, top, lora, frozen"),
+        (["train.noise=5"], "train.noise changes a waveform, which hubert, wav2vec2, wavlm take, not cnn"),
     ],
 )
 def test_other_inputs_are_refused(given: list[str], said: str) -> None:

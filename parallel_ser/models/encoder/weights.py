@@ -26,13 +26,12 @@ from torch import Tensor
 
 from parallel_ser.models.encoder.descriptor import layer_name
 from parallel_ser.models.encoder.plans import GROUPS
+from parallel_ser.models.encoder.tuning import ALWAYS, OWN
 
 BLOCKS = {number: f"extractor_{place + 1}" for place, numbers in enumerate(GROUPS) for number in numbers}
 BESIDE = ("aux.", "mask_generator.", "logit_generator.")
 WRAPPED = ("wav2vec2.", "model.")
 """Before all names where the encoder is a part of a model that is pretrained, or normalises its input."""
-OURS = ("pool.", "embed.", "head.")
-"""Blocks that torchaudio's models do not have; and a ``share`` of each layer in their sum."""
 
 
 def from_torchaudio(state: Mapping[str, Tensor], signature: Mapping[str, object]) -> dict[str, Tensor]:
@@ -46,7 +45,7 @@ def from_torchaudio(state: Mapping[str, Tensor], signature: Mapping[str, object]
         bare = next((name.removeprefix(start) for start in WRAPPED if name.startswith(start)), name)
         if not bare.startswith(BESIDE):
             found.update(_renamed(bare, value, signature))
-    wanted = {name for name in signature if not name.startswith(OURS) and not name.endswith(".share")}
+    wanted = {name for name in signature if not name.startswith(OWN) and not name.endswith(ALWAYS)}
     if missing := sorted(wanted - found.keys()):
         raise ValueError(f"it lacks {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
     if unknown := sorted(found.keys() - wanted):

@@ -15,6 +15,7 @@ from parallel_ser.models.blocks import widened
 from parallel_ser.models.encoder.attention import SelfAttention
 from parallel_ser.models.encoder.blocks import LayerSum, PositionalConv, Positions, Projection, TransformerLayer
 from parallel_ser.models.encoder.extractor import ChannelsNorm, ConvLayer, Convolutions, TimeNorm, Waveform
+from parallel_ser.models.encoder.tuning import LoRALinear
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.tensor.channel import INPUTS, OUTPUTS, ColumnParallelLinear, RowParallelLinear
 from parallel_ser.parallel.tensor.placement import PARTIAL, Placement, Rule, SplitLayer, layers, partial, place
@@ -117,17 +118,6 @@ def _positions(conv: PositionalConv, axis: Axis) -> nn.Module:
     return place(conv, axis, weight_v=OUTPUTS, weight_g=PARTIAL, bias=OUTPUTS)
 
 
-class ColumnLinear(SplitLayer):
-    """A linear layer that is cut by its outputs, inside a region that has been entered."""
-
-    def __init__(self, linear: nn.Linear, axis: Axis) -> None:
-        super().__init__(linear, axis, weight=OUTPUTS, bias=OUTPUTS)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(..., features)`` to this rank's outputs."""
-        return F.linear(x, self.weight, self.bias)
-
-
 class ChannelAttention(SelfAttention):
     """Attention of this rank's heads."""
 
@@ -145,7 +135,10 @@ def _heads(attention: SelfAttention, axis: Axis) -> nn.Module:
     attention.axis = axis  # type: ignore[assignment]
     attention.heads //= axis.size
     for name in ("q_proj", "k_proj", "v_proj"):
-        setattr(attention, name, ColumnLinear(getattr(attention, name), axis))
+        linear = getattr(attention, name)
+        # of an adapter the first matrix sees this rank's part of the second alone
+        adapter = {"lora_a": PARTIAL, "lora_b": OUTPUTS} if isinstance(linear, LoRALinear) else {}
+        place(linear, axis, weight=OUTPUTS, bias=OUTPUTS, **adapter)
     attention.out_proj = RowParallelLinear(attention.out_proj, axis)  # type: ignore[assignment]
     if not attention.buckets:
         return attention

@@ -73,6 +73,9 @@ ENCODERS = [
         {**ZBV, "freeze": "extractor"},
     )
 ]
+LORA = {**WAVLM["options"], "tune": "lora", "rank": 2}
+ENCODERS += [{**case, **WAVLM, "options": LORA} for case in (TIMES, CHANNELS, FSDP, F1B1, ZBV, *cases_of("zero1"))]
+ENCODERS += [{**case, **WAVLM, "options": {**LORA, "tune": "frozen"}} for case in (CHANNELS, FSDP, ZBV)]
 ENCODERS += [{**case, **WAVLM, "model": model} for model in ("wav2vec2", "hubert") for case in (TIMES, CHANNELS, ZBV)]
 FROZEN = [{**case, "freeze": "stem"} for case in (LAYERS, TIMES, CHANNELS, FSDP, F1B1, ZBV)]
 BF16 = [{**case, "precision": "bf16"} for case in (LAYERS, TIMES, CHANNELS, F1B1, ZBV, *cases_of("deepspeed"))]
