@@ -19,6 +19,7 @@ from parallel_ser.config_errors import Sources, explain, group_of, settings_call
 from parallel_ser.corpora.registry import recognise
 from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.errors import UserError
+from parallel_ser.models.registry import models
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategies.registry import descriptor_of
@@ -61,6 +62,7 @@ class Config(Settings):
                 f"strategy.microbatches={self.strategy.microbatches}{times} "
                 f"cannot exceed train.batch={self.train.batch}"
             )
+        self._inputs()
         if self.split.protocol in ("emobox6", "luna5") and self.corpus.title != "ravdess":
             raise ValueError(
                 f"split.protocol={self.split.protocol} is made of RAVDESS's actors; "
@@ -74,11 +76,38 @@ class Config(Settings):
             )
         return self
 
+    def _inputs(self) -> None:
+        """Refuse features that the model does not take."""
+        if self.model.file is not None:
+            return
+        model, streams = models()[self.model.name], list(self.features.streams)
+        those = [one.name for one in models().values() if one.waveform]
+        if bool(model.waveform) != (streams == ["waveform"]):
+            if model.waveform:
+                raise ValueError(f"model.name={model.name} takes features.streams=[waveform], not {streams}")
+            raise ValueError(
+                f"features.streams=[waveform] is what {', '.join(those)} take, not model.name={model.name}"
+            )
+        if not model.waveform:
+            if self.train.noise is not None or self.train.gain:
+                setting = "noise" if self.train.noise is not None else "gain"
+                raise ValueError(f"train.{setting} changes a waveform, which {', '.join(those)} take, not {model.name}")
+            return
+        for group, name, needed in (
+            ("audio", "sample_rate", model.defaults["audio.sample_rate"]),
+            ("features", "hop", model.defaults["features.hop"]),
+            ("train", "normalise", "none"),
+        ):
+            if (value := getattr(getattr(self, group), name)) != needed:
+                asked, given = (yaml_text.write({name: one}).strip().replace(": ", "=") for one in (needed, value))
+                raise ValueError(f"model.name={model.name} takes the waveform and needs {group}.{asked}, not {given}")
+
 
 def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()) -> Config:
     """Return the settings of a YAML file (the defaults without one), changed by ``group.key=value`` overrides.
 
-    ``base`` has other defaults, in the form of overrides, which the file and the overrides change.
+    ``base`` has other defaults, in the form of overrides, which the file and the overrides change; so has a model, see
+    ``ModelDescriptor.defaults``.
 
     On the command line a text or a path is what stands behind ``=``, to the letter; other values are read as YAML:
     ``train.epochs=3``, ``split.only=[0,2]``. Nothing (``run.folder=``) is no value. The last override of a key holds. A
@@ -96,6 +125,7 @@ def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()
     for text in base:
         _override(data, text, only_missing=True)
     overridden = [_override(data, text) for text in overrides]
+    _model_defaults(data)
     _tidy(data, Config)
     for corpus in _corpora(data):
         if "name" not in corpus and isinstance(corpus.get("root"), str):
@@ -186,6 +216,18 @@ def _override(data: dict[str, Any], text: str, only_missing: bool = False) -> st
     if not (only_missing and parts[-1] in data):
         data[parts[-1]] = value
     return name
+
+
+def _model_defaults(data: dict[str, Any]) -> None:
+    """Fill in what the named model has other defaults of."""
+    group = data.get("model")
+    model = models().get(str(group.get("name"))) if isinstance(group, dict) and not group.get("file") else None
+    for dotted, value in model.defaults.items() if model else ():
+        name, _, key = dotted.partition(".")
+        if data.get(name) is None:
+            data[name] = {}
+        if isinstance(data[name], dict):
+            data[name].setdefault(key, value)
 
 
 def _corpora(data: Mapping[str, Any]) -> Iterator[dict[str, Any]]:

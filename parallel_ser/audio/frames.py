@@ -182,7 +182,7 @@ class FrameFeatures(nn.Module):
     def __init__(self, audio: AudioSettings, features: FeatureSettings):
         super().__init__()
         self.sample_rate, self.settings = audio.sample_rate, features
-        self.names = [name for stream in features.streams for name in row_names(stream, features)]
+        self.names = [name for stream in features.streams for name in row_names(stream, features, audio.sample_rate)]
         wanted = set(features.streams)
         if any(stream.startswith(("logmel", "mfcc", "spectral")) for stream in wanted):
             self.logmel = LogMel(
@@ -211,7 +211,7 @@ class FrameFeatures(nn.Module):
                 silence and level were removed; what is not given is measured on ``signal``.
 
         Returns:
-            (…, rows, 1 + samples // hop), float32.
+            (…, rows, 1 + samples // hop), float32; of the waveform (…, hop, frames), the last filled up with zeros.
 
         Raises:
             UserError: the signal has no samples.
@@ -244,6 +244,8 @@ class FrameFeatures(nn.Module):
                 case "f0" | "voicing":
                     f0, voicing = self.pitch(signal)
                     known["f0"], known["voicing"] = f0[..., None, :], voicing[..., None, :]
+                case "waveform":
+                    known[stream] = hops(signal, window_samples(self.settings.hop, self.sample_rate))
                 case "pitch":
                     known[stream] = semitones(self._stream("f0", signal, known))
                 case "quality":
@@ -257,7 +259,17 @@ class FrameFeatures(nn.Module):
         return known[stream]
 
 
-def row_names(stream: Stream, features: FeatureSettings) -> list[str]:
+def hops(signal: Tensor, hop: int) -> Tensor:
+    """The samples of each hop, (…, hop, frames); the last is filled up with zeros.
+
+    >>> hops(torch.arange(5.0), 2).tolist()
+    [[0.0, 2.0, 4.0], [1.0, 3.0, 0.0]]
+    """
+    filled = functional.pad(signal, (0, -signal.shape[-1] % hop))
+    return filled.unflatten(-1, (-1, hop)).transpose(-2, -1)
+
+
+def row_names(stream: Stream, features: FeatureSettings, sample_rate: int) -> list[str]:
     """Names of a stream's rows, in their order."""
     match stream:
         case "logmel":
@@ -269,6 +281,8 @@ def row_names(stream: Stream, features: FeatureSettings) -> list[str]:
             return list(SPECTRAL)
         case "quality":
             return list(QUALITY)
+        case "waveform":
+            return [f"waveform{i}" for i in range(window_samples(features.hop, sample_rate))]
     return [stream]
 
 

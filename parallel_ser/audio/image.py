@@ -101,7 +101,11 @@ def _network(name: str, weights: Path | None) -> nn.Module:
     """The network without its last layer."""
     from torch import nn
 
-    assert weights is not None  # the settings ask for them
+    if weights is None:
+        raise UserError(
+            f"classical.views=image needs the weights of {name}: classical.image.weights=FILE, as torchvision saves "
+            f"them; torchvision.models.{name}(weights='DEFAULT') fetches them."
+        )
     try:
         import torchvision
     except ImportError as error:

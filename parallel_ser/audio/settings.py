@@ -10,7 +10,17 @@ from pydantic import Field, model_validator
 from parallel_ser.settings import Settings
 
 Stream = Literal[
-    "logmel", "mfcc", "mfcc_delta", "mfcc_delta2", "pitch", "voicing", "loudness", "intensity", "spectral", "quality"
+    "logmel",
+    "mfcc",
+    "mfcc_delta",
+    "mfcc_delta2",
+    "pitch",
+    "voicing",
+    "loudness",
+    "intensity",
+    "spectral",
+    "quality",
+    "waveform",
 ]
 Statistic = Literal["mean", "std", "jump", "slope", "min", "p5", "p25", "p50", "p75", "p95", "max"]
 
@@ -39,7 +49,8 @@ class AudioSettings(Settings):
 class FeatureSettings(Settings):
     """Frames and what is measured in each.
 
-    ``streams``: stacked as rows in this order. ``window`` and ``hop`` in seconds, ``f_min`` and ``f_max`` in Hz.
+    ``streams``: stacked as rows in this order; ``waveform``, the samples of each hop, stands alone.
+    ``window`` and ``hop`` in seconds, ``f_min`` and ``f_max`` in Hz.
     """
 
     streams: tuple[Stream, ...] = Field(("logmel",), min_length=1)
@@ -65,6 +76,10 @@ class FeatureSettings(Settings):
             raise ValueError(f"features.n_mfcc={self.n_mfcc} must not exceed features.n_mels={self.n_mels}")
         if len(set(self.streams)) != len(self.streams):
             raise ValueError("features.streams names a stream twice")
+        if "waveform" in self.streams and len(self.streams) > 1:
+            raise ValueError(
+                "features.streams has waveform beside others, and it stands alone: its frames lie otherwise"
+            )
         return self
 
 

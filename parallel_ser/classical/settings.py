@@ -75,11 +75,6 @@ class ClassicalSettings(Settings):
     def _combination(self) -> ClassicalSettings:
         if len(set(self.views)) != len(self.views):
             raise ValueError("classical.views names a view twice")
-        if "image" in self.views and self.image.weights is None:
-            raise ValueError(
-                f"classical.views=image needs the weights of {self.image.network}: classical.image.weights=FILE, as "
-                f"torchvision saves them; torchvision.models.{self.image.network}(weights='DEFAULT') fetches them"
-            )
         if self.scheduler and self.backend != "dask":
             raise ValueError("classical.scheduler belongs to classical.backend=dask")
         if "fisher" in self.views and "full" in self.mixture.covariances and self.system != "gmm":

@@ -49,6 +49,10 @@ class ModelDescriptor:
         problem: why such options cannot be, as a clause; empty where they can.
         files: which of the options are files; an empty one is none.
         beside: what it reads of an utterance beside the features.
+        sizes: what ``model.size`` may be; the first where it is not said.
+        defaults: of other settings, by their dotted names, where they are not said.
+        waveform: samples of a frame where it takes the waveform, the stream of that name alone; 0 where it takes
+            features.
     """
 
     name: str
@@ -61,6 +65,9 @@ class ModelDescriptor:
     problem: Callable[[Mapping[str, Any]], str] = lambda options: ""
     files: tuple[str, ...] = ()
     beside: Callable[[ModelSettings], Beside] = lambda settings: Beside()
+    sizes: tuple[str, ...] = ()
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+    waveform: int = 0
 
 
 def heads_divide(options: Mapping[str, Any], *widths: str) -> str:

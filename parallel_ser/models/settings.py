@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -34,9 +34,11 @@ class ModelSettings(Settings):
         ``model.options.layers=6`` of ``conformer``.
     ``digest``: of the file's content, filled in: a run goes on with the code that it was begun with.
     ``weights``: the folder of a run whose trained weights are begun with, checked by name and shape; each fold takes a
-        model that has not seen what the fold tests. The last block begins anew where the classes differ.
-    ``size``: of ``cnn``, as are ``width``, ``attention`` and ``recurrent``: about 0.3 M (s), 3 M (m), 30 M (l) or
-        120 M (xl) parameters.
+        model that has not seen what the fold tests. The last block begins anew where the classes differ. Of an encoder
+        also a file of torchaudio's weights, or the name of one of its bundles, such as ``WAVLM_BASE``.
+    ``size``: of ``cnn`` about 0.3 M (s), 3 M (m), 30 M (l) or 120 M (xl) parameters; of an encoder the architecture,
+        such as ``base`` (95 M) or ``large`` (316 M), the first where it is not said.
+    ``width``, ``attention``, ``recurrent``: of ``cnn``.
     ``width``: times as wide as the size says, to the next multiple of the normalisations' groups.
     ``attention``: transformer layers over frames between the convolutions and the pooling.
     ``recurrent``: bidirectional LSTM layers over frames, likewise.
@@ -48,14 +50,25 @@ class ModelSettings(Settings):
     options: dict[str, int | float | bool | str] = Field(default_factory=dict)
     digest: str = ""
     weights: Path | None = None
-    size: Literal["s", "m", "l", "xl"] = "s"
+    size: str = "s"
     width: float = Field(1.0, gt=0.0, le=64.0)
     attention: int = Field(0, ge=0, le=48)
     recurrent: int = Field(0, ge=0, le=48)
     dropout: float = Field(0.3, ge=0.0, lt=1.0)
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_size(cls, data: Any) -> Any:
+        """The size that a model begins with, where none is said."""
+        model = models().get(data["name"]) if isinstance(data, dict) and isinstance(data.get("name"), str) else None
+        return {"size": model.sizes[0], **data} if model and model.sizes else data
+
     @model_validator(mode="after")
     def _wide_enough(self) -> ModelSettings:
+        if sizes := models()[self.name].sizes:
+            one_of("model.size", list(sizes), self.size, f" of model.name={self.name}")
+        if self.name != "cnn":
+            return self
         if FIRST[self.size] * self.width < NARROWEST:
             raise ValueError(
                 f"model.width={self.width:g} makes a level of {FIRST[self.size] * self.width:.0f} channels, fewer than "
@@ -93,7 +106,8 @@ class ModelSettings(Settings):
                 self.options[name] = str(path)
         if clause := model.problem(self.chosen(model.options)):
             raise ValueError(f"model.options: {clause}")
-        for name in ("size", "width", "attention", "recurrent") if model.options else ():
+        own = ("width", "attention", "recurrent") if model.sizes else ("size", "width", "attention", "recurrent")
+        for name in own if model.options else ():
             if getattr(self, name) != type(self).model_fields[name].default:
                 its = ", ".join(model.options)
                 raise ValueError(f"model.{name} belongs to model.name=cnn; {self.name} has model.options ({its})")

@@ -23,7 +23,7 @@ from parallel_ser.models.chain import Chain, call, delay_weight_gradients
 from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.files import cache_folder, cache_key
 
-VERSION = 3
+VERSION = 4
 FRAMES = 32
 """Of the small input, at the most."""
 
@@ -111,7 +111,8 @@ def _split_backward(block: nn.Module, x: Activations, beside: Mapping[str, Tenso
     try:
         own = leaf(x)
         outputs, inputs = differentiable(call(block, own, beside)), differentiable(own)
-        gradients = [torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape) for y in outputs]
+        # their sum is not zero, which would hide what is lost of a parameter that is added to all
+        gradients = [torch.linspace(-1, 2, y.numel(), dtype=y.dtype).view(y.shape) for y in outputs]
         wanted = torch.autograd.grad(outputs, [*inputs, *weights.values()], gradients, allow_unused=True)
         own = leaf(x)
         inputs = differentiable(own)

@@ -20,7 +20,7 @@ from parallel_ser.system.cores import usable_cores
 from parallel_ser.system.lock import writing
 from parallel_ser.training import conditions, run_folder
 from parallel_ser.training.data import Dataset, prepare
-from parallel_ser.training.sample import classical_notes, sample_of
+from parallel_ser.training.sample import classical_notes, require_views, sample_of
 
 BASE = (
     "features.streams=[logmel, mfcc, pitch, voicing, loudness, intensity, spectral, quality]",
@@ -47,6 +47,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     if config.run.resume and config.run.folder:
         held.enter_context(writing(config.run.folder))
         run_folder.same_run(config)
+    require_views(config)
     with progress("features") as advance:
         data, folds, audits = prepare(config, advance)
         sample, inputs = sample_of(data, config, advance)

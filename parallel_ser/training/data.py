@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parallel_ser.audio.augment import shift_bands, spec_augment, stretch
+from parallel_ser.audio.augment import add_noise, gain, hops_of, shift_bands, signal_of, spec_augment, speed, stretch
 from parallel_ser.audio.cache import FeatureCache, require
 from parallel_ser.audio.extract import Extractor, Features
 from parallel_ser.config import Config
@@ -46,8 +46,13 @@ def input_shape(config: Config, seconds: float) -> tuple[int, int]:
     return rows, typical_frames([max(1, round(seconds / config.features.hop))])
 
 
-def count_bands(rows: Sequence[str]) -> int:
-    """How many of the first rows are log-mel bands, which can be shifted along the frequency axis."""
+def count_bands(rows: Sequence[str]) -> int | None:
+    """How many of the first rows are log-mel bands, which can be shifted along the frequency axis.
+
+    None where the rows are the samples of a waveform's hops.
+    """
+    if rows[0].startswith("waveform"):
+        return None
     return next((place for place, name in enumerate(rows) if not name.startswith("logmel")), len(rows))
 
 
@@ -78,8 +83,8 @@ class Dataset:
     left_out: tuple[Problem, ...] = ()
 
     @property
-    def bands(self) -> int:
-        """How many of the first rows are log-mel bands."""
+    def bands(self) -> int | None:
+        """See ``count_bands``."""
         return count_bands(self.rows)
 
     @property
@@ -236,7 +241,7 @@ class Training:
         frames: Sequence[np.ndarray],
         labels: Sequence[int],
         classes: int,
-        bands: int,
+        bands: int | None,
         settings: TrainSettings,
         hop: float,
         mean: np.ndarray | None = None,
@@ -307,7 +312,19 @@ class Training:
         if length > self.limit:
             start = int(rng.integers(0, length - self.limit + 1))
             frames = frames[:, start : start + self.limit]
-        return spec_augment(frames, rng, self.mean) if self.settings.spec_augment else frames
+        if self.bands is None:
+            frames = self._as_signal(frames, rng)
+        axes = (1,) if self.bands is None else (0, 1)
+        return spec_augment(frames, rng, self.mean, axes=axes) if self.settings.spec_augment else frames
+
+    def _as_signal(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A waveform's hops with noise and at another level."""
+        signal = signal_of(frames)
+        if self.settings.noise is not None:
+            signal = add_noise(signal, rng, self.settings.noise)
+        if self.settings.gain:
+            signal = gain(signal, rng, self.settings.gain)
+        return hops_of(signal, len(frames))
 
     def _mixed(self, batch: Batch, epoch: int, indices: Sequence[int]) -> Batch:
         """Mixup (Zhang et al. 2018): each utterance with another of the batch, in one random proportion."""
@@ -327,8 +344,11 @@ def warped_length(length: int, warp: float, rng: np.random.Generator) -> int:
     return max(1, round(length * rng.uniform(1.0 - warp, 1.0 + warp)))
 
 
-def warped(frames: np.ndarray, length: int, warp: float, bands: int, rng: np.random.Generator) -> np.ndarray:
-    """Features stretched to ``length`` frames, their log-mel bands shifted by up to half of ``warp``."""
+def warped(frames: np.ndarray, length: int, warp: float, bands: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Features stretched to ``length`` frames, their log-mel bands shifted by up to half of ``warp``; a waveform, where
+    ``bands`` is None, is played at another speed."""
+    if bands is None:
+        return hops_of(speed(signal_of(frames), length * len(frames)), len(frames))
     return shift_bands(stretch(frames, length), rng.uniform(1.0 - warp / 2, 1.0 + warp / 2), bands)
 
 
@@ -339,12 +359,12 @@ class Views:
     Attributes:
         count: of versions; the first is the utterance itself.
         warp: largest relative stretch of time, and half of it of frequency.
-        bands: how many of the first rows are log-mel bands.
+        bands: see ``count_bands``.
     """
 
     count: int
     warp: float
-    bands: int
+    bands: int | None
 
     def mean(self, classify: Callable[[list[np.ndarray]], np.ndarray], frames: Sequence[np.ndarray]) -> np.ndarray:
         """The mean over the views of ``classify``'s probabilities ``(utterances, classes)``."""

@@ -246,6 +246,7 @@ def _described(
     import torch
 
     from parallel_ser.models.registry import build, outline, title
+    from parallel_ser.models.registry import descriptor_of as model_of
     from parallel_ser.parallel.strategies.registry import descriptor_of, one_process
 
     side = [data.utterances[index] for index in (*folds[0].train, *folds[0].select, *folds[0].test)]
@@ -263,11 +264,13 @@ def _described(
     on = f"{count} process{'es' * (count != 1)} of {threads} thread{'s' * (threads != 1)} on {ranks.device.type}"
     tested = f" tested on {config.split.test.name}" if config.split.test else ""
     corpora = " and ".join(one.name for one in config.corpus.parts)
+    random = model_of(config.model).waveform and not config.model.weights
+    begins = "; its weights begin at random, model.weights= names pretrained ones" if random else ""
     return [
         f"Corpus: {corpora}{tested}, {len(side)} utterances of {speakers} speakers, "
         f"{len(data.classes)} emotions; protocol {protocol}, {len(folds)} fold{'s' * (len(folds) != 1)}",
         f"Model: {title(config.model)}, {millions:.2f} M parameters; normalised by {config.train.normalise}; "
-        f"the {config.train.keep} epoch is kept",
+        f"the {config.train.keep} epoch is kept{begins}",
         f"Strategy: {how}; {on}",
         f"Run folder: {folder}",
     ]

@@ -18,16 +18,21 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * logits.log_softmax(1)).sum(1)
 
 
-def adamw(parameters: dict[str, nn.Parameter], settings: TrainSettings) -> torch.optim.Optimizer:
+def adamw(
+    parameters: dict[str, nn.Parameter], settings: TrainSettings, blocks: Sequence[str] = ()
+) -> torch.optim.Optimizer:
     """AdamW (Loshchilov & Hutter 2019); biases and the scales of normalisations do not decay.
 
-    A group's ``factor`` says how many times the learning rate it has.
+    A group's ``factor`` says how many times the learning rate it has. ``blocks`` are the chain's, in order, which
+    ``train.layer_decay`` counts.
     """
+    behind = {name: len(blocks) - 1 - place for place, name in enumerate(blocks)}
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in parameters.items():
         if parameter.requires_grad:
             fitting = [start for start in settings.rates if name.startswith(start)]
             factor = settings.rates[max(fitting, key=len)] if fitting else 1.0
+            factor *= settings.layer_decay ** behind.get(name.partition(".")[0], 0)
             groups.setdefault((factor, parameter.ndim > 1), []).append(parameter)
     made: list[dict[str, Any]] = [
         {"params": group, "factor": factor, "weight_decay": settings.weight_decay if decays else 0.0}

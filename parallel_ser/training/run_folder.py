@@ -152,7 +152,8 @@ def results(folder: Path | None, name: str) -> Iterator[Path]:
 
 def anywhere(config: Config) -> Config:
     """The same settings with absolute folders, so that they hold from any folder."""
-    model = config.model.model_copy(update={"weights": config.model.weights and config.model.weights.absolute()})
+    weights = config.model.weights  # a path, or the name of a bundle
+    model = config.model.model_copy(update={"weights": weights.absolute() if weights and weights.exists() else weights})
     return _with_folders(config.model_copy(update={"model": model}), lambda path: path and path.absolute())
 
 

@@ -42,18 +42,41 @@ def sample_of(data: Dataset, config: Config, progress: Advance | None = None) ->
 def table(data: Dataset, config: Config, view: str, progress: Advance | None = None) -> tuple[np.ndarray, list[str]]:
     """A vector view: (utterances, values) float64, and the values' names."""
     if view == "functionals":
+        if "waveform" in config.features.streams:
+            raise UserError(
+                "features.streams=[waveform] has no contours to take functionals of: give others, "
+                "such as logmel, pitch and loudness."
+            )
         functionals = Functionals(data.rows, config.functionals, config.features.hop)
         rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures, strict=True)]
         return np.stack(rows).astype(np.float64), functionals.names
-    extractor: SmileExtractor | ImageExtractor
-    if view == "image":
-        extractor = ImageExtractor(config.audio, config.classical.image)
-    else:
-        assert view in ("egemaps", "compare")
-        extractor = SmileExtractor(config.audio, view)  # type: ignore[arg-type]
+    extractor = extractor_of(view, config)
     paths = [one.path for one in data.utterances]
     found = FeatureCache(config.run.cache, extractor).fill(paths, config.run.jobs or -1, progress)
     return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), extractor.names
+
+
+def extractor_of(view: str, config: Config) -> SmileExtractor | ImageExtractor:
+    """What measures the files for a view that is not made of the run's features.
+
+    Raises:
+        UserError: the package that it needs is missing, or its weights.
+    """
+    if view == "image":
+        return ImageExtractor(config.audio, config.classical.image)
+    assert view in ("egemaps", "compare")
+    return SmileExtractor(config.audio, view)  # type: ignore[arg-type]
+
+
+def require_views(config: Config) -> None:
+    """Refuse, before there are features, views that cannot be made.
+
+    Raises:
+        UserError: see ``extractor_of``.
+    """
+    for view in config.classical.views if config.classical.system != "gmm" else ():
+        if view not in ("functionals", *ENCODED):
+            extractor_of(view, config)
 
 
 def cepstra(data: Dataset, config: Config) -> Frames:
@@ -68,7 +91,7 @@ def cepstra(data: Dataset, config: Config) -> Frames:
             f"classical.mixture.streams has {missing[0]}, which is not among features.streams: add it there, or leave "
             "it out here."
         )
-    names = [name for stream in wanted for name in row_names(stream, config.features)]
+    names = [name for stream in wanted for name in row_names(stream, config.features, config.audio.sample_rate)]
     places = [data.rows.index(name) for name in names]
     return Frames.join([_with_slopes(frames[places]) for frames in data.frames])
 

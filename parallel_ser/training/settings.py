@@ -15,10 +15,14 @@ class TrainSettings(Settings):
 
     ``batch``: utterances a step, over all ranks. ``warmup``: share of the steps over which the learning rate rises.
     ``rates``: times the learning rate, by the start of a parameter's name (the longest that fits holds).
+    ``layer_decay``: times the learning rate for each block of the chain that stands behind a block.
     ``freeze``: starts of the names of parameters that are not trained.
     ``class_weights``: ``balanced`` weighs each emotion's share of the loss by utterances / (emotions x its utterances).
     ``warp``: largest relative stretch of time, and half of it of frequency; 0 turns it off. ``crop``: seconds that a
     training step sees of a longer utterance, at a random place.
+    ``noise``, ``gain``: of a waveform the lowest signal-to-noise ratio of white noise that is added (dB, up to 40), and
+    how much louder or softer it becomes at the most (dB); nothing turns the first off, 0 the second. A waveform's
+    ``warp`` is its speed, and ``spec_augment`` silences spans of it.
     ``views``: how many versions of an utterance an answer is the mean of; the first is the utterance itself, the
     others are warped as in training.
     ``mixup``: parameter of the beta distribution, 0 turns it off. ``ema``: decay of the weights' moving average,
@@ -37,6 +41,7 @@ class TrainSettings(Settings):
     learning_rate: float = Field(2e-3, gt=0.0, le=10.0)
     weight_decay: float = Field(0.05, ge=0.0, le=10.0)
     rates: dict[str, float] = Field(default_factory=dict)
+    layer_decay: float = Field(1.0, gt=0.0, le=1.0)
     freeze: tuple[str, ...] = ()
     warmup: float = Field(0.1, ge=0.0, lt=1.0)
     label_smoothing: float = Field(0.1, ge=0.0, lt=1.0)
@@ -45,6 +50,8 @@ class TrainSettings(Settings):
     mixup: float = Field(0.0, ge=0.0, le=10.0)
     spec_augment: bool = True
     warp: float = Field(0.1, ge=0.0, le=0.5)
+    noise: float | None = Field(None, ge=-20.0, le=40.0)
+    gain: float = Field(0.0, ge=0.0, le=40.0)
     crop: float = Field(6.0, ge=0.5, le=60.0)
     views: int = Field(1, ge=1, le=64)
     ema: float = Field(0.0, ge=0.0, lt=1.0)

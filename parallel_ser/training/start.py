@@ -56,7 +56,8 @@ def started(
     if initial is not None:
         chain.load({**stored(chain), **initial(chain)})
     freeze(chain, settings.freeze)
+    blocks = [name for name, _ in chain.named_children()]
     strategy = Strategy(config.strategy, settings.clip_norm, settings.ema, settings.precision == "bf16")
     part = (microbatch(config.strategy, ranks.size, settings.batch), 1, rows, frames)
-    strategy.setup(chain, cross_entropy, lambda own: adamw(own, settings), ranks, part)
+    strategy.setup(chain, cross_entropy, lambda own: adamw(own, settings, blocks), ranks, part)
     return strategy

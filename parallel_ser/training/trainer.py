@@ -20,7 +20,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
 from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.comm.context import ProcessContext, peak_memory
-from parallel_ser.training import checkpoint, metrics, model_file, run_folder, standing, transfer
+from parallel_ser.training import checkpoint, metrics, model_file, pretrained, run_folder, standing, transfer
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.interrupts import Request, Stopped
@@ -112,7 +112,7 @@ class Trainer:
 
         found = self.mesh.rank0_first(read, share=True)
         self.began = found.record
-        return found.weights
+        return pretrained.read(found.file, chain, self.config.model) if found.file else found.weights
 
     def standardised(self, indices: tuple[int, ...]) -> list[np.ndarray]:
         """Features of utterances as the network sees them, each (rows, frames)."""

@@ -15,12 +15,16 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.registry import outline
 from parallel_ser.system.digests import file_digest
-from parallel_ser.training import checkpoint, model_file, run_folder
+from parallel_ser.training import checkpoint, model_file, pretrained, run_folder
 from parallel_ser.training.data import Dataset
 
 FILE = "initial-weights.json"
 """In a fold's folder: where its weights began, and what they had seen."""
 UNITS = ("recording", "speaker", "text")
+
+SIDES = ("train", "select")
+UNSEEN: Mapping[str, list[str]] = {unit: [] for unit in UNITS}
+"""What is recorded of weights that others have pretrained."""
 
 Sides = Mapping[str, Mapping[str, list[str]]]
 """Of ``train`` and ``select``: the recordings (hashes of samples), speakers and texts on that side."""
@@ -33,10 +37,12 @@ class Initial:
     Attributes:
         weights: of all that they hold for the chain, by name; empty where training goes on.
         record: ``path``, ``digest``, ``seen`` and the names of the blocks that begin ``anew``.
+        file: of pretrained weights, which each rank maps by itself; None where ``weights`` are all.
     """
 
     weights: Mapping[str, Tensor]
     record: Mapping[str, Any]
+    file: Path | None = None
 
 
 def sides(data: Dataset, fold: Fold, before: Sides | None = None) -> dict[str, dict[str, list[str]]]:
@@ -80,6 +86,9 @@ def initial(config: Config, chain: Chain, data: Dataset, fold: Fold) -> Initial:
     """
     given = config.model.weights
     assert given is not None
+    if file := pretrained.file_of(config.model):
+        pretrained.read(file, chain, config.model)
+        return Initial({}, _record(file, list(dict(chain.named_children()))[-3:], dict.fromkeys(SIDES, UNSEEN)), file)
     folder, files = _models(given)
     _same_features(folder, config)
     seen = ""
@@ -125,8 +134,11 @@ def _fitting(path: Path, content: Mapping[str, Any], chain: Chain, classes: tupl
             for name in last & part.keys():
                 del part[name]
     checkpoint.fits(path, {"signature": theirs}, ours)
-    record = {"path": str(path.absolute()), "digest": file_digest(path), "anew": anew, "seen": content["seen"]}
-    return Initial(weights, record)
+    return Initial(weights, _record(path, anew, content["seen"]))
+
+
+def _record(path: Path, anew: Sequence[str], seen: Sides) -> dict[str, Any]:
+    return {"path": str(path.absolute()), "digest": file_digest(path), "anew": list(anew), "seen": seen}
 
 
 def _seen(seen: Sides, data: Dataset, fold: Fold) -> str:
@@ -158,6 +170,9 @@ def notes(folder: Path, folds: Sequence[int]) -> tuple[str, ...]:
     if not records:
         return ()
     began = [f"{one['path']} ({one['digest'][:12]})" for one in records]
-    anew = f", but {records[0]['anew'][0]}" if records[0]["anew"] else ""
+    anew = f", but {', '.join(records[0]['anew'])}" if records[0]["anew"] else ""
     speakers = len({speaker for one in records for speaker in one["seen"]["train"]["speaker"]})
+    if not speakers:
+        what = "pretrained elsewhere, on speech that is not recorded and may hold what is tested"
+        return (f"weights{anew} began as those of {', '.join(dict.fromkeys(began))}, {what}",)
     return (f"weights{anew} began as those of {', '.join(began)}, trained on {speakers} speakers",)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from parallel_ser.audio.augment import shift_bands, spec_augment, stretch
+from parallel_ser.audio.augment import add_noise, gain, hops_of, shift_bands, signal_of, spec_augment, speed, stretch
 
 ZERO = np.zeros((1, 1), np.float32)
 
@@ -87,3 +87,34 @@ def test_what_is_masked_is_the_mean_of_its_row() -> None:
     changed = out != one
     assert changed.any()
     np.testing.assert_array_equal(out[changed], np.broadcast_to(mean, one.shape)[changed])
+
+
+def test_a_signal_at_another_speed_lasts_as_long_as_is_asked_and_sounds_higher() -> None:
+    time = np.arange(8000) / 16000
+    signal = np.sin(2 * np.pi * 400 * time).astype(np.float32)
+    faster = speed(signal, 6400)
+    assert len(faster) == 6400
+    spectrum = np.abs(np.fft.rfft(faster))
+    assert int(spectrum.argmax()) * 16000 / 6400 == pytest.approx(400 * 8000 / 6400, abs=3)
+
+
+def test_hops_and_samples_are_one_signal() -> None:
+    signal = np.arange(12.0)
+    assert hops_of(signal, 4)[:, 1].tolist() == [4.0, 5.0, 6.0, 7.0]
+    assert signal_of(hops_of(signal, 4)).tolist() == signal.tolist()
+
+
+def test_noise_has_the_ratio_that_is_asked() -> None:
+    rng = np.random.default_rng(0)
+    signal = np.sin(np.arange(40_000) / 7).astype(np.float32)
+    noise = add_noise(signal, rng, 10.0, 10.0) - signal
+    assert 10 * np.log10(np.mean(signal**2) / np.mean(noise**2)) == pytest.approx(10.0, abs=0.1)
+    ratios = [20 * np.log10(gain(signal, rng, 6.0)[5] / signal[5]) for _ in range(200)]
+    assert -6.0 <= min(ratios) < -5.0
+    assert 5.0 < max(ratios) <= 6.0
+
+
+def test_spans_of_time_alone_are_silenced() -> None:
+    frames = np.ones((4, 64), np.float32)
+    out = spec_augment(frames, np.random.default_rng(3), np.zeros((4, 1), np.float32), axes=(1,))
+    assert set(map(tuple, out.T.tolist())) == {(1.0,) * 4, (0.0,) * 4}

@@ -15,6 +15,7 @@ from parallel_ser.audio.settings import AudioSettings, ImageSettings
 from parallel_ser.cli import app
 from parallel_ser.config import load
 from parallel_ser.errors import UserError
+from parallel_ser.training.sample import require_views
 
 RATE = 16000
 AS_IT_IS = AudioSettings(denoise="off", silence="off")
@@ -70,7 +71,7 @@ def test_weights_that_do_not_fit_are_refused(weights: Path, tmp_path: Path) -> N
     with pytest.raises(UserError, match="holds no weights alone"):
         ImageExtractor(AS_IT_IS, ImageSettings(network="resnet18", weights=damaged))
     with pytest.raises(UserError, match="views=image needs the weights of alexnet"):
-        load(None, ["classical.views=[image]"])
+        require_views(load(None, ["classical.views=[image]"]))
     with pytest.raises(UserError, match=r"weights=gone\.pth is not a file"):
         load(None, ["classical.image.weights=gone.pth"])
 

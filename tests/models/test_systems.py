@@ -22,7 +22,8 @@ SEEDS = torch.zeros(3, dtype=torch.int64)
 
 
 def settings(name: str, **options: object) -> ModelSettings:
-    return ModelSettings.model_validate({"name": name, "options": options, "dropout": 0.3})
+    size = {"size": "tiny"} if "tiny" in models()[name].sizes else {}
+    return ModelSettings.model_validate({"name": name, "options": options, "dropout": 0.3, **size})
 
 
 @pytest.fixture
@@ -118,12 +119,13 @@ def test_pooling_takes_real_frames_alone(speech: tuple[torch.Tensor, torch.Tenso
 @pytest.mark.parametrize("name", sorted(models()))
 def test_every_model_keeps_what_its_description_says(name: str) -> None:
     model = settings(name)
-    chain = build(model, rows=20, classes=5, seed=3).eval()
+    rows = models()[name].waveform or 20
+    chain = build(model, rows, classes=5, seed=3).eval()
     assert len(chain) == count_blocks(model)
     assert count_parts(model) >= 1
-    again = build(model, rows=20, classes=5, seed=3).state_dict()
+    again = build(model, rows, classes=5, seed=3).state_dict()
     assert all(torch.equal(value, again[key]) for key, value in chain.state_dict().items())
-    x = torch.randn(2, 1, 20, 64, generator=torch.Generator().manual_seed(4))
+    x = torch.randn(2, 1, rows, 64, generator=torch.Generator().manual_seed(4))
     x[1, ..., 41:] = 0.0
     with torch.no_grad():
         logits = chain(x, torch.tensor([1.0, 41 / 64]), SEEDS[:2])
@@ -144,6 +146,10 @@ def test_every_model_keeps_what_its_description_says(name: str) -> None:
         ({"name": "mfcc_lstm", "options": {"pooling": "median"}}, "pooling must be mean or last"),
         ({"name": "mfcc_lstm", "size": "m"}, r"model\.size belongs to model\.name=cnn"),
         ({"name": "cnn", "options": {"layers": 3}}, "its options are none"),
+        ({"name": "cnn", "size": "base"}, "model.size must be one of s, m, l, xl of model.name=cnn"),
+        ({"name": "wavlm", "size": "xlarge"}, "model.size must be one of base, large, tiny of model.name=wavlm"),
+        ({"name": "hubert", "options": {"hidden": 100}}, "hidden=100 must be a multiple of 16"),
+        ({"name": "hubert", "attention": 2}, r"model\.attention belongs to model\.name=cnn"),
     ],
 )
 def test_options_that_a_model_does_not_have_are_refused(given: dict[str, object], said: str) -> None:

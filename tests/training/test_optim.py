@@ -65,3 +65,10 @@ def test_the_rate_rises_in_a_line_and_falls_in_half_a_cosine(steps: int, warmup:
         assert rate == pytest.approx(0.4 * (0.01 + 0.99 * (1 + math.cos(math.pi * share)) / 2))
     if fall > 1:
         assert rates[-1] == pytest.approx(0.004)
+
+
+def test_the_rate_falls_with_each_block_behind() -> None:
+    named = {f"{block}.weight": nn.Parameter(torch.ones(2, 2)) for block in ("first", "middle", "last")}
+    settings = TrainSettings(layer_decay=0.5, rates={"middle": 3.0})
+    groups = adamw(named, settings, ["first", "middle", "last"]).param_groups
+    assert sorted(group["factor"] for group in groups) == [0.25, 1.0, 3.0 * 0.5]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parallel_ser.models.plans import GROUPS, count_blocks
+from parallel_ser.models.plans import GROUPS, PLANS, count_blocks
 from parallel_ser.models.registry import ModelDescriptor
 
 if TYPE_CHECKING:
@@ -26,4 +26,5 @@ MODEL = ModelDescriptor(
     blocks=count_blocks,
     parts=lambda settings: GROUPS,
     words=lambda settings: settings.size,
+    sizes=tuple(PLANS),
 )

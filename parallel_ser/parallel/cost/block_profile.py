@@ -20,13 +20,18 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from parallel_ser.models.batch import Activations, Inputs, differentiable, each, example, leaf, nbytes, tensors
 from parallel_ser.models.chain import Chain, call, delay_weight_gradients
+from parallel_ser.parallel.cost.partition import block_costs
 from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
 from parallel_ser.system.files import cache_folder, cache_key
 
-VERSION = 6
+VERSION = 7
 REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
+HEAVY = 5e9
+"""Operations of an utterance's forward pass beyond which several take as many times as long as one."""
+GROWING = ("forward", "backward", "input", "weight", "saved", "entering", "leaving", "flops")
+"""Fields of a block's profile that grow with the micro-batch."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,8 @@ def profile(
 ) -> BlockProfiles:
     """The profile of a chain, from the cache where this machine has measured it with as many threads.
 
+    Of a heavy one an utterance is measured, and its times count as often as there are utterances.
+
     Args:
         chain: is not changed; float32 on the CPU or on a GPU.
         given: a micro-batch, or its shape.
@@ -83,6 +90,11 @@ def profile(
         folder: of the cache, by default the user's.
         note: what else the times depend on, such as how the blocks are split.
     """
+    inputs = example(given, next(chain.parameters()).dtype, "meta")
+    if len(inputs) > 1 and is_heavy(chain, inputs):
+        alone = profile(chain, inputs.resized(1), bf16, folder, note)
+        count, shape = len(inputs), tuple(tensors(inputs.x)[0].shape)
+        return replace(alone, shape=shape, blocks=tuple(scaled(block, float(count)) for block in alone.blocks))
     threads = torch.get_num_threads()
     path = (folder or cache_folder()) / "profiles" / f"{_key(chain, given, bf16, threads, note)}.json"
     if kept := cached_json(path):
@@ -91,6 +103,20 @@ def profile(
     measured = measure(chain, given, bf16)
     write_json(path, asdict(measured))
     return measured
+
+
+def is_heavy(chain: Chain, inputs: Inputs) -> bool:
+    """Whether one utterance of the inputs takes so many operations that several take as many times as long."""
+    return sum(block_costs(chain, inputs.resized(1))) > HEAVY
+
+
+def scaled(block: BlockProfile, times: float, saved: float | None = None) -> BlockProfile:
+    """A block's profile with so many times the work, and of what is kept ``times`` or as often as is given."""
+    grown: dict[str, Any] = {name: times * getattr(block, name) for name in GROWING}
+    kept = round(block.saved * (times if saved is None else saved))
+    return replace(
+        block, **{**grown, "saved": kept, "entering": round(grown["entering"]), "leaving": round(grown["leaving"])}
+    )
 
 
 def _key(chain: Chain, given: Sequence[int] | Inputs, bf16: bool, threads: int, note: str) -> str:
@@ -114,8 +140,15 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
     training = chain.training
     chain.train()
     measured, x = [], inputs.x
+    alike: dict[Any, BlockProfile] = {}
     for number, (name, block) in enumerate(chain.named_children()):
         entering = each(_channels_last, x)
+        kind = (number > 0, _kind(block), tuple((one.shape, one.dtype) for one in tensors(x)))
+        if kind in alike:
+            measured.append(replace(alike[kind], name=name))
+            with torch.no_grad(), torch.autocast(place, torch.bfloat16, enabled=bf16):
+                x = leaf(call(block, entering, inputs.beside), False)
+            continue
 
         def forward(x: Activations, block: Any = block) -> Activations:
             with torch.autocast(place, torch.bfloat16, enabled=bf16):
@@ -152,10 +185,16 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
                 flops=float(counter.get_total_flops()),
             )
         )
+        alike[kind] = measured[-1]
         x = leaf(y, False)
     measured = _as_one(measured, chain, inputs, bf16)
     chain.train(training)
     return BlockProfiles(tuple(tensors(inputs.x)[0].shape), torch.get_num_threads(), tuple(measured))
+
+
+def _kind(block: torch.nn.Module) -> Any:
+    """What two blocks of a chain have in common that cost the same: their modules and what is trained of them."""
+    return str(block), tuple((name, p.shape, p.requires_grad) for name, p in block.named_parameters())
 
 
 def _channels_last(x: Tensor) -> Tensor:

@@ -17,14 +17,12 @@ from parallel_ser.models.batch import Activations, Inputs, differentiable, examp
 from parallel_ser.models.chain import Chain, call
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.comm.messages import TimedWork
-from parallel_ser.parallel.cost.block_profile import BlockProfile, estimate, profile, time_of
+from parallel_ser.parallel.cost.block_profile import GROWING, BlockProfile, estimate, is_heavy, profile, scaled, time_of
 from parallel_ser.parallel.tensor.rules import split_blocks
 from parallel_ser.parallel.tensor.time import local_frames
 from parallel_ser.parallel.tracing.stats import CommStats
 
 Numbers = tuple[int, ...]
-
-GROWING = ("forward", "backward", "input", "weight", "saved", "entering", "leaving", "flops")
 
 
 class CountingAxis(Axis):
@@ -119,7 +117,13 @@ class ModelProfile:
             self._parts[key] = self._measure(*key)
         return self._parts[key]
 
+    @cached_property
+    def _heavy(self) -> bool:
+        return not self.flops and is_heavy(self.chain, example(self.given, next(self.chain.parameters()).dtype, "meta"))
+
     def _measure(self, axis: str, size: int, count: int) -> Part:
+        if self._heavy and size > 1:
+            return self._by_share(axis, size, count)
         inputs = self._inputs(count)
         chain = self.chain.skeleton() if self.flops else self.chain  # a skeleton computes nothing
         stats = CommStats()
@@ -133,8 +137,26 @@ class ModelProfile:
             found = estimate(chain, inputs, self.flops, tally.visit)
         else:
             found = profile(chain, inputs, self.bf16, note=f"{axis}{size}" if size > 1 else "")
+            if size == 1:  # nothing is sent, and a pass takes its time
+                none = (0,) * len(found.blocks)
+                return Part(found.blocks, none, none, none, none, passing=0.5 if self.bf16 else 1.0)
             _pass(chain, inputs, self.bf16, tally)
         return Part(found.blocks, *tally.messages(), passing=0.5 if self.bf16 else 1.0)
+
+    def _by_share(self, axis: str, size: int, count: int) -> Part:
+        """A part of a heavy chain: of the whole's measured times the share that it has of its arithmetic."""
+        whole = self._measured("", 1, count)
+        counted = ModelProfile(self.chain, self.given, self.bf16, flops=1.0)
+        ours, all_of_it = counted._measured(axis, size, count), counted._measured("", 1, count)
+
+        def shared(block: BlockProfile, own: BlockProfile, every: BlockProfile) -> BlockProfile:
+            share = own.flops / every.flops if every.flops else 1.0 / size
+            kept = own.saved / every.saved if every.saved else 1.0
+            sizes = {name: getattr(own, name) for name in ("entering", "leaving", "parameters")}
+            return replace(scaled(block, share, kept), **sizes)
+
+        blocks = map(shared, whole.blocks, ours.blocks, all_of_it.blocks)
+        return replace(ours, blocks=tuple(blocks), passing=whole.passing)
 
     @cached_property
     def update_rate(self) -> float:

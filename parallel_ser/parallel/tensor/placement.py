@@ -72,6 +72,14 @@ def _part(parameter: nn.Parameter | None, placement: Placement, axis: Axis) -> n
     return nn.Parameter(part, parameter.requires_grad)
 
 
+def place(module: nn.Module, axis: Axis, **placements: Placement) -> nn.Module:
+    """A module with this rank's parts of its named parameters."""
+    for name, placement in placements.items():
+        setattr(module, name, _part(getattr(module, name), placement, axis))
+    module.placements = placements  # type: ignore[assignment]
+    return module
+
+
 def pair(numbers: Any) -> tuple[int, int]:
     """A convolution's stride or padding over (rows, frames)."""
     rows, frames = numbers

@@ -9,7 +9,7 @@ from torch import nn
 from parallel_ser.errors import UserError
 from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.comm.dims import Axis
-from parallel_ser.parallel.tensor import channel, time
+from parallel_ser.parallel.tensor import channel, encoder_channel, encoder_time, time
 from parallel_ser.parallel.tensor.placement import split
 
 
@@ -27,7 +27,7 @@ def split_blocks(chain: Chain, along: str, axis: Axis, replicate: bool) -> Chain
     """
     if axis.size == 1:
         return chain
-    rules = channel if along == "channel" else time
+    rules, encoders = (channel, encoder_channel) if along == "channel" else (time, encoder_time)
 
     def unknown(block: nn.Module, axis: Any) -> nn.Module:
         if not replicate:
@@ -37,4 +37,4 @@ def split_blocks(chain: Chain, along: str, axis: Axis, replicate: bool) -> Chain
             )
         return rules.whole(block, axis)
 
-    return split(chain, {**rules.RULES, **chain.rules.get(along, {})}, axis, unknown)
+    return split(chain, {**rules.RULES, **encoders.RULES, **chain.rules.get(along, {})}, axis, unknown)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from parallel_ser.models.batch import Inputs
-from parallel_ser.models.registry import build
+from parallel_ser.models.registry import build, descriptor_of
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
 from parallel_ser.parallel.engine.strategy import Strategy
@@ -29,12 +29,12 @@ def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return -(targets * logits.log_softmax(1)).sum(1)
 
 
-def batch(step: int, dtype: torch.dtype, words: bool = False) -> tuple[Inputs, torch.Tensor]:
+def batch(step: int, dtype: torch.dtype, rows: int, words: bool = False) -> tuple[Inputs, torch.Tensor]:
     """Batches of unequal size, width and utterance lengths, of words too; 7 and 10 divide into no 8 micro-batches."""
     generator = torch.Generator().manual_seed(step)
     size, frames = ((8, 32), (7, 48), (10, 32))[step % 3]
     lengths = torch.randint(9, frames + 1, (size,), generator=generator)
-    x = torch.randn(size, 1, 16, frames, generator=generator, dtype=dtype)
+    x = torch.randn(size, 1, rows, frames, generator=generator, dtype=dtype)
     x = x * (torch.arange(frames) < lengths[:, None])[:, None, None, :]
     seed = torch.randint(2**60, (size,), generator=generator)
     targets = torch.randn(size, 4, generator=generator, dtype=dtype).softmax(1)
@@ -46,7 +46,7 @@ def batch(step: int, dtype: torch.dtype, words: bool = False) -> tuple[Inputs, t
     return Inputs(x, lengths / frames, seed, extras), targets
 
 
-def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype]:
+def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype, int]:
     case = dict(case)
     precision = case.pop("precision", "fp32")
     dtype = torch.float64 if precision == "fp64" else torch.float32
@@ -54,23 +54,25 @@ def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype]
         case["schedule"] = str(Path(__file__).parents[1] / "schedule" / case["schedule"])
     model = {kind: case.pop(kind, 0) for kind in ("attention", "recurrent")}
     if "model" in case:
-        model = {"name": case.pop("model"), "options": case.pop("options")}
+        model = {"name": case.pop("model"), "options": case.pop("options"), "size": case.pop("size", "s")}
     frozen = case.pop("freeze", "")
     settings = StrategySettings.model_validate({"microbatches": 4, "cut": "arithmetic", **case})
-    chain = build(ModelSettings.model_validate({"dropout": 0.4, **model}), rows=16, classes=4, seed=3).to(dtype)
+    model_settings = ModelSettings.model_validate({"dropout": 0.4, **model})
+    rows = descriptor_of(model_settings).waveform or 16
+    chain = build(model_settings, rows, classes=4, seed=3).to(dtype)
     freeze(chain, [frozen] if frozen else [])
     strategy = Strategy(settings, clip_norm=1.0, ema=0.9, bf16=precision == "bf16")
     rates = TrainSettings(learning_rate=RATE, rates={"embed": 0.5, "level4": 2.0})
-    strategy.setup(chain, loss, lambda p: adamw(p, rates), ranks, (2, 1, 16, 32))
+    strategy.setup(chain, loss, lambda p: adamw(p, rates), ranks, (2, 1, rows, 32))
     strategy.set_learning_rate(RATE)
-    return strategy, dtype
+    return strategy, dtype, rows
 
 
 def run(case: str, ranks: ProcessContext, out: str) -> None:
-    strategy, dtype = make(json.loads(case), ranks)
+    strategy, dtype, rows = make(json.loads(case), ranks)
     words = json.loads(case).get("model", "").startswith("mscnn")
-    losses = [strategy.train_step(*batch(step, dtype, words)) for step in range(STEPS)]
-    logits = strategy.predict(batch(1, dtype, words)[0])
+    losses = [strategy.train_step(*batch(step, dtype, rows, words)) for step in range(STEPS)]
+    logits = strategy.predict(batch(1, dtype, rows, words)[0])
     state = strategy.state.full()
     result = {"losses": losses, "logits": logits, "sent": dict(strategy.stats.sent)}
     torch.save(result, f"{out}/{case}.rank{ranks.rank}")

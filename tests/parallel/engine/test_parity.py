@@ -15,6 +15,7 @@ from parallel_ser.parallel.strategies.registry import strategies
 
 HERE = Path(__file__).parent
 BOUNDS = {"fp32": 1e-5, "fp64": 1e-10}
+ENCODER_BOUND = 1e-12
 Case = dict[str, Any]
 
 
@@ -66,6 +67,19 @@ OTHERS = [
     for case in (LAYERS, TIMES, CHANNELS, DDP, FSDP, F1B1, ZBV)
     if case is not ZBV or not model.startswith("mscnn")  # refused: test_multiscale
 ]
+WAVLM: Case = {"precision": "fp64", "model": "wavlm", "size": "tiny", "options": {"hidden": 16, "dropout": 0.4}}
+ENCODERS = [
+    {**case, **WAVLM}
+    for case in (
+        *(LAYERS, TIMES, CHANNELS, DDP, FSDP, F1B1, ZBV, *cases_of("zero1")),
+        *({**case, "checkpointing": "block"} for case in (F1B1, TIMES, CHANNELS)),
+        {**ZBV, "freeze": "extractor"},
+    )
+]
+LORA = {**WAVLM["options"], "tune": "lora", "rank": 2}
+ENCODERS += [{**case, **WAVLM, "options": LORA} for case in (TIMES, CHANNELS, FSDP, F1B1, ZBV, *cases_of("zero1"))]
+ENCODERS += [{**case, **WAVLM, "options": {**LORA, "tune": "frozen"}} for case in (CHANNELS, FSDP, ZBV)]
+ENCODERS += [{**case, **WAVLM, "model": model} for model in ("wav2vec2", "hubert") for case in (TIMES, CHANNELS, ZBV)]
 FROZEN = [{**case, "freeze": "stem"} for case in (LAYERS, TIMES, CHANNELS, FSDP, F1B1, ZBV)]
 BF16 = [{**case, "precision": "bf16"} for case in (LAYERS, TIMES, CHANNELS, F1B1, ZBV, *cases_of("deepspeed"))]
 CHANNEL: Case = {"name": "pipeline", "microbatches": 2, "tensor_parallel": 2, "axis": "channel"}
@@ -79,11 +93,14 @@ MESHES = [
     {**CHANNEL, "axis": "time"},
     {**CHANNEL, **ZBV, "precision": "fp64"},
     {**CHANNEL, **ZBV, "axis": "time", "precision": "fp64"},
+    {**CHANNEL, **ZBV, **WAVLM},
+    {**CHANNEL, "axis": "time", **WAVLM},
+    {**TIMES, "data_parallel": 2, **WAVLM},
 ]
 ALONE = [PIPELINES["gpipe"], TIMES, CHANNELS, *cases_of("ddp", "fsdp", "zero1")]
 PARALLEL: dict[int, list[Case]] = {
     1: ALONE,
-    2: BOTH + FP64 + ATTENTION + RECURRENT + OTHERS + FROZEN,
+    2: BOTH + FP64 + ATTENTION + RECURRENT + OTHERS + ENCODERS + FROZEN,
     4: cases_of(ranks=4) + MESHES,
 }
 RUNS = [(ranks, json.dumps(case)) for ranks, cases in PARALLEL.items() for case in cases]
@@ -94,7 +111,7 @@ State = dict[str, Any]
 def truth_of(case: Case) -> str:
     """What one process is asked to do for the same result."""
     kept = {"precision": "fp32", "attention": 0, "recurrent": 0, "freeze": "", "microbatches": 4}
-    model = {key: case[key] for key in ("model", "options") if key in case}
+    model = {key: case[key] for key in ("model", "options", "size") if key in case}
     return json.dumps({"name": "single", **{key: case.get(key, value) for key, value in kept.items()}, **model})
 
 
@@ -132,13 +149,16 @@ def difference(ours: torch.Tensor, truth: torch.Tensor) -> float:
 @pytest.mark.parametrize(("ranks", "case"), RUNS)
 def test_a_strategy_trains_what_single_trains(results: dict[tuple[int, str], State], ranks: int, case: str) -> None:
     settings = json.loads(case)
-    bound = BOUNDS[settings.get("precision", "fp32")]
+    bound = ENCODER_BOUND if settings.get("size") == "tiny" else BOUNDS[settings.get("precision", "fp32")]
     truth, ours = results[1, truth_of(settings)], results[ranks, case]
     assert "failed" not in ours, ours["failed"]
     for part in ("weights", "ema", "optimizer"):
         assert ours[part].keys() == truth[part].keys()
         for name, value in truth[part].items():
             assert ours[part][name].shape == value.shape
+            if ".k_proj.bias" in name:  # softmax does not notice it: its gradient is rounding
+                assert float((ours[part][name] - value).norm()) < bound, name
+                continue
             assert difference(ours[part][name], value) < bound, name
     for rank in ours["ranks"]:
         assert rank["losses"] == pytest.approx(truth["ranks"][0]["losses"], rel=bound)
