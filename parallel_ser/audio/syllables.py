@@ -33,9 +33,13 @@ def contour(signal: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     first = 0.5 * (len(signal) - 1 - (frames - 1) * step)
     centres = first + np.arange(frames) * step
     padded = np.pad(np.asarray(signal, np.float64), half + 1)
-    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * half + 1)[np.rint(centres).astype(int) + 1]
-    away = windows - (windows @ weights / weights.sum())[:, None]
-    power = (away * away) @ weights / weights.sum()
+    rows = np.rint(centres).astype(int) + 1
+    weights = weights / weights.sum()
+    means, squares = (
+        np.lib.stride_tricks.sliding_window_view(values, 2 * half + 1)[rows] @ weights
+        for values in (padded, padded * padded)
+    )
+    power = squares - means * means
     return 10.0 * np.log10(np.maximum(power, 1e-14)), centres / rate
 
 

@@ -7,6 +7,7 @@ stretch of speech. ``spectral.Quality`` has quicker relatives, frame by frame, f
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ HOP = 0.010
 _LEAST, _MOST = 1e-4, 0.02  # s, of a period that counts
 _PERIOD_FACTOR = 1.3  # neighbouring periods that differ by more are no neighbours
 _AMPLITUDE_FACTOR = 1.6
-_SIMILAR, _SIMILAR_BEYOND = 0.3, 0.7  # correlation of neighbouring periods within, and just outside, a voiced stretch
+_ALIKE, _ALIKE_BEYOND = 0.3, 0.7  # correlation of neighbouring periods within, and just outside, a voiced stretch
 _CEPSTRUM = 0.040  # s of a frame
 _CEPSTRUM_TOP = 5000.0  # Hz
 _SMOOTHED = 0.0005  # s of quefrency over which the power cepstrum is averaged
@@ -38,7 +39,7 @@ class Voice:
     Attributes:
         f0: pitch of the voiced frames in Hz, ``(voiced,)``.
         hnr: harmonics over noise of the voiced frames in dB, ``(voiced,)``.
-        cpp: cepstral peak prominence of the voiced frames in dB, ``(voiced,)``.
+        cpp: cepstral peak prominence of every third of them in dB.
         period_change: sum of the differences between neighbouring periods, s.
         period_pairs: how many.
         period_sum: sum of the periods, s.
@@ -98,7 +99,7 @@ def voice(signal: np.ndarray, sample_rate: int, f0: np.ndarray, voicing: np.ndar
     return Voice(
         f0=f0[voiced],
         hnr=10.0 * np.log10(ratio / (1.0 - ratio)),
-        cpp=prominences(wave, sample_rate, np.flatnonzero(voiced) * hop),
+        cpp=prominences(wave, sample_rate, np.flatnonzero(voiced)[::3] * hop),
         period_change=changes,
         period_pairs=period_pairs,
         period_sum=float(sum(lengths)),
@@ -134,100 +135,96 @@ def pulses(signal: np.ndarray, sample_rate: int, f0: np.ndarray, hop: float) -> 
         hop: seconds between its frames.
     """
     edges = np.flatnonzero(np.diff(f0 > 0.0, prepend=False, append=False))
-    loudest = float(np.abs(signal).max(initial=0.0))
+    wave = _Wave(signal, sample_rate)
     found = []
     for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        own = f0[start:stop]
-        left, right = (start - 0.5) * hop, (stop - 0.5) * hop
+        frames = (np.arange(start, stop) * hop * sample_rate).tolist()
+        periods = (sample_rate / f0[start:stop]).tolist()  # samples
+        left, right = frames[0] - 0.5 * hop * sample_rate, frames[-1] + 0.5 * hop * sample_rate
         middle = 0.5 * (left + right)
-
-        def period_at(time: float, own: np.ndarray = own, start: int = int(start)) -> float:
-            return 1.0 / float(np.interp(time / hop - start, np.arange(len(own)), own))
-
-        first = _extreme(signal, sample_rate, middle, 0.5 * period_at(middle))
-        before = _walk(signal, sample_rate, first, -1, (left, right), period_at, loudest)
-        after = _walk(signal, sample_rate, first, 1, (left, right), period_at, loudest)
-        found.append(np.array([*reversed(before), first, *after]))
+        first = wave.extreme(middle, 0.5 * _interpolated(middle, frames, periods))
+        before = _walk(wave, first, -1, left, frames, periods)
+        after = _walk(wave, first, 1, right, frames, periods)
+        found.append(np.array([*reversed(before), first, *after]) / sample_rate)
     return found
 
 
+class _Wave:
+    """A signal (samples,) with the running sums that comparing its periods takes."""
+
+    def __init__(self, signal: np.ndarray, sample_rate: int):
+        self.signal = signal
+        self.squares = np.concatenate([[0.0], np.cumsum(signal * signal)])
+        self.loudest = float(np.abs(signal).max(initial=0.0))
+
+    def extreme(self, place: float, half: float) -> float:
+        """The sample of the highest magnitude within ``half`` samples of ``place``."""
+        low, high = max(0, round(place - half)), min(len(self.signal), round(place + half) + 1)
+        return float(low + int(np.abs(self.signal[low:high]).argmax())) if high > low else place
+
+    def most_alike(self, place: float, period: float, way: int) -> tuple[float, float, float]:
+        """Correlation, place and highest magnitude of the period most like the one around ``place``; -1 of none."""
+        width = max(4, round(period))
+        start = round(place - 0.5 * width)
+        near, far = math.floor(0.8 * period), math.ceil(1.25 * period)
+        low, high = (start - far, start - near) if way < 0 else (start + near, start + far)
+        low, high = max(low - 1, 0), min(high + 1, len(self.signal) - width)
+        if start < 0 or start + width > len(self.signal) or high - low < 2:
+            return -1.0, place + way * period, 0.0
+        template, squares = self.signal[start : start + width], self.squares
+        energy = squares[low + width : high + width + 1] - squares[low : high + 1]
+        own = max(float(squares[start + width] - squares[start]), 1e-30)
+        alike = np.correlate(self.signal[low : high + width], template) / np.sqrt(np.maximum(energy, 1e-30) * own)
+        best = int(alike[1:-1].argmax()) + 1
+        before, top, after = alike[best - 1 : best + 2].tolist()
+        bend = before - 2.0 * top + after
+        shift = min(0.5, max(-0.5, 0.5 * (before - after) / bend)) if bend < 0.0 else 0.0
+        window = self.signal[low + best : low + best + width]
+        peak = max(float(window.max()), -float(window.min()))
+        return top, place + low + best + shift - start, peak
+
+
 def _walk(
-    signal: np.ndarray,
-    rate: int,
-    first: float,
-    way: int,
-    stretch: tuple[float, float],
-    period_at: object,
-    loudest: float,
+    wave: _Wave, first: float, way: int, end: float, frames: Sequence[float], periods: Sequence[float]
 ) -> list[float]:
-    """Pulses from ``first`` on to one side."""
-    left, right = stretch
+    """Pulses from ``first`` to the ``end`` of the stretch on one side, all in samples."""
     points: list[float] = []
     here = first
     while True:
-        period = period_at(here)  # type: ignore[operator]
-        similarity, there, peak = _most_alike(signal, rate, here, period, way)
-        if math.isnan(there):
-            there = here + way * period
-        here = there
-        beyond = here < left if way < 0 else here > right
-        if beyond:
-            if similarity > _SIMILAR_BEYOND and peak > 0.0233 * loudest:
+        period = _interpolated(here, frames, periods)
+        alike, here, peak = wave.most_alike(here, period, way)
+        if (here - end) * way > 0.0:
+            if alike > _ALIKE_BEYOND and peak > 0.0233 * wave.loudest:
                 points.append(here)
             return points
-        if similarity > _SIMILAR and peak > 0.01 * loudest:
+        if alike > _ALIKE and peak > 0.01 * wave.loudest:
             points.append(here)
 
 
-def _most_alike(
-    signal: np.ndarray, rate: int, time: float, period: float, way: int
-) -> tuple[float, float, float]:
-    """Correlation, time and highest sample of the period that is most like the one around ``time``."""
-    width = max(4, round(period * rate))
-    start = round(time * rate - 0.5 * width)
-    near, far = 0.8 * period * rate, 1.25 * period * rate
-    low, high = (start - math.ceil(far), start - math.floor(near)) if way < 0 else (start + math.floor(near), start + math.ceil(far))
-    low, high = max(low - 1, 0), min(high + 1, len(signal) - width)
-    if start < 0 or start + width > len(signal) or high - low < 2:
-        return -1.0, math.nan, 0.0
-    template = signal[start : start + width]
-    region = signal[low : high + width]
-    windows = np.lib.stride_tricks.sliding_window_view(region, width)
-    squares = np.concatenate([[0.0], np.cumsum(region * region)])
-    energy = squares[width:] - squares[:-width]
-    scale = np.sqrt(np.maximum(energy, 1e-30) * max(float(template @ template), 1e-30))
-    alike = (windows @ template) / scale
-    best = int(alike[1:-1].argmax()) + 1
-    before, top, after = alike[best - 1], alike[best], alike[best + 1]
-    bend = before - 2.0 * top + after
-    shift = float(np.clip(0.5 * (before - after) / bend, -0.5, 0.5)) if bend < 0.0 else 0.0
-    peak = float(np.abs(windows[best]).max())
-    return float(top), time + (low + best + shift - start) / rate, peak
-
-
-def _extreme(signal: np.ndarray, rate: int, time: float, half: float) -> float:
-    """Time of the extreme sample within ``half`` seconds of ``time``."""
-    low, high = max(0, round((time - half) * rate)), min(len(signal), round((time + half) * rate) + 1)
-    part = signal[low:high]
-    if not len(part):
-        return time
-    return (low + int(np.abs(part).argmax())) / rate
+def _interpolated(place: float, frames: Sequence[float], values: Sequence[float]) -> float:
+    """Of evenly spaced frames; beyond their ends the first and the last value."""
+    if len(frames) == 1:
+        return values[0]
+    at = min(max((place - frames[0]) / (frames[1] - frames[0]), 0.0), len(frames) - 1.0)
+    low = min(int(at), len(frames) - 2)
+    return values[low] + (at - low) * (values[low + 1] - values[low])
 
 
 def _amplitudes(signal: np.ndarray, rate: int, points: np.ndarray, near: np.ndarray) -> np.ndarray:
     """Of each inner pulse the RMS amplitude, Hann-weighted over a fifth of a period to each side; 0 where not near."""
     heights = np.zeros(max(0, len(points) - 2))
-    for place in np.flatnonzero(near):
-        centre = points[place + 1]
-        before, after = 0.2 * (centre - points[place]), 0.2 * (points[place + 2] - centre)
-        low, high = math.ceil((centre - before) * rate), math.floor((centre + after) * rate)
-        if low < 0 or high >= len(signal) or high < low:
-            continue
-        away = np.arange(low, high + 1) / rate - centre
-        phase = np.where(away < 0.0, away / before, away / after)
-        weights = 0.5 + 0.5 * np.cos(math.pi * phase)
-        part = signal[low : high + 1] * weights
-        heights[place] = math.sqrt(float(part @ part) / max(float(weights @ weights), 1e-30))
+    places = np.flatnonzero(near)
+    if not len(places):
+        return heights
+    centres = points[places + 1]
+    before, after = 0.2 * (centres - points[places]), 0.2 * (points[places + 2] - centres)
+    reach = math.ceil(float(max(before.max(), after.max())) * rate) + 1
+    samples = np.rint(centres * rate).astype(int)[:, None] + np.arange(-reach, reach + 1)
+    away = samples / rate - centres[:, None]
+    phase = away / np.where(away < 0.0, before[:, None], after[:, None])
+    weights = np.where(np.abs(phase) <= 1.0, 0.5 + 0.5 * np.cos(math.pi * phase), 0.0)
+    part = signal[np.clip(samples, 0, len(signal) - 1)] * weights
+    heights[places] = np.sqrt((part * part).sum(axis=1) / np.maximum((weights * weights).sum(axis=1), 1e-30))
     return heights
 
 
@@ -242,7 +239,7 @@ def prominences(signal: np.ndarray, rate: int, centres: np.ndarray) -> np.ndarra
     if not len(centres):
         return np.zeros(0)
     length = round(_CEPSTRUM * rate)
-    n_fft = 1 << (2 * length - 1).bit_length()
+    n_fft = 1 << (length - 1).bit_length()
     padded = np.pad(signal, (length // 2, length))
     weights = np.hanning(length)
     bins = min(n_fft // 2, int(_CEPSTRUM_TOP * n_fft / rate))
