@@ -17,12 +17,13 @@ import parselmouth
 from parselmouth.praat import call
 from scipy.stats import spearmanr
 
-from parallel_ser.analysis.measures import Session, measured
+from parallel_ser.analysis.measures import measured, summary
 from parallel_ser.audio.load import load
 from parallel_ser.audio.voice import F_MAX, F_MIN, voice_pitch
 from parallel_ser.corpora.folder import audio_files
 
 RATE = 16000
+_LINE = ("Straight", "Robust")
 
 
 def praat(path: Path) -> dict[str, float]:
@@ -41,7 +42,7 @@ def praat(path: Path) -> dict[str, float]:
         "jitter": 100.0 * call(both[1], "Get jitter (local)", 0, 0, 0.0001, 0.02, 1.3),
         "shimmer": 100.0 * call(both, "Get shimmer (local)", 0, 0, 0.0001, 0.02, 1.3, 1.6),
         "hnr": call(harmonicity, "Get mean", 0, 0),
-        "cpp": call(cepstrogram, "Get CPPS", True, 0.02, 0.0005, 60, 330, 0.05, "Parabolic", 0.001, 0.05, "Straight", "Robust"),
+        "cpp": call(cepstrogram, "Get CPPS", True, 0.02, 0.0005, 60, 330, 0.05, "Parabolic", 0.001, 0.05, *_LINE),
     }
 
 
@@ -75,10 +76,8 @@ def syllables(sound: parselmouth.Sound) -> float:
 def ours(path: Path) -> dict[str, float]:
     """The values of a report."""
     signal = load(path, RATE)
-    session = Session()
-    session.add(measured(signal, RATE, voice_pitch(RATE)))
-    values = session.values()
-    return {**values, "speech_rate": session.syllables / (len(signal) / RATE)}
+    found = {name: one["value"] for name, one in summary([measured(signal, RATE, voice_pitch(RATE))]).items()}
+    return {name: np.nan if value is None else value for name, value in found.items()}
 
 
 def main() -> None:

@@ -1,7 +1,7 @@
 """From the probability of speech in each frame to segments that are recognised one by one.
 
-A **region** is speech without a pause of 0.2 s. Regions become **segments**: one ends at a pause of half a second, at any
-pause once it lasts 3 s, and at its quietest frame where speech goes on for more than 6 s.
+A **region** is speech without a pause of 0.2 s. Regions become **segments**: one ends at a pause of half a second, at
+any pause once it lasts 3 s, and at its quietest frame where speech goes on for more than 6 s.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ SPEECH_FROM, SPEECH_TO = 0.5, 0.35
 PAUSE, BREAK = 0.2, 0.5
 """Seconds of a pause, and of one that ends a segment."""
 SHORTEST, ENOUGH, LONGEST = 2.0, 3.0, 6.0
-"""Seconds: a cut leaves at least the first; from the second on any pause ends a segment; none lasts longer than the third."""
+"""Seconds: a cut leaves at least the first, from the second on any pause ends a segment, none outlasts the third."""
 LEAST_REGION = 0.1
 """Seconds of a region that counts."""
 MARGIN = 0.05

@@ -1,7 +1,7 @@
 """Voice activity: the probability that each 32 ms of a recording hold speech, block after block.
 
-``Silero`` is the network of silero-vad 6 (MIT), whose weights are read as safetensors from the package: none of its code
-is imported, and nothing is downloaded. ``Energy`` needs no package and takes any sound for speech.
+``Silero`` is the network of silero-vad 6 (MIT), whose weights are read as safetensors from the package: none of its
+code is imported, and nothing is downloaded. ``Energy`` needs no package and takes any sound for speech.
 """
 
 from __future__ import annotations

@@ -103,9 +103,7 @@ def blocks(path: Path, kind: str, seconds: float) -> Iterator[tuple[NDArray[np.f
         UndecodableError: as ``decode``; where the file breaks off, after what is there of it.
     """
     with TemporaryFile() as said:
-        process = subprocess.Popen(
-            _command(path, kind), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
-        )
+        process = subprocess.Popen(_command(path, kind), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
         try:
             assert process.stdout is not None
             rate, channels = _header(process.stdout)
