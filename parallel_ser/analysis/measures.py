@@ -26,6 +26,7 @@ class Measure:
         unit: of the value.
         digits: behind the point.
         what: one sentence.
+        compared: whether a report compares it with the person's baseline.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Measure:
     unit: str
     digits: int
     what: str
+    compared: bool = True
 
 
 MEASURES = (
@@ -48,7 +50,7 @@ MEASURES = (
     Measure("shimmer", "Shimmer (local)", "%", 2, "Mean change of amplitude from period to period."),
     Measure("hnr", "HNR", "dB", 1, "Harmonics over noise."),
     Measure("cpp", "CPP", "dB", 1, "Cepstral peak prominence: how far the voice stands out of the noise."),
-    Measure("f0_median", "Median F0", "Hz", 0, "Pitch of the voice; it does not tell depressed from control groups."),
+    Measure("f0_median", "Median F0", "Hz", 0, "Pitch of the voice, which is not compared.", False),
 )
 """In the order of a report: the literature's evidence, then the rest (see docs/analyze.md)."""
 

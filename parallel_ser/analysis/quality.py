@@ -18,6 +18,8 @@ NOVEL = 1.5
 """Distance from training, in units of what holds 99 of 100 training utterances, from which it is not."""
 _BAND = 0.8  # of the band that 99 of 100 training recordings reach
 _SNR = 3.0  # dB below what 99 of 100 training recordings have: about as far as the estimate may be off
+NOISY = 15.0
+"""Decibels of SNR from which speech is recognised, whatever the training recordings had: in a studio much more."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ def faults(
         found.append("clipped")
     if quality.band_hz < _BAND * usual["band_hz"]["low"]:
         found.append("band")
-    if quality.snr_db < usual["snr_db"]["low"] - _SNR:
+    if quality.snr_db < min(NOISY, usual["snr_db"]["low"] - _SNR):
         found.append("noise")
     if novelty is not None and novelty > NOVEL:
         found.append("unlike")
@@ -69,7 +71,7 @@ REASONS = {
     "short": "less than 0.8 s of speech",
     "clipped": "clipped: the recording level was too high",
     "band": "narrow band: nothing in the upper frequencies that the run was trained with (telephone speech, for one)",
-    "noise": "noisier than 99 of 100 training recordings",
+    "noise": "noisy: an SNR below 15 dB, and below that of 99 of 100 training recordings",
     "unlike": "sounds unlike the training recordings (music, noise, another room or microphone)",
     "failed": "could not be recognised",
 }

@@ -26,6 +26,7 @@ Method = Literal["silero", "energy"]
 
 _CONTEXT = 64  # samples before a frame that are heard with it
 _WEIGHTS = "silero_vad_16k.safetensors"
+_TARGET, _MOST_GAIN, _FALL = -18.0, 40.0, 2.0  # dB of full scale, dB, dB a second
 _MEMORY = 1900  # frames, a minute: in which ``Energy`` looks for the loudest and the quietest
 _BELOW_LOUDEST, _ABOVE_QUIETEST = 30.0, 6.0  # dB
 
@@ -89,6 +90,7 @@ class SileroActivity:
         self._frames = _Frames()
         self._context = np.zeros(_CONTEXT, np.float32)
         self._state: tuple[Tensor, Tensor] | None = None
+        self._peak = _TARGET  # level in dB of the loudest frame of late, which falls
 
     def __call__(self, block: np.ndarray, last: bool = False) -> np.ndarray:
         """See ``VoiceActivity``."""
@@ -97,10 +99,18 @@ class SileroActivity:
             return np.zeros(0)
         before = np.concatenate([self._context[None], frames[:-1, -_CONTEXT:]])
         self._context = frames[-1, -_CONTEXT:]
+        heard = torch.from_numpy(np.concatenate([before, frames], axis=1) * self._gains(frames)[:, None])
         with torch.inference_mode():
-            heard = torch.from_numpy(np.concatenate([before, frames], axis=1))
             found, self._state = self._network(heard, self._state)
         return found.numpy().astype(np.float64)
+
+    def _gains(self, frames: np.ndarray) -> np.ndarray:
+        """Of each frame: quiet recordings are amplified, for the network hears little in them."""
+        gains = np.empty(len(frames), np.float32)
+        for place, level in enumerate(decibels(frames.astype(np.float64).var(axis=1)).tolist()):
+            self._peak = max(level, self._peak - _FALL * FRAME / RATE)
+            gains[place] = 10.0 ** (min(max(_TARGET - self._peak, 0.0), _MOST_GAIN) / 20.0)
+        return gains
 
 
 class Energy:

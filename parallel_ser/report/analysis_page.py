@@ -44,7 +44,11 @@ def write_page(
     from markupsafe import Markup
 
     environment = Environment(loader=PackageLoader("parallel_ser.report", "."), autoescape=select_autoescape(["jinja"]))
-    environment.filters |= {"clock": clock, "minutes": minutes, "signed": lambda value: f"{value:+.2f}"}
+    environment.filters |= {
+        "clock": clock,
+        "minutes": minutes,
+        "signed": signed,
+    }
     sounds = {place: base64.b64encode(clip).decode() for place, clip in clips.items()}
     titles = {one["name"]: one for one in record["measure_titles"]}
     text = environment.get_template(_TEMPLATE).render(
@@ -72,11 +76,16 @@ def clock(seconds: float) -> str:
     return f"{hours}:{rest // 60:02}:{rest % 60:02}" if hours else f"{rest // 60}:{rest % 60:02}"
 
 
+def signed(value: float) -> str:
+    """Such as ``+0.25``."""
+    return f"{value:+.2f}".replace("-", "−")
+
+
 def minutes(seconds: float) -> str:
-    """Such as ``45 s``, ``3 min 20 s`` or ``1 h 5 min``."""
-    whole = round(seconds)
+    """Whole seconds, such as ``45 s``, ``3 min 20 s`` or ``1 h 5 min``."""
+    whole = int(seconds)
     if whole < 60:
-        return f"{seconds:.0f} s"
+        return f"{whole} s"
     if whole < 3600:
         return f"{whole // 60} min {whole % 60} s"
     return f"{whole // 3600} h {whole % 3600 // 60} min"
@@ -168,7 +177,7 @@ def measure_rows(record: Mapping[str, Any], titles: Mapping[str, Mapping[str, An
         row = {**title, "value": f"{value['value']:.{digits}f}", "interval": "", "band": "", "where": ""}
         if value["low"] is not None:
             row["interval"] = f"{value['low']:.{digits}f} to {value['high']:.{digits}f}"
-        if own := series["bands"].get(name):
+        if (own := series["bands"].get(name)) and title["compared"]:
             row["band"] = f"{own['mean']:.{digits}f} ({own['low']:.{digits}f} to {own['high']:.{digits}f})"
             above, below = value["value"] > own["high"], value["value"] < own["low"]
             row["where"] = "above the band" if above else "below the band" if below else "within the band"
@@ -191,7 +200,7 @@ def weeks(record: Mapping[str, Any], titles: Mapping[str, Mapping[str, Any]]) ->
         ]
         if len(points) < 2:
             continue
-        band = series["bands"].get(name)
+        band = series["bands"].get(name) if title.get("compared", True) else None
         ends = [*(part for _, one, _ in points for part in (one["value"], one["low"], one["high"]) if part is not None)]
         ends += [band["low"], band["high"]] if band else []
         low, high = min(ends), max(ends)
