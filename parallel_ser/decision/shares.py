@@ -62,24 +62,23 @@ def shares(
     matrix = np.asarray(confusion, dtype=float) if known else None
     raw = _weighted(heard, weights, count)
     corrected = unmixed(raw, _rows(matrix)) if matrix is not None else None
-    draws, undone = [], []
+    draws = undone = np.zeros((0, count))
     if len(heard) >= LEAST:
         rng = np.random.default_rng(seed)
-        for _ in range(RESAMPLES):
-            own = resampled(len(heard), rng)
-            draws.append(_weighted(heard[own], weights[own], count))
-            if matrix is not None:
-                rows = np.stack([rng.dirichlet(row + 0.5) for row in matrix])
-                undone.append(unmixed(draws[-1], rows))
+        places = [resampled(len(heard), rng) for _ in range(RESAMPLES)]
+        draws = np.stack([_weighted(heard[own], weights[own], count) for own in places])
+        if matrix is not None:
+            drawn = [rng.dirichlet(row + 0.5, RESAMPLES) for row in matrix]
+            undone = unmixed(draws, np.stack(drawn, axis=1))
     lows, highs = _interval(draws)
     low, high = _interval(undone)
     return [
         Share(
             emotion=name,
             raw=float(raw[place]),
-            raw_interval=(lows[place], highs[place]) if draws else None,
+            raw_interval=(lows[place], highs[place]) if len(draws) else None,
             corrected=None if corrected is None else float(corrected[place]),
-            corrected_interval=(low[place], high[place]) if undone else None,
+            corrected_interval=(low[place], high[place]) if len(undone) else None,
         )
         for place, name in enumerate(classes)
     ]
@@ -97,22 +96,22 @@ def mean(values: np.ndarray, weights: np.ndarray, seed: int = 0) -> dict[str, fl
 
 
 def unmixed(heard: np.ndarray, rows: np.ndarray, steps: int = 300) -> np.ndarray:
-    """The shares ``(classes,)`` of which ``rows`` make what was ``heard`` most likely.
+    """The shares ``(…, classes)`` of which ``rows`` make what was ``heard`` most likely.
 
     Args:
-        heard: shares of what was predicted, ``(classes,)``.
-        rows: of each truth the probability of each prediction, ``(classes, classes)``.
+        heard: shares of what was predicted, ``(…, classes)``.
+        rows: of each truth the probability of each prediction, ``(…, classes, classes)``.
         steps: of expectation maximisation.
 
     >>> unmixed(np.array([0.6, 0.4]), np.array([[0.9, 0.1], [0.3, 0.7]])).round(3).tolist()
     [0.5, 0.5]
     """
-    found = np.full(len(heard), 1.0 / len(heard))
+    found = np.full(heard.shape, 1.0 / heard.shape[-1])
     for _ in range(steps):
-        mixed = found @ rows
-        step = found * (rows @ (heard / np.maximum(mixed, 1e-12)))
-        step /= step.sum()
-        if np.abs(step - found).max() < 1e-7:
+        mixed = np.einsum("...i,...ij->...j", found, rows)
+        step = found * np.einsum("...ij,...j->...i", rows, heard / np.maximum(mixed, 1e-12))
+        step /= step.sum(axis=-1, keepdims=True)
+        if np.abs(step - found).max() < 1e-6:
             return step
         found = step
     return found
@@ -139,8 +138,8 @@ def resampled(count: int, rng: np.random.Generator) -> np.ndarray:
     return places
 
 
-def _interval(draws: Sequence[np.ndarray]) -> tuple[list[float], list[float]]:
-    if not draws:
+def _interval(draws: np.ndarray) -> tuple[list[float], list[float]]:
+    if not len(draws):
         return [], []
-    low, high = np.percentile(np.stack(draws), [2.5, 97.5], axis=0)
+    low, high = np.percentile(draws, [2.5, 97.5], axis=0)
     return low.tolist(), high.tolist()
