@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from parallel_ser.analysis.measures import MEASURES, Measured, measured, of_one,
 from parallel_ser.analysis.quality import REASONS, Quality, faults, judged
 from parallel_ser.analysis.recognise import Answer, Recogniser, Threshold, confusions, sample_rate, threshold
 from parallel_ser.analysis.settings import AnalysisSettings
+from parallel_ser.audio.pitch import Pitch
 from parallel_ser.audio.voice import voice_pitch
 from parallel_ser.corpora.labels import canonical
 from parallel_ser.decision.shares import Share, mean, shares
@@ -145,18 +147,22 @@ def analyse(
     sound: dict[int, bytes] = {}
     kept = 0.0  # seconds of sound
     spare = size // 2 if run.by_speaker else 0
-    for part in batches(listener(progress), size, spare):
-        named = [told.name(heard, rate) for heard in part]
-        answers = recogniser([heard.signal for heard in part], rate, named)
-        for heard, speaker, answer in zip(part, named, answers, strict=True):
-            own = told.own(speaker)
-            quality = judged(heard.signal, heard.around, rate)
-            sums = measured(heard.signal, rate, pitch) if own is not False else None
-            if settings.audio and own is not False:
-                kept += heard.span.end - heard.span.start
-                if kept <= MOST_SOUND:
-                    sound[len(rows)] = encoded(heard.signal, rate)
-            rows.append(_Row(heard.span.start, heard.span.end, heard.span.regions, answer, quality, sums, speaker))
+    with ThreadPoolExecutor(1, "measures") as pool:  # while this thread decodes, listens and recognises
+        for part in batches(listener(progress), size, spare):
+            named = [told.name(heard, rate) for heard in part]
+            later = []
+            for heard, speaker in zip(part, named, strict=True):
+                maybe_own = told.own(speaker) is not False
+                kept += heard.span.end - heard.span.start if maybe_own else 0.0
+                playable = settings.audio and kept <= MOST_SOUND
+                later.append(pool.submit(_listened, heard, rate, pitch if maybe_own else None, maybe_own and playable))
+            answers = recogniser([heard.signal for heard in part], rate, named)
+            for heard, speaker, answer, future in zip(part, named, answers, later, strict=True):
+                quality, sums, clip = future.result()
+                if clip:
+                    sound[len(rows)] = clip
+                span = heard.span
+                rows.append(_Row(span.start, span.end, span.regions, answer, quality, sums, speaker))
     if not listener.seconds:
         raise UserError(f"{path} holds no samples; leave it out or record it again.")
     rows, chosen, more = told.settle(rows)
@@ -165,7 +171,7 @@ def analyse(
     values, speech = _measures(own_rows)
     mine = {place: signal for place, signal in sound.items() if found[place].status != "other"}
     notes = (*run.notes, *more)
-    if kept > MOST_SOUND:
+    if settings.audio and kept > MOST_SOUND:
         notes = (*notes, f"the first {MOST_SOUND / 3600:g} hours of speech alone can be played")
     if run.by_speaker:
         notes = (*notes, f"features were standardised over about {BY_SPEAKER} neighbouring segments")
@@ -200,6 +206,13 @@ class _Row:
     quality: Quality
     measured: Measured | None
     speaker: str
+
+
+def _listened(heard: Heard, rate: int, pitch: Pitch | None, playable: bool) -> tuple[Quality, Measured | None, bytes]:
+    """Quality and measures of a segment, and what can be played of it."""
+    quality = judged(heard.signal, heard.around, rate)
+    sums = measured(heard.signal, rate, pitch) if pitch is not None else None
+    return quality, sums, encoded(heard.signal, rate) if playable else b""
 
 
 def batches(items: Iterator[Heard], size: int, spare: int = 0) -> Iterator[list[Heard]]:
