@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 
 from parallel_ser import __version__
 from parallel_ser.commands import corpus
+from parallel_ser.commands.analyze import analyze
 from parallel_ser.commands.baseline import baseline
 from parallel_ser.commands.bench import bench
 from parallel_ser.commands.calibrate import calibrate
@@ -95,6 +96,7 @@ app.command()(train)
 app.command()(baseline)
 app.command()(evaluate)
 app.command(cls=EnrolCommand)(predict)
+app.command()(analyze)
 app.command()(calibrate)
 app.command()(fuse)
 app.command()(runs)

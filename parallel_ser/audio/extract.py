@@ -29,6 +29,7 @@ EXTRACTOR_VERSION = 7
 _TOGETHER = 16  # files that go through a part of the front end, so that their signals stay in the processor's cache
 
 T = TypeVar("T")
+S = TypeVar("S")
 
 
 @dataclass(frozen=True)
@@ -111,11 +112,15 @@ class Extractor:
         part finds its code and its tables in the processor's cache.
         """
 
-        def prepared(path: Path) -> _Recording:
-            return self._prepared(*read(path, self.audio), str(path))
+        return self._each(lambda path: self._prepared(*read(path, self.audio), str(path)), paths)
 
-        for start in range(0, len(paths), _TOGETHER):
-            found = list(attempted(prepared, paths[start : start + _TOGETHER]))
+    def signals(self, signals: Sequence[np.ndarray]) -> Iterator[Features | UserError]:
+        """The same of mono signals (samples,) at ``audio.sample_rate``."""
+        return self._each(lambda signal: self._prepared(signal, "", "the signal"), signals)
+
+    def _each(self, prepare: Callable[[S], _Recording], items: Sequence[S]) -> Iterator[Features | UserError]:
+        for start in range(0, len(items), _TOGETHER):
+            found = list(attempted(prepare, items[start : start + _TOGETHER]))
             measured = iter(self._measured([one for one in found if not isinstance(one, UserError)]))
             yield from (one if isinstance(one, UserError) else next(measured) for one in found)
 
@@ -161,11 +166,11 @@ class Extractor:
         return Extractor, (self.audio, self.features)
 
 
-def attempted(function: Callable[[Path], T], paths: Sequence[Path]) -> Iterator[T | UserError]:
-    """What the function makes of each file, or the error of the user's that it raises."""
-    for path in paths:
+def attempted(function: Callable[[S], T], items: Sequence[S]) -> Iterator[T | UserError]:
+    """What the function makes of each item, such as a file, or the error of the user's that it raises."""
+    for item in items:
         try:
-            made: T | UserError = function(path)
+            made: T | UserError = function(item)
         except UserError as error:
             made = error
         yield made

@@ -6,8 +6,10 @@ import hashlib
 import os
 import stat
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -126,21 +128,12 @@ def decode(
 
     from parallel_ser.corpora import ffmpeg  # which needs the errors above
 
-    require_file(path)
-    try:
-        with path.open("rb") as raw:
-            if not (begins := raw.read(64)):
-                raise EmptyError(f"{path} is empty (0 bytes); copy or convert it again.")
-            if begins.startswith(LFS):
-                raise UndecodableError(
-                    f"{path} is a Git LFS pointer and not the recording; git lfs pull in its folder fetches it."
-                )
-        if kind := ffmpeg.container(begins):
-            return ffmpeg.decode(path, kind, accept)
+    begins = _begins(path)
+    if kind := ffmpeg.container(begins):
+        return ffmpeg.decode(path, kind, accept)
+    with _decoding(path, begins):
         with soundfile.SoundFile(os.fsencode(path)) as file:
-            promised, rate, container = file.frames, file.samplerate, file.format
-            if promised > _LONGEST:
-                raise UndecodableError(f"{path} does not say how long it is; convert it again, to WAV or FLAC.")
+            promised, rate, container = _promised(path, file), file.samplerate, file.format
             accept(promised, rate)
             try:
                 samples = file.read(dtype="float32", always_2d=True)
@@ -153,6 +146,68 @@ def decode(
             except soundfile.SoundFileError as error:
                 raise UndecodableError(f"{path} is damaged or truncated; copy or convert it again.") from error
         short = _cut_short(path, container, promised - len(samples))
+    _require_whole(path, short, len(samples), rate)
+    return samples, rate
+
+
+def blocks(path: Path, seconds: float) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """What ``decode`` gives, in blocks of so many seconds, so that memory does not grow with the recording.
+
+    Raises:
+        EmptyError, UndecodableError: as ``decode``; where the file breaks off, after what is there of it.
+    """
+    import soundfile
+
+    from parallel_ser.corpora import ffmpeg
+
+    begins = _begins(path)
+    if kind := ffmpeg.container(begins):
+        yield from ffmpeg.blocks(path, kind, seconds)
+        return
+    with _decoding(path, begins):
+        with soundfile.SoundFile(os.fsencode(path)) as file:
+            promised, rate, container, count = _promised(path, file), file.samplerate, file.format, 0
+            if container in ("WAV", "WAVEX", "OGG") and promised and _cut_short(path, container, 0):
+                raise UndecodableError(f"{path} is truncated; copy or convert it again.")
+            while True:
+                try:
+                    samples = file.read(max(1, round(seconds * rate)), dtype="float32", always_2d=True)
+                except soundfile.SoundFileError as error:
+                    raise UndecodableError(f"{path} is damaged or truncated; copy or convert it again.") from error
+                if not len(samples):
+                    break
+                count += len(samples)
+                yield samples, rate
+        short = _cut_short(path, container, promised - count)
+    _require_whole(path, short, count, rate)
+
+
+def _begins(path: Path) -> bytes:
+    """The first bytes of a recording; refuses what is none."""
+    require_file(path)
+    try:
+        with path.open("rb") as raw:
+            begins = raw.read(64)
+    except OSError as error:
+        raise UndecodableError(f"cannot read {path}: {error.strerror or error}.") from error
+    if not begins:
+        raise EmptyError(f"{path} is empty (0 bytes); copy or convert it again.")
+    if begins.startswith(LFS):
+        raise UndecodableError(
+            f"{path} is a Git LFS pointer and not the recording; git lfs pull in its folder fetches it."
+        )
+    return begins
+
+
+@contextmanager
+def _decoding(path: Path, begins: bytes) -> Iterator[None]:
+    """What the libraries raise, as an error of ours."""
+    import soundfile
+
+    from parallel_ser.corpora import ffmpeg
+
+    try:
+        yield
     except OSError as error:
         raise UndecodableError(f"cannot read {path}: {error.strerror or error}.") from error
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: a headerless .raw file
@@ -162,13 +217,23 @@ def decode(
                 f": it is damaged, or its coding is not known; copy it again, or convert it: {ffmpeg.conversion(path)}"
             )
         raise UndecodableError(f"{path} cannot be decoded as audio{cure}") from error
+
+
+def _promised(path: Path, file: Any) -> int:
+    """The frames that a header promises."""
+    promised = int(file.frames)
+    if promised > _LONGEST:
+        raise UndecodableError(f"{path} does not say how long it is; convert it again, to WAV or FLAC.")
+    return promised
+
+
+def _require_whole(path: Path, short: bool, frames: int, rate: int) -> None:
     if short:
         raise UndecodableError(
-            f"{path} is truncated (it breaks off after {len(samples) / rate:.2f} s); copy or convert it again."
+            f"{path} is truncated (it breaks off after {frames / rate:.2f} s); copy or convert it again."
         )
-    if len(samples) == 0:
+    if frames == 0:
         raise EmptyError(f"{path} holds no samples; leave it out or record it again.")
-    return samples, rate
 
 
 def _cut_short(path: Path, container: str, absent: int) -> bool:

@@ -7,7 +7,7 @@ import shlex
 import shutil
 import struct
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryFile
 from threading import Timer
@@ -71,20 +71,9 @@ def decode(path: Path, kind: str, accept: Callable[[int, int], None]) -> tuple[N
     Raises:
         UndecodableError: ffmpeg is not installed, or does not make sound of the whole file in time.
     """
-    program = shutil.which("ffmpeg")
-    if program is None:
-        raise UndecodableError(
-            f"{path} is {kind}, which the program ffmpeg reads and which is not installed: install it, or convert the "
-            f"file where it is: {conversion(path)}"
-        )
-    command = [program, "-nostdin", "-hide_banner", "-v", "error", "-threads", "1"]
-    command += ["-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS]
-    source = b"file:" + os.fsencode(path.absolute())  # also where the name looks like an option or an address
-    target = ["-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+    command = _command(path, kind)
     with TemporaryFile() as said:
-        process = subprocess.Popen(
-            [*command, "-i", source, *target], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said
-        )
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
         timer = Timer(SECONDS, process.kill)
         timer.start()
         try:
@@ -99,16 +88,79 @@ def decode(path: Path, kind: str, accept: Callable[[int, int], None]) -> tuple[N
         words = said.read().decode(errors="replace").lower()
     if late:
         raise UndecodableError(f"{path} takes ffmpeg more than {SECONDS} s to convert; cut it into utterances.")
-    if "matches no streams" in words:
-        raise UndecodableError(f"{path} is {kind} without sound; leave it out.")
-    broken = rate == 0 or process.returncode or any(word in words for word in _BROKEN)
-    if broken or (kind.startswith("ASF") and _asf_breaks_off(path)):
-        raise UndecodableError(f"{path} is {kind} that is damaged or truncated; copy or convert it again.")
+    _require_sound(path, kind, words, rate != 0 and not process.returncode)
     if refusal is not None:
         raise refusal
     if len(samples) == 0:
         raise EmptyError(f"{path} holds no samples; leave it out or record it again.")
     return samples, rate
+
+
+def blocks(path: Path, kind: str, seconds: float) -> Iterator[tuple[NDArray[np.float32], int]]:
+    """Samples ``(frames, channels)`` and rate of a file's first sound in blocks of so many seconds.
+
+    Raises:
+        UndecodableError: as ``decode``; where the file breaks off, after what is there of it.
+    """
+    with TemporaryFile() as said:
+        process = subprocess.Popen(_command(path, kind), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=said)
+        try:
+            assert process.stdout is not None
+            rate, channels = _header(process.stdout)
+            count = 0
+            size = max(1, round(seconds * rate)) * 4 * channels
+            while rate and (part := _filled(process.stdout, size)):
+                whole = part[: len(part) - len(part) % (4 * channels)]
+                samples = np.frombuffer(whole, ">f4").astype(np.float32).reshape(-1, channels)
+                count += len(samples)
+                yield samples, rate
+            process.wait()
+        finally:
+            process.kill()
+            process.wait()
+            if process.stdout is not None:
+                process.stdout.close()
+        said.seek(0)
+        words = said.read().decode(errors="replace").lower()
+    _require_sound(path, kind, words, rate != 0 and not process.returncode)
+    if count == 0:
+        raise EmptyError(f"{path} holds no samples; leave it out or record it again.")
+
+
+def _command(path: Path, kind: str) -> list[str | bytes]:
+    """What writes a file's first sound to its output as AU.
+
+    Raises:
+        UndecodableError: ffmpeg is not installed.
+    """
+    program = shutil.which("ffmpeg")
+    if program is None:
+        raise UndecodableError(
+            f"{path} is {kind}, which the program ffmpeg reads and which is not installed: install it, or convert the "
+            f"file where it is: {conversion(path)}"
+        )
+    command: list[str | bytes] = [program, "-nostdin", "-hide_banner", "-v", "error", "-threads", "1"]
+    command += ["-protocol_whitelist", "file,pipe", "-format_whitelist", _FORMATS]
+    source = b"file:" + os.fsencode(path.absolute())  # also where the name looks like an option or an address
+    return [*command, "-i", source, "-map", "0:a:0", "-c:a", "pcm_f32be", "-f", "au", "pipe:1"]
+
+
+def _require_sound(path: Path, kind: str, words: str, whole: bool) -> None:
+    """Refuse a file of which ffmpeg says in ``words`` that something is wrong with it."""
+    if "matches no streams" in words:
+        raise UndecodableError(f"{path} is {kind} without sound; leave it out.")
+    broken = not whole or any(word in words for word in _BROKEN)
+    if broken or (kind.startswith("ASF") and _asf_breaks_off(path)):
+        raise UndecodableError(f"{path} is {kind} that is damaged or truncated; copy or convert it again.")
+
+
+def _filled(stream: IO[bytes], size: int) -> bytes:
+    """So many bytes of a pipe, or what is left of it."""
+    parts, missing = [], size
+    while missing and (part := stream.read(min(missing, _CHUNK))):
+        parts.append(part)
+        missing -= len(part)
+    return b"".join(parts)
 
 
 def _asf_breaks_off(path: Path) -> bool:
@@ -129,13 +181,9 @@ def _read(
     stream: IO[bytes], accept: Callable[[int, int], None]
 ) -> tuple[NDArray[np.float32], int, RecordingError | None]:
     """Samples and rate of an AU stream, and why they are refused; a rate of 0 where the stream is none."""
-    header = stream.read(24)
-    if len(header) < 24:
+    rate, channels = _header(stream)
+    if not rate:
         return np.empty((0, 1), np.float32), 0, None
-    magic, offset, _, encoding, rate, channels = struct.unpack(">4s5I", header)
-    if magic != b".snd" or encoding != _AU_FLOAT or not rate or not channels:
-        return np.empty((0, 1), np.float32), 0, None
-    stream.read(offset - 24)
     parts: list[bytes] = []
     size, refusal = 0, None
     while part := stream.read(_CHUNK):
@@ -150,3 +198,15 @@ def _read(
     whole = b"".join(parts)
     samples = np.frombuffer(whole[: len(whole) - len(whole) % (4 * channels)], ">f4").astype(np.float32)
     return samples.reshape(-1, channels), rate, refusal
+
+
+def _header(stream: IO[bytes]) -> tuple[int, int]:
+    """Rate and channels of an AU stream, whose samples come next; a rate of 0 where it is none."""
+    header = stream.read(24)
+    if len(header) < 24:
+        return 0, 1
+    magic, offset, _, encoding, rate, channels = struct.unpack(">4s5I", header)
+    if magic != b".snd" or encoding != _AU_FLOAT or not rate or not channels:
+        return 0, 1
+    stream.read(offset - 24)
+    return rate, channels

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from parallel_ser.corpora.protocols import Fold
-from parallel_ser.training import run_folder
+from parallel_ser.training import novelty, run_folder
 from parallel_ser.training.data import Dataset
 
 FILE = "recordings.json"
@@ -25,6 +25,7 @@ def write(folder: Path, data: Dataset, folds: Sequence[Fold]) -> None:
         low, high = np.percentile([data.measures[index][name] for index in trained], [1, 99])
         found[name] = {"low": float(low), "high": float(high)}
     run_folder.write_json(folder / FILE, found)
+    novelty.write(folder, data, trained)
 
 
 def read(folder: Path) -> Mapping[str, Range]:

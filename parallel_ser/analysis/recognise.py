@@ -1,0 +1,142 @@
+"""A run's answers for segments of a recording, with what was wrong with each and how unlike training it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from parallel_ser.audio.extract import Extractor, Features
+from parallel_ser.corpora.base import Utterance
+from parallel_ser.decision import calibration
+from parallel_ser.errors import UserError
+from parallel_ser.system.digests import read_json
+from parallel_ser.training import calibrate, conditions, novelty, run_folder
+from parallel_ser.training.data import Dataset, of_features
+from parallel_ser.training.inference import Places, Run
+from parallel_ser.training.predictions import concatenate
+
+
+@dataclass(frozen=True)
+class Answer:
+    """Of one segment.
+
+    Attributes:
+        probabilities: ``(classes,)``; None where it has no features.
+        novelty: distance from training, 1 being where 99 of 100 training utterances are nearer; None of an older run.
+        problem: why it has no features.
+    """
+
+    probabilities: np.ndarray | None
+    novelty: float | None
+    problem: str = ""
+
+
+class Recogniser:
+    """A run that answers for signals."""
+
+    def __init__(self, run: Run):
+        self.run = run
+        self.usual = conditions.read(run.settings_file.parent)
+        self._novelty = novelty.read(run.settings_file.parent)
+        self._extractors: dict[str, Extractor] = {}
+
+    def __call__(self, signals: Sequence[np.ndarray], rate: int, speakers: Sequence[str]) -> list[Answer]:
+        """Answers for signals (samples,) at ``rate`` Hz, each of one of the ``speakers``."""
+        names = [Path(str(place)) for place in range(len(signals))]
+        found: dict[Path, np.ndarray] = {}
+        problems: dict[Path, str] = {}
+        distances: dict[Path, float] = {}
+
+        def load(run: Run) -> tuple[Dataset, Places]:
+            extractor = self._extractor(run)
+            good: list[tuple[Utterance, Features]] = []
+            resampled = [_resampled(one, rate, run.config.audio.sample_rate) for one in signals]
+            for name, speaker, made in zip(names, speakers, extractor.signals(resampled), strict=True):
+                if isinstance(made, UserError):
+                    problems[name] = str(made)
+                else:
+                    good.append((Utterance(name, "", speaker, "unknown", ""), made))
+            data = of_features([one for one, _ in good], run.classes, extractor, [one for _, one in good])
+            if self._novelty is not None and not distances and data.frames:
+                rows = novelty.describe(data.frames, data.rows)
+                distances.update(zip([one.path for one, _ in good], self._novelty(rows).tolist(), strict=True))
+            return data, dict.fromkeys(run.folds, range(len(data.utterances)))
+
+        if signals:
+            found = self.run.probabilities(load)
+        return [Answer(found.get(name), distances.get(name), problems.get(name, "")) for name in names]
+
+    def _extractor(self, run: Run) -> Extractor:
+        key = run.config.audio.model_dump_json() + run.config.features.model_dump_json()
+        if key not in self._extractors:
+            self._extractors[key] = Extractor(run.config.audio, run.config.features)
+        return self._extractors[key]
+
+
+def sample_rate(run: Run) -> int:
+    """At which a recording is read: the run's, but at least the 16 kHz of voice activity."""
+    return max(16000, run.config.audio.sample_rate)
+
+
+def confusions(run: Run) -> np.ndarray | None:
+    """Counts of a run's test, calibrated as its answers are, truth by predicted in the order of its classes.
+
+    None where a fold is not finished, or the run was tested on other emotions.
+    """
+    try:
+        tested = run.tested()
+    except UserError:
+        return None
+    sides = []
+    for fold, said in tested.items():
+        path = run_folder.fold_folder(run.folder, fold) / "calibration.json"
+        calibrator = calibration.from_state(read_json(path) if path.exists() else {"method": "none"})
+        if set(said.classes) != set(run.classes):
+            return None
+        sides.append(said.with_probabilities(calibrator(said.probabilities)).with_classes(run.classes))
+    whole = concatenate(sides)
+    counts = np.zeros((len(run.classes), len(run.classes)), dtype=int)
+    np.add.at(counts, (whole.truth_indices, whole.predicted_indices), 1)
+    return counts
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """From which confidence a run answers.
+
+    Attributes:
+        confidence: 0 answers everything.
+        error: the share of wrong answers that it promises; None where nothing is promised.
+    """
+
+    confidence: float
+    error: float | None
+
+
+def threshold(run: Run, error: float | None) -> Threshold:
+    """The threshold for an error, or without one that of the smallest error promised by ``calibrate``.
+
+    Raises:
+        UserError: ``error`` is given and not promised.
+    """
+    if error is not None:
+        return Threshold(calibrate.thresholds(run, error), error)
+    path = run_folder.fold_folder(run.folder, run.folds[0]) / "calibration.json"
+    promises = read_json(path).get("promises", []) if path.exists() else []
+    for promised in sorted(one["error"] for one in promises):
+        try:
+            return Threshold(calibrate.thresholds(run, promised), promised)
+        except UserError:
+            continue  # another fold could not promise it
+    return Threshold(0.0, None)
+
+
+def _resampled(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    if rate == sample_rate:
+        return signal
+    import soxr
+
+    return np.asarray(soxr.resample(signal, rate, sample_rate, quality="HQ"), dtype=np.float32)
