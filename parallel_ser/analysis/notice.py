@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from parallel_ser.analysis.settings import AnalysisSettings
-from parallel_ser.report.notice import rendered
+from parallel_ser.report.markdown_pages import notice
 from parallel_ser.system.files import write_text
 from parallel_ser.training.inference import Run
 
@@ -23,7 +23,7 @@ def write(path: Path, run: Run, settings: AnalysisSettings, kept: bool) -> None:
         kept: whether sessions are kept of a person.
     """
     corpora = [run.config.corpus.name or "", *(part.name or "" for part in run.config.corpus.also)]
-    text = rendered(
+    text = notice(
         {
             "run": os.path.basename(run.folder.absolute()),
             "emotions": list(run.classes),

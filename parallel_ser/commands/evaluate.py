@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
+
+if TYPE_CHECKING:
+    from parallel_ser.config import Config
+    from parallel_ser.training.inference import Run
 
 _MAY_CHANGE = ("corpus.root", "corpus.also", "split.test.root", "split.file", "run.cache", "run.jobs")
 
@@ -27,13 +31,17 @@ def evaluate(
         list[str] | None,
         typer.Option("--merge", help="Count emotions as another, such as neutral=calm or neutral=calm,bored."),
     ] = None,
+    robustness: Annotated[
+        bool, typer.Option("--robustness", help="Alter the sound: gain, cuts, filters, noise, a narrow band, MP3.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     wide: Wide = False,
 ) -> None:
     """Test a run's models again: each fold's on the speakers that it was not trained on.
 
     With --corpus all folds' models together are tested on a corpus that none of them has seen. With --merge a model of
-    more emotions is judged on fewer: what it gives those that count as one is summed.
+    more emotions is judged on fewer: what it gives those that count as one is summed. With --robustness the run's model
+    card says what becomes of its answers when the sound is altered.
     """
     from parallel_ser.config import dump, load
     from parallel_ser.corpora.choose import merge_note, merged_names
@@ -54,6 +62,11 @@ def evaluate(
             raise UserError(f"{wrong[0]} belongs to the training of {run}; evaluate takes {', '.join(_MAY_CHANGE)}.")
         if run_folder.without_folders(config).corpus != run_folder.without_folders(trained.config).corpus:
             raise UserError(f"corpus.also has other corpora than the training of {run}; its folders alone may change.")
+    if robustness:
+        if corpus is not None or merge:
+            raise UserError("--robustness tests the run on its own test sides: leave --corpus and --merge out.")
+        _altered(run, trained, config, json, wide)
+        return
     merges: dict[str, list[str]] = {}
     for emotion, sources in map(_merge, merge or []):
         merges.setdefault(emotion, []).extend(sources)
@@ -83,6 +96,26 @@ def evaluate(
             run_folder.write_results(target, predictions, metrics)
             write_text(target / "corpus.txt", f"{corpus} {root or ''}\n")
         console.print(f"Results folder: {target}", highlight=False, soft_wrap=True)
+
+
+def _altered(folder: Path, run: Run, config: Config, json: bool, wide: bool) -> None:
+    """Test with the sound altered, keep what came of it and write the card anew."""
+    from parallel_ser.report.tables import print_robustness
+    from parallel_ser.report.terminal import rounds, screen
+    from parallel_ser.system.lock import writing
+    from parallel_ser.training import card, robustness, run_folder
+
+    with writing(folder):
+        with rounds() as told:
+            found = robustness.measure(run, config, told)
+        run_folder.write_json(folder / robustness.FILE, found)
+        if (folder / "metrics.json").exists():
+            card.write(folder, run.config)
+    if json:
+        typer.echo((folder / robustness.FILE).read_text(encoding="utf-8"))
+        return
+    print_robustness(screen(wide), found)
+    typer.echo(f"Model card: {folder / card.FILE}")
 
 
 def _merge(text: str) -> tuple[str, list[str]]:

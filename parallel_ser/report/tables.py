@@ -124,6 +124,23 @@ def print_decisions(console: Console, rows: Sequence[Mapping[str, Any]]) -> None
     print_table(console, columns, "Heard in each file")
 
 
+def print_robustness(console: Console, record: Mapping[str, Any]) -> None:
+    """What becomes of the answers under each alteration; see ``training.robustness``."""
+    rows = record["rows"]
+    columns = (
+        Column("alteration", [row["name"] for row in rows], left=True, least=20),
+        Column("answers that stay", [f"{row['unchanged']:.1%}" for row in rows]),
+        Column("UAR", [f"{row['uar']:.3f}" for row in rows]),
+        Column("UAR lost", [f"{row['lost']:.3f}" for row in rows], drop=1),
+        Column("within its bound", ["yes" if row["kept"] else "NO" for row in rows]),
+    )
+    print_table(console, columns, f"{record['n']} tested utterances with their sound altered")
+    console.print(
+        "Bounds: of light alterations at least 95% of the answers stay; by noise, a narrow band and MP3 at most 0.05 "
+        "of UAR is lost."
+    )
+
+
 def print_calibration(console: Console, record: Mapping[str, Any]) -> None:
     """ECE, Brier score and log loss before and after calibration, and the thresholds; see ``report/calibration.py``."""
     names = {"ece": "ECE (expected calibration error)", "brier": "Brier score (0 to 2)", "log_loss": "log loss (nats)"}

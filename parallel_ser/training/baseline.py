@@ -18,7 +18,7 @@ from parallel_ser.report.tables import print_metrics
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.system.cores import usable_cores
 from parallel_ser.system.lock import writing
-from parallel_ser.training import conditions, run_folder
+from parallel_ser.training import card, conditions, run_folder
 from parallel_ser.training.data import Dataset, prepare
 from parallel_ser.training.sample import classical_notes, require_views, sample_of
 
@@ -82,6 +82,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
         parts[-1].to_csv(home / "predictions.csv")
     predictions, metrics = run_folder.summarise(parts, audits, (*classical_notes(settings), *data.notes))
     print_metrics(console, run_folder.write_results(folder, predictions, metrics))
+    card.write(folder, config)
     for fold, one in zip(folds, found, strict=True):
         console.print(f"Fold {fold.index}: {_described(one)}", highlight=False)
     console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from parallel_ser.decision import calibration, fusion
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import write_json
-from parallel_ser.training import run_folder
+from parallel_ser.training import card, run_folder
 from parallel_ser.training.fused import HOW, Pool, record_of
 from parallel_ser.training.inference import Run
 from parallel_ser.training.metrics import Metrics, measure
@@ -118,7 +118,9 @@ def write(folder: Path, fused: Fused) -> dict[str, Any]:
         fused.selection[fold].to_csv(home / "selection.csv")
         write_json(home / run_folder.FUSION, fused.pools[fold].state())
     write_json(folder / run_folder.FUSION, record_of(folder, fused.runs, fused.method))
-    return run_folder.write_results(folder, concatenate(list(fused.tested.values())), fused.metrics)
+    record = run_folder.write_results(folder, concatenate(list(fused.tested.values())), fused.metrics)
+    card.write(folder, fused.runs[0].config)
+    return record
 
 
 def _listed(values: Sequence[object]) -> str:

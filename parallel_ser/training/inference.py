@@ -112,7 +112,7 @@ class Run(ABC):
         asked: list[tuple[Dataset, list[Fold], list[Audit]]] = []
 
         def tested(run: Run) -> tuple[Dataset, Places]:
-            data, folds, audits = prepare(_where(run.config, config))
+            data, folds, audits = prepare(where(run.config, config))
             asked.append((data, folds, audits))
             return data, {fold.index: fold.test for fold in folds if fold.index in run.folds}
 
@@ -130,7 +130,7 @@ class Run(ABC):
         asked: list[tuple[Dataset, list[Fold], list[Audit]]] = []
 
         def tested(run: Run) -> tuple[Dataset, Places]:
-            data, folds, audits = prepare(_where(run.config, config).model_copy(update={"split": split}))
+            data, folds, audits = prepare(where(run.config, config).model_copy(update={"split": split}))
             asked.append((data, folds, audits))
             alone = data.take(folds[0].test)
             return alone, dict.fromkeys(run.folds, range(len(alone.utterances)))
@@ -252,7 +252,7 @@ def _by_path(data: Dataset, places: Sequence[int], rows: np.ndarray) -> dict[Pat
     return {data.utterances[place].path: row for place, row in zip(places, rows, strict=True)}
 
 
-def _where(config: Config, places: Config) -> Config:
+def where(config: Config, places: Config) -> Config:
     """A run's settings with the corpora and the cache where ``places`` has them."""
     test = config.split.test and config.split.test.model_copy(
         update={"root": places.split.test.root if places.split.test else config.split.test.root}

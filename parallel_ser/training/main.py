@@ -160,6 +160,7 @@ def run(config: Config, quiet: bool = False) -> int:
 
         def report() -> None:
             from parallel_ser.report.tables import print_metrics
+            from parallel_ser.training import card
 
             predictions, metrics = run_folder.summarise(
                 parts,
@@ -172,6 +173,7 @@ def run(config: Config, quiet: bool = False) -> int:
             )
             console.print()
             print_metrics(console, run_folder.write_results(folder, predictions, metrics))
+            card.write(folder, config)
             if quiet:
                 print(folder, flush=True)
             console.print(f"Run folder: {folder}", highlight=False, soft_wrap=True)
