@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from parallel_ser import __version__
 from parallel_ser.config import Config
 from parallel_ser.corpora import licences
 from parallel_ser.models.registry import title
@@ -39,7 +39,7 @@ def write(folder: Path, config: Config) -> None:
     record = {
         "name": folder.absolute().name,
         "system": _system(folder, config),
-        "version": __version__,
+        "version": version("parallel-ser"),
         "classes": metrics["classes"],
         "corpora": corpora,
         "metrics": metrics,
