@@ -15,6 +15,7 @@ from parallel_ser.commands.baseline import baseline
 from parallel_ser.commands.bench import bench
 from parallel_ser.commands.calibrate import calibrate
 from parallel_ser.commands.evaluate import evaluate
+from parallel_ser.commands.export import export
 from parallel_ser.commands.features import features
 from parallel_ser.commands.fuse import fuse
 from parallel_ser.commands.plan import plan
@@ -95,6 +96,7 @@ app = typer.Typer(
 app.command()(train)
 app.command()(baseline)
 app.command()(evaluate)
+app.command()(export)
 app.command(cls=EnrolCommand)(predict)
 app.command()(analyze)
 app.command()(calibrate)

@@ -50,7 +50,7 @@ class Run(ABC):
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
         self.folder, self.config, self.folds = folder, config, tuple(folds)
-        self._calibration = {fold: _calibration(run_folder.fold_folder(folder, fold)) for fold in folds}
+        self.calibration = {fold: _calibration(run_folder.fold_folder(folder, fold)) for fold in folds}
 
     @staticmethod
     def open(folder: Path) -> Run:
@@ -81,7 +81,7 @@ class Run(ABC):
 
     def answers(self, load: Load) -> Answers:
         """``raw_answers``, by the folds' calibration where they have one."""
-        return {fold: _calibrated(said, self._calibration[fold]) for fold, said in self.raw_answers(load).items()}
+        return {fold: _calibrated(said, self.calibration[fold]) for fold, said in self.raw_answers(load).items()}
 
     def probabilities(self, load: Load) -> dict[Path, np.ndarray]:
         """Class probabilities ``(classes,)`` of each recording: the mean over the folds' models."""
