@@ -301,9 +301,8 @@ def _measures(rows: Sequence[_Row], segments: Sequence[Segment]) -> tuple[dict[s
     end: float | None = None
     total = 0.0
     for row, one in zip(rows, segments, strict=True):
-        if row.measured is None or not (
-            one.status in ("answered", "uncertain") or (one.status == "rejected" and one.reasons == ("short",))
-        ):
+        sound = one.status in ("answered", "uncertain") or (one.status == "rejected" and one.reasons == ("short",))
+        if row.measured is None or not sound:
             end = None
             continue
         pauses = []
