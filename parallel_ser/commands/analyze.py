@@ -59,6 +59,8 @@ def analyze(
     """
     from parallel_ser.analysis.store import Store, default_path
 
+    if "" in (person, forget):
+        raise UserError("a person's ID is empty: give a pseudonym, such as P07.")
     kept = Store(store or default_path())
     if forget is not None:
         sessions, erased = kept.forget(forget)
@@ -79,13 +81,13 @@ def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], n
     """Analyse and tell; whether a recording failed."""
     from parallel_ser.analysis.many import Session, analyse_all
     from parallel_ser.analysis.settings import AnalysisSettings
-    from parallel_ser.commands.predict import recordings
+    from parallel_ser.corpora.folder import every_recording
     from parallel_ser.report.analysis_table import print_analyses
     from parallel_ser.report.terminal import progress, screen
     from parallel_ser.system.files import require_writable
     from parallel_ser.system.terminal import printable
 
-    paths = [path for given in files for path in recordings(given)]
+    paths = [path for given in files for path in (every_recording(given) if given.is_dir() else [given])]
     require_writable(out)
     with progress("analyse") as advance:
         results = analyse_all(run, paths, out, AnalysisSettings(**asked), Session(**session), nproc, advance)

@@ -76,7 +76,7 @@ def predict(
         if out.suffix not in (".csv", ".json"):
             raise UserError(f"--out {out} must end in .csv or .json.")
         require_writable(out.parent)
-    files = [path for given in files for path in recordings(given)]
+    files = [path for given in files for path in _recordings(given)]
     trained = Run.open(run)
     least = thresholds(trained, error) if error is not None else 0.0
     if enrol and not trained.by_speaker:
@@ -126,7 +126,7 @@ def predict(
         raise typer.Exit(2)
 
 
-def recordings(path: Path) -> list[Path]:
+def _recordings(path: Path) -> list[Path]:
     """A file, or the recordings below a folder."""
     if not path.is_dir():
         return [path]
