@@ -54,7 +54,8 @@ def analyze(
 ) -> None:
     """Write for each recording a report, and its segments as CSV, Parquet, JSON, WebVTT, TextGrid and ELAN.
 
-    Nothing leaves this machine. A recording that cannot be read is said so and does not stop the others; exit status 2
+    Nothing leaves this machine. Without recordings the notice for the people recorded is written, to be handed to them
+    before. A recording that cannot be read is said so and does not stop the others; exit status 2
     when there was one.
     """
     from parallel_ser.analysis.store import Store, default_path
@@ -66,8 +67,11 @@ def analyze(
         sessions, erased = kept.forget(forget)
         typer.echo(f"Erased {sessions} session(s) of {forget} and {erased} file(s) that were written of them.")
         return
-    if run is None or not files or out is None:
+    if run is None or out is None:
         raise UserError("name a run, recordings and --out FOLDER: parallel-ser analyze RUN FILE… --out FOLDER.")
+    if not files:
+        _notice(run, out, kept=person is not None, speakers=speakers, audio=not redact)
+        return
     failed = _analyse(
         run, files, out, {"person": person, "store": kept, "task": task, "date": _checked(date)}, nproc,
         vad=_method(vad), smooth=smooth, error=error, lenient=lenient, rttm=rttm, speakers=speakers, speaker=speaker,
@@ -99,6 +103,17 @@ def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], n
         if one.problem:
             typer.echo(f"error: {one.problem}", err=True)
     return any(one.problem for one in results)
+
+
+def _notice(run: Path, out: Path, kept: bool, **asked: Any) -> None:
+    from parallel_ser.analysis import notice
+    from parallel_ser.analysis.settings import AnalysisSettings
+    from parallel_ser.training.inference import Run
+
+    notice.write(out / notice.FILE, Run.open(run), AnalysisSettings(**asked), kept)
+    typer.echo(
+        f"{out / notice.FILE}: fill in what stands in [brackets], and hand it to the people before they are recorded."
+    )
 
 
 def _checked(date: str | None) -> str | None:

@@ -217,3 +217,12 @@ def test_the_notice_is_filled_from_the_run(folder: Path, record: dict[str, Any])
     for word in ("synthetic", "2 August 2026", "50(3)", "can be played", "erasure"):
         assert word in notice
     assert "Measures of each of your sessions" not in notice
+
+
+def test_the_notice_comes_before_a_recording(run: Path, tmp_path: Path) -> None:
+    done("analyze", run, "--out", tmp_path, "--person", "P07", "--redact", "--speakers", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["notice.md"]
+    notice = (tmp_path / "notice.md").read_text()
+    for words in ("without sound", "Measures of each of your sessions", "numerical description of each voice"):
+        assert words in notice
+    assert "P07" not in notice
