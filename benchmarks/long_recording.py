@@ -197,12 +197,13 @@ def main() -> None:
         recording = Path(folder) / "long.flac"
         parts = build(recording, paths, list(said.truth), asked.minutes)
         reset_peak()
-        before = time.perf_counter()
+        before, busy = time.perf_counter(), time.process_time()
         analysis = analyse(run, recording, AnalysisSettings())
-        seconds = time.perf_counter() - before
+        seconds, busy = time.perf_counter() - before, time.process_time() - busy
     record = {
         "minutes": analysis.seconds / 60,
         "seconds": seconds,
+        "processor_seconds": busy,
         "peak_mib": status()["VmHWM"] / 2**20,
         "utterance_uar": uar(list(said.truth), list(said.predicted)),
         **judge(parts, list(analysis.segments)),

@@ -167,8 +167,7 @@ def analyse(
         raise UserError(f"{path} holds no samples; leave it out or record it again.")
     rows, chosen, more = told.settle(rows)
     found = _segments(rows, chosen, run, recogniser, least, settings)
-    own_rows = [row for row, one in zip(rows, found, strict=True) if one.status != "other"]
-    values, speech = _measures(own_rows)
+    values, speech = _measures(rows, found)
     mine = {place: signal for place, signal in sound.items() if found[place].status != "other"}
     notes = (*run.notes, *more)
     if settings.audio and kept > MOST_SOUND:
@@ -293,21 +292,26 @@ def _smoothed(segments: list[Segment], classes: Sequence[str], width: float) -> 
     return segments
 
 
-def _measures(rows: Sequence[_Row]) -> tuple[dict[str, dict[str, float | None]], float]:
-    """Of all segments, with intervals, and the seconds of speech without pauses."""
+def _measures(rows: Sequence[_Row], segments: Sequence[Segment]) -> tuple[dict[str, dict[str, float | None]], float]:
+    """Of the person's speech, with intervals, and its seconds without pauses.
+
+    Speech that is noisy, clipped or unlike speech is left out; silence next to it, or to another person, is no pause.
+    """
     parts = []
-    end, total = None, 0.0
-    for row in rows:
-        if row.measured is None:
+    end: float | None = None
+    total = 0.0
+    for row, one in zip(rows, segments, strict=True):
+        sound = one.status in ("answered", "uncertain") or (one.status == "rejected" and one.reasons == ("short",))
+        if row.measured is None or not sound:
+            end = None
             continue
         pauses = []
         for start, stop in row.regions:
             if end is not None:
                 pauses.append(start - end)
             end = stop
-            total += stop - start
-        speech = sum(stop - start for start, stop in row.regions)
-        parts.append(row.measured.with_speech(speech).with_pauses(pauses))
+        total += one.speech
+        parts.append(row.measured.with_speech(one.speech).with_pauses(pauses))
     return summary(parts), total
 
 

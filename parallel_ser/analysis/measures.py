@@ -101,7 +101,7 @@ def measured(signal: np.ndarray, sample_rate: int, pitch: Pitch) -> Measured:
     with torch.inference_mode():
         f0, voicing = (track.numpy() for track in pitch(tensor))
         level = intensity(tensor, sample_rate, 0.032, HOP).numpy().astype(np.float64)
-    count = syllables(signal, sample_rate, f0, pitch.hop / sample_rate)
+    count = syllables(signal, sample_rate, voicing, pitch.hop / sample_rate)
     level = level[level > max(float(np.quantile(level, 0.99)) - SILENCE, -90.0)]
     own = voice(signal, sample_rate, f0, voicing, pitch.hop)
     sums = np.array(

@@ -14,7 +14,7 @@ LEAST_SPEECH = 0.8
 """Seconds of speech in a segment that is recognised."""
 CLIPPED = 0.01
 """Share of samples in flat tops from which a segment is not recognised."""
-NOVEL = 1.5
+NOVEL = 1.4
 """Distance from training, in units of what holds 99 of 100 training utterances, from which it is not."""
 _BAND = 0.8  # of the band that 99 of 100 training recordings reach
 _SNR = 3.0  # dB below what 99 of 100 training recordings have: about as far as the estimate may be off

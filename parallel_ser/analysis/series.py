@@ -44,14 +44,17 @@ def series(person: str, sessions: Sequence[Stored], digest: str) -> dict[str, An
     enough = [one for one in sessions if one.summary["speech"] >= LEAST_SPEECH]
     first = enough[:BASELINE]
     within = {one.digest for one in first}
-    names = list(dict.fromkeys(name for one in sessions for name in one.summary["measures"]))
     bands = {}
     if len(first) == BASELINE:
-        for name in names:
-            own = [one.summary["measures"][name]["value"] for one in first if name in one.summary["measures"]]
-            if len(own) == BASELINE:
-                mean, low, high = band(own)
-                bands[name] = {"mean": mean, "low": low, "high": high}
+        kinds = ["measures"]
+        if len({one.summary["run"] for one in sessions}) == 1:  # another run hears arousal in another way
+            kinds.append("dimensions")
+        for kind in kinds:
+            for name in first[0].summary[kind]:
+                own = [one.summary[kind][name]["value"] for one in first if name in one.summary[kind]]
+                if len(own) == BASELINE:
+                    mean, low, high = band(own)
+                    bands[name] = {"mean": mean, "low": low, "high": high}
     return {
         "person": person,
         "baseline": BASELINE,

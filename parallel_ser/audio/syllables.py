@@ -16,6 +16,9 @@ DIP = 2.0
 SILENCE = 25.0
 """Decibels below the 99th percentile of intensity at which silence begins."""
 
+VOICED = 0.6
+"""Voicing, within a frame of a peak, from which that is a syllable."""
+
 _WINDOW = 0.064  # s; 3.2 periods of 50 Hz
 _HOP = 0.016  # s; 0.8 periods of 50 Hz
 
@@ -43,13 +46,13 @@ def contour(signal: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
     return 10.0 * np.log10(np.maximum(power, 1e-14)), centres / rate
 
 
-def syllables(signal: np.ndarray, rate: int, f0: np.ndarray, hop: float) -> int:
+def syllables(signal: np.ndarray, rate: int, voicing: np.ndarray, hop: float) -> int:
     """Count the syllables in a stretch of speech (samples,).
 
     Args:
         signal: (samples,).
         rate: in Hz.
-        f0: pitch in Hz (frames,), 0 where unvoiced.
+        voicing: from 0 to 1 (frames,), see ``pitch.Pitch``.
         hop: seconds between its frames.
     """
     level, times = contour(signal, rate)
@@ -60,14 +63,13 @@ def syllables(signal: np.ndarray, rate: int, f0: np.ndarray, hop: float) -> int:
     peaks = np.flatnonzero((inner > level[:-2]) & (inner >= level[2:])) + 1
     peaks = peaks[level[peaks] > threshold]
     count = 0
-    voiced = f0 > 0.0
     for place, peak in enumerate(peaks):
         if place + 1 < len(peaks):
             dip = float(level[peak : peaks[place + 1]].min())
             if level[peak] - dip <= DIP:
                 continue
-        frame = min(round(times[peak] / hop), len(f0) - 1)
-        count += bool(voiced[frame])
+        frame = min(round(times[peak] / hop), len(voicing) - 1)
+        count += bool(voicing[max(0, frame - 1) : frame + 2].max() >= VOICED)
     return count
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d  # not when it is asked for, which two threads may do at once
 
 from parallel_ser.audio.pitch import Pitch
 
@@ -234,8 +235,6 @@ def prominences(signal: np.ndarray, rate: int, centres: np.ndarray) -> np.ndarra
     The power cepstrum of the level spectrum up to 5 kHz of a Hann window of 40 ms; its peak between the quefrencies of
     330 and 60 Hz, over the regression line through the cepstrum above 1 ms (Hillenbrand et al. 1994).
     """
-    from scipy.ndimage import uniform_filter1d
-
     if not len(centres):
         return np.zeros(0)
     length = round(_CEPSTRUM * rate)

@@ -54,18 +54,24 @@ def analyze(
 ) -> None:
     """Write for each recording a report, and its segments as CSV, Parquet, JSON, WebVTT, TextGrid and ELAN.
 
-    Nothing leaves this machine. A recording that cannot be read is said so and does not stop the others; exit status 2
+    Nothing leaves this machine. Without recordings the notice for the people recorded is written, to be handed to them
+    before. A recording that cannot be read is said so and does not stop the others; exit status 2
     when there was one.
     """
     from parallel_ser.analysis.store import Store, default_path
 
+    if "" in (person, forget):
+        raise UserError("a person's ID is empty: give a pseudonym, such as P07.")
     kept = Store(store or default_path())
     if forget is not None:
         sessions, erased = kept.forget(forget)
         typer.echo(f"Erased {sessions} session(s) of {forget} and {erased} file(s) that were written of them.")
         return
-    if run is None or not files or out is None:
+    if run is None or out is None:
         raise UserError("name a run, recordings and --out FOLDER: parallel-ser analyze RUN FILE… --out FOLDER.")
+    if not files:
+        _notice(run, out, kept=person is not None, speakers=speakers, audio=not redact)
+        return
     failed = _analyse(
         run, files, out, {"person": person, "store": kept, "task": task, "date": _checked(date)}, nproc,
         vad=_method(vad), smooth=smooth, error=error, lenient=lenient, rttm=rttm, speakers=speakers, speaker=speaker,
@@ -79,13 +85,13 @@ def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], n
     """Analyse and tell; whether a recording failed."""
     from parallel_ser.analysis.many import Session, analyse_all
     from parallel_ser.analysis.settings import AnalysisSettings
-    from parallel_ser.commands.predict import recordings
+    from parallel_ser.corpora.folder import every_recording
     from parallel_ser.report.analysis_table import print_analyses
     from parallel_ser.report.terminal import progress, screen
     from parallel_ser.system.files import require_writable
     from parallel_ser.system.terminal import printable
 
-    paths = [path for given in files for path in recordings(given)]
+    paths = [path for given in files for path in (every_recording(given) if given.is_dir() else [given])]
     require_writable(out)
     with progress("analyse") as advance:
         results = analyse_all(run, paths, out, AnalysisSettings(**asked), Session(**session), nproc, advance)
@@ -97,6 +103,17 @@ def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], n
         if one.problem:
             typer.echo(f"error: {one.problem}", err=True)
     return any(one.problem for one in results)
+
+
+def _notice(run: Path, out: Path, kept: bool, **asked: Any) -> None:
+    from parallel_ser.analysis import notice
+    from parallel_ser.analysis.settings import AnalysisSettings
+    from parallel_ser.training.inference import Run
+
+    notice.write(out / notice.FILE, Run.open(run), AnalysisSettings(**asked), kept)
+    typer.echo(
+        f"{out / notice.FILE}: fill in what stands in [brackets], and hand it to the people before they are recorded."
+    )
 
 
 def _checked(date: str | None) -> str | None:

@@ -79,7 +79,7 @@ def predict(
         if out.suffix not in (".csv", ".json"):
             raise UserError(f"--out {out} must end in .csv or .json.")
         require_writable(out.parent)
-    files = [path for given in files for path in recordings(given)]
+    files = [path for given in files for path in _recordings(given)]
     if text and len(files) > 1:
         raise UserError(
             "--text is what one recording says, and there are several: predict them one by one, or list them with a "
@@ -134,7 +134,7 @@ def predict(
         raise typer.Exit(2)
 
 
-def recordings(path: Path) -> list[Path]:
+def _recordings(path: Path) -> list[Path]:
     """A file, or the recordings below a folder."""
     if not path.is_dir():
         return [path]

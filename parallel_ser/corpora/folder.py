@@ -69,6 +69,18 @@ def _recordings(root: Path) -> tuple[list[Path], Counter[str]]:
     return [], Counter()
 
 
+def every_recording(root: Path) -> list[Path]:
+    """Every recording below ``root``, whatever its coding, in the same order; ``audio_files`` takes some for copies.
+
+    Raises:
+        UserError: a folder cannot be read, or there is no recording in it.
+    """
+    found = sorted(_walk(root, sum(SUFFIXES, ())), key=lambda path: _order(path.relative_to(root)))
+    if not found:
+        raise UserError(f"the folder {root} holds no recordings.")
+    return found
+
+
 def missing_speakers(name: str, known: Iterable[str], utterances: Iterable[Utterance]) -> tuple[str, ...]:
     """A note on those of a corpus's speakers of whom no utterance is here; none where all are.
 

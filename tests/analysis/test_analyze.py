@@ -175,6 +175,7 @@ def test_what_cannot_be_read_does_not_stop_the_others(run: Path, recording: Reco
     [
         ((), "name a run, recordings and --out FOLDER"),
         (("--vad", "x"), "--vad 'x' is not there"),
+        (("--person", ""), "a person's ID is empty"),
         (("--date", "soon"), "--date 'soon' is no date"),
         (("--error", "0.2"), "has no threshold for an error of 0.2"),
     ],
@@ -187,6 +188,18 @@ def test_what_is_asked_wrongly_is_said(
     assert result.exit_code == 2
     assert sentence in result.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_is_taken_whole_and_by_processes(run: Path, tmp_path: Path) -> None:
+    tone = 0.1 * np.sin(np.arange(32000) / 8.0)
+    for name in ("a.wav", "a.ogg", "sub/b.mp3"):
+        path = tmp_path / "in" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(path, tone, 16000)
+    done("analyze", run, tmp_path / "in", "--out", tmp_path / "out", "--nproc", 2, *ENERGY)
+    names = {json.loads(path.read_text())["file"] for path in (tmp_path / "out").glob("*/analysis.json")}
+    assert names == {"a.wav", "a.ogg", "b.mp3"}
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a", "a-2", "b", "notice.md"]
 
 
 def test_silence_gives_a_report_that_says_so(run: Path, tmp_path: Path) -> None:
@@ -204,3 +217,12 @@ def test_the_notice_is_filled_from_the_run(folder: Path, record: dict[str, Any])
     for word in ("synthetic", "2 August 2026", "50(3)", "can be played", "erasure"):
         assert word in notice
     assert "Measures of each of your sessions" not in notice
+
+
+def test_the_notice_comes_before_a_recording(run: Path, tmp_path: Path) -> None:
+    done("analyze", run, "--out", tmp_path, "--person", "P07", "--redact", "--speakers", 2)
+    assert [path.name for path in tmp_path.iterdir()] == ["notice.md"]
+    notice = (tmp_path / "notice.md").read_text()
+    for words in ("without sound", "Measures of each of your sessions", "numerical description of each voice"):
+        assert words in notice
+    assert "P07" not in notice

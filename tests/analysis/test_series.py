@@ -10,7 +10,7 @@ from parallel_ser.analysis.series import BASELINE, LEAST_SPEECH, band, series
 from parallel_ser.analysis.store import Stored
 
 
-def sessions(rates: list[float], speech: float = 2 * LEAST_SPEECH) -> list[Stored]:
+def sessions(rates: list[float], speech: float = 2 * LEAST_SPEECH, runs: tuple[str, ...] = ("run",)) -> list[Stored]:
     return [
         Stored(
             f"2026-01-{day:02}",
@@ -20,7 +20,8 @@ def sessions(rates: list[float], speech: float = 2 * LEAST_SPEECH) -> list[Store
             {
                 "speech": speech,
                 "measures": {"speech_rate": {"value": rate, "low": None, "high": None}},
-                "dimensions": {},
+                "dimensions": {"arousal": {"value": rate / 10, "low": None, "high": None}},
+                "run": runs[day % len(runs)],
             },
             (),
         )
@@ -50,3 +51,9 @@ def test_the_baseline_is_the_first_sessions_and_needs_enough_of_them() -> None:
 def test_sessions_with_little_speech_are_shown_and_not_compared() -> None:
     found = series("anna", sessions([4.0] * 9, LEAST_SPEECH - 1.0), "digest-1")
     assert (found["bands"], found["ready"], len(found["sessions"])) == ({}, 0, 9)
+
+
+def test_arousal_is_compared_where_one_run_heard_it() -> None:
+    rates = [4.0, 4.2, 3.9, 4.1, 4.3, 9.0]
+    assert series("anna", sessions(rates), "digest-6")["bands"]["arousal"]["mean"] == pytest.approx(0.41)
+    assert list(series("anna", sessions(rates, runs=("a", "b")), "digest-6")["bands"]) == ["speech_rate"]

@@ -78,8 +78,8 @@ def test_bursts_of_voice_are_syllables() -> None:
     time = np.arange(4 * RATE) / RATE
     voice = sum(np.sin(2 * np.pi * 130.0 * k * time) / k for k in range(1, 15))
     bursts = (0.1 * voice * np.maximum(0.02, np.sin(2 * np.pi * 2.0 * time)) ** 2).astype(np.float32)
-    assert syllables(bursts, RATE, np.full(401, 130.0), 0.01) == 8
-    assert syllables(bursts, RATE, np.zeros(401), 0.01) == 0
+    assert syllables(bursts, RATE, np.full(401, 0.9), 0.01) == 8
+    assert syllables(bursts, RATE, np.full(401, 0.4), 0.01) == 0
 
 
 def test_what_has_no_voice_has_no_measure_of_it() -> None:
