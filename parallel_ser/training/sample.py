@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -49,11 +50,16 @@ def table(data: Dataset, config: Config, view: str, progress: Advance | None = N
         functionals = Functionals(data.rows, config.functionals, config.features.hop)
         rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures, strict=True)]
         return np.stack(rows).astype(np.float64), functionals.names
-    assert view in ("egemaps", "compare")
-    smile = SmileExtractor(config.audio, view)  # type: ignore[arg-type]
+    if view == "encoder":
+        from parallel_ser.training.encoder_view import EncoderExtractor
+
+        extractor: Any = EncoderExtractor(config.audio, config.classical.encoder)
+    else:
+        assert view in ("egemaps", "compare")
+        extractor = SmileExtractor(config.audio, view)  # type: ignore[arg-type]
     paths = [one.path for one in data.utterances]
-    found = FeatureCache(config.run.cache, smile).fill(paths, config.run.jobs or -1, progress)
-    return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), smile.names
+    found = FeatureCache(config.run.cache, extractor).fill(paths, config.run.jobs or -1, progress)
+    return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), extractor.names
 
 
 def cepstra(data: Dataset, config: Config) -> Frames:
