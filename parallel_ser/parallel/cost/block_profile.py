@@ -92,7 +92,8 @@ def profile(
     """
     inputs = example(given, next(chain.parameters()).dtype, "meta")
     if len(inputs) > 1 and is_heavy(chain, inputs):
-        alone = profile(chain, inputs.resized(1), bf16, folder, note)
+        one = given.resized(1) if isinstance(given, Inputs) else (1, *given[1:])
+        alone = profile(chain, one, bf16, folder, note)
         count, shape = len(inputs), tuple(tensors(inputs.x)[0].shape)
         return replace(alone, shape=shape, blocks=tuple(scaled(block, float(count)) for block in alone.blocks))
     threads = torch.get_num_threads()
