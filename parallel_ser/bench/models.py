@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from parallel_ser.bench.memory import Search
+from parallel_ser.bench.memory import MAPPED, Search
 from parallel_ser.bench.plain import Bar, Kept, Plain
 from parallel_ser.bench.pool import Pool
 from parallel_ser.config import Config
@@ -24,7 +24,7 @@ from parallel_ser.parallel.comm.context import peak_memory, process_context
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategies.registry import descriptor_of
 from parallel_ser.report.terminal import Rounds
-from parallel_ser.system.process import reset_peak, uss
+from parallel_ser.system.process import map_from, reset_peak, uss
 from parallel_ser.training.start import started
 
 SECONDS = 1800.0
@@ -68,6 +68,7 @@ class Steps:
         config = self.config.model_copy(update={"strategy": self.strategy, "train": train})
         batch = random_batch(self.shape, self.classes)
         with process_context(train.device, self.threads, timeout=SECONDS, share=train.shared_memory) as ranks:
+            map_from(MAPPED)  # the planner's bytes are those in use, not those that the C library keeps
             before = uss() if ranks.device.type == "cpu" else 0
             reset_peak()
             strategy = started(config, self.shape[2], self.classes, self.shape[3], ranks)
