@@ -122,10 +122,10 @@ def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()
             range, or settings contradict each other; the files of a corpus without a name look like none.
     """
     data, lines = _read_file(config) if config is not None else ({}, {})
-    for text in base:
-        _override(data, text, only_missing=True)
     overridden = [_override(data, text) for text in overrides]
     _model_defaults(data)
+    for text in base:
+        _override(data, text, only_missing=True)
     _tidy(data, Config)
     for corpus in _corpora(data):
         if "name" not in corpus and isinstance(corpus.get("root"), str):

@@ -16,8 +16,9 @@ from parallel_ser.errors import UserError
 from parallel_ser.quantities import memory, seconds
 from parallel_ser.settings import Settings
 
-SuiteName = Literal["strategies", "scaling", "memory", "microbatches", "classical", "features", "accuracy", "models"]
-Size = Literal["s", "m", "l", "xl"]
+SuiteName = Literal[
+    "strategies", "scaling", "memory", "microbatches", "classical", "features", "accuracy", "models", "efficiency"
+]
 
 
 class Asked(Settings):
@@ -26,7 +27,7 @@ class Asked(Settings):
     ``suite``: what is measured.
     ``config``, ``settings``: of the training, as those of ``parallel-ser train``.
     ``nproc``: processes.
-    ``model``: size of the network; ``width`` times as wide is a setting of the training.
+    ``model``: size of the network; its default without. ``model.name`` and ``width`` are settings of the training.
     ``batch``: utterances of a step.
     ``microbatches``: of a pipeline's step.
     ``strategies``: rows to keep, by how their names begin; all without.
@@ -43,7 +44,7 @@ class Asked(Settings):
     config: Path | None = None
     settings: tuple[str, ...] = ()
     nproc: int = Field(2, ge=2, le=1024)
-    model: Size = "s"
+    model: str = ""
     batch: int = Field(32, ge=1)
     microbatches: int = Field(4, ge=1)
     strategies: tuple[str, ...] = ()

@@ -16,7 +16,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.registry import count_blocks, count_parts
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.system.cores import usable_cores
-from parallel_ser.training.data import corpora_of, prepare
+from parallel_ser.training.data import corpora_of, input_shape, prepare
 from parallel_ser.training.run_folder import results
 
 BASE = (
@@ -35,6 +35,8 @@ PROCESSES = (1, 2, 4, 8, 16, 32, 64)
 """Of the suite ``classical``."""
 FILES = 60
 """Of the suite ``features``."""
+TYPICAL, CLASSES = 3.0, 8
+"""Seconds of an utterance and emotions, of the suite ``efficiency``."""
 ROUNDS = 3
 """At the most, of the suites whose rows take long."""
 
@@ -63,7 +65,7 @@ def _cores(ranks: int = 1) -> int:
 
 
 def _config(asked: Asked) -> Config:
-    sized = [f"model.size={asked.model}", f"train.batch={asked.batch}"]
+    sized = [*([f"model.size={asked.model}"] if asked.model else []), f"train.batch={asked.batch}"]
     return load(asked.config, [*asked.overrides, *sized], BASE)
 
 
@@ -89,14 +91,14 @@ def _jobs(asked: Asked, config: Config, cores: int) -> list[Job]:
     blocks, parts = count_blocks(config.model), count_parts(config.model)
     if asked.suite == "strategies":
         jobs = suites.strategies(
-            asked.nproc, cores, asked.model, asked.batch, asked.microbatches, blocks, parts, asked.strategies
+            asked.nproc, cores, config.model.size, asked.batch, asked.microbatches, blocks, parts, asked.strategies
         )
     elif asked.suite == "scaling":
         names = asked.strategies or suites.rows_of(asked.suite)
-        jobs = suites.scaling(cores, asked.model, asked.batch, parts, blocks, names)
+        jobs = suites.scaling(cores, config.model.size, asked.batch, parts, blocks, names)
     elif asked.suite == "microbatches":
         schedules = asked.strategies or ("gpipe", "1f1b")
-        jobs = suites.microbatches(asked.nproc, cores, asked.model, asked.batch, COUNTS, schedules, blocks)
+        jobs = suites.microbatches(asked.nproc, cores, config.model.size, asked.batch, COUNTS, schedules, blocks)
     else:
         raise AssertionError(f"the suite {asked.suite} has neither jobs nor an entry in PLAIN")
     if all(suites.is_alone(job.strategy) for job in jobs):
@@ -157,12 +159,26 @@ def _memory(asked: Asked, kept: Kept, cores: int) -> Plain:
         return memory.measure(search, rows, kept, told)
 
 
+def _efficiency(asked: Asked, kept: Kept, cores: int) -> Plain:
+    from parallel_ser.bench import efficiency, memory
+
+    config = _config(asked)
+    blocks, parts = count_blocks(config.model), count_parts(config.model)
+    wanted = asked.strategies or efficiency.STRATEGIES
+    rows = memory.strategies(asked.nproc, asked.batch, asked.microbatches, blocks, parts, wanted)
+    shape = (asked.batch, 1, *input_shape(config, TYPICAL))
+    search = memory.Search(config, shape, CLASSES, asked.limit, cores)
+    with rounds() as told:
+        return efficiency.measure(search, rows, min(asked.repeats, ROUNDS), kept, told)
+
+
 def _settings(asked: Asked) -> list[str]:
     return [*asked.overrides, *(["--config", str(asked.config)] if asked.config else [])]
 
 
 PLAIN: Mapping[SuiteName, Callable[[Asked, Kept, int], Plain]] = {
     "memory": _memory,
+    "efficiency": _efficiency,
     "classical": _classical,
     "features": _features,
     "accuracy": _accuracy,

@@ -1,8 +1,8 @@
-"""The widest network that trains when each process is held to so much memory, under several strategies.
+"""The largest network that trains when each process is held to so much memory, under several strategies.
 
-As GPipe's and torchgpipe's tables, with a width for the number of layers. Widths go in steps of 5%, which is about 10%
-of the parameters. The planner says where a search begins, and how a pipeline is cut: so that its fullest rank is as
-empty as can be. Then fresh processes try, wider or narrower from there, until one width trains and the next does not.
+As GPipe's and torchgpipe's tables: an encoder grows by layers, other networks in width, in steps of 5%, which is about
+10% of the parameters. The planner says where a search begins, and how a pipeline is cut: so that its fullest rank is as
+empty as can be. Then fresh processes try, larger or smaller from there, until one trains and the next does not.
 
 The limit is the operating system's (``RLIMIT_DATA``): an allocation that would pass it fails. It counts what a process
 may write to, resident or not, so what the interpreter had reserved and not touched by when the ranks had met is not
@@ -28,6 +28,7 @@ from parallel_ser.config import Config
 from parallel_ser.models.batch import random_batch
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.registry import count_parts, outline, title
+from parallel_ser.models.registry import descriptor_of as descriptor_of_model
 from parallel_ser.parallel.comm.context import process_context
 from parallel_ser.parallel.cost.hardware_model import described
 from parallel_ser.parallel.cost.model_profile import ModelProfile
@@ -42,6 +43,8 @@ STEP = 1.05
 """From one width to the next."""
 NARROWEST, WIDEST = -60, 60
 """Powers of ``STEP`` that are considered."""
+DEEPEST = 96
+"""Layers of an encoder that are considered."""
 IMPORTED = 420 * 2**20
 """Bytes that a process with torch takes before the model, for where to begin."""
 SECONDS = 300.0
@@ -56,13 +59,13 @@ SIGNALS = ("ended by signal 6", "ended by signal 11")
 HEADINGS = (
     "strategy",
     "processes",
-    "width",
+    "size",
     "parameters",
     "of single",
     "expected by the planner",
     "peak of each process, MiB",
     "stages open at",
-    "one step wider",
+    "one step larger",
 )
 
 
@@ -151,11 +154,21 @@ class Search:
         self.pool = Pool()
         self.facts = cache(self._facts)
         self.parts = count_parts(config.model)
+        self.layered = bool(descriptor_of_model(config.model).waveform)
+        self.least, self.most = (1, DEEPEST) if self.layered else (NARROWEST, WIDEST)
 
     def widened(self, power: int) -> Config:
-        """The configuration with its network so many steps wider."""
-        width = self.config.model.width * STEP**power
-        return self.config.model_copy(update={"model": self.config.model.model_copy(update={"width": width})})
+        """The configuration with its network so many steps wider; an encoder with so many layers, 0 being its own."""
+        model = self.config.model
+        if self.layered:
+            update: dict[str, Any] = {"options": {**model.options, "layers": power} if power else model.options}
+        else:
+            update = {"width": model.width * STEP**power}
+        return self.config.model_copy(update={"model": model.model_copy(update=update)})
+
+    def size(self, power: int) -> str:
+        """Of a network, in words."""
+        return f"{power} layers" if self.layered else f"{STEP**power:.2f}"
 
     def _chain(self, power: int) -> Chain:
         return outline(self.widened(power).model, self.shape[2], self.classes)
@@ -180,7 +193,7 @@ class Search:
 
     def expected(self, settings: StrategySettings, ranks: int) -> int:
         """The widest network that the planner expects to fit."""
-        low, high = NARROWEST, WIDEST
+        low, high = self.least, self.most
         while low < high:
             middle = (low + high + 1) // 2
             if self.emptiest(settings, ranks, middle).memory <= self.limit - IMPORTED:
@@ -208,9 +221,9 @@ class Search:
                 tried[power] = self.attempt(settings, ranks, power)
             return "peaks" in tried[power]
 
-        while not trains(power) and short_of_memory(tried[power]["problem"]) and power > NARROWEST:
+        while not trains(power) and short_of_memory(tried[power]["problem"]) and power > self.least:
             power -= 1
-        while "peaks" in tried[power] and power < WIDEST and trains(power + 1):
+        while "peaks" in tried[power] and power < self.most and trains(power + 1):
             power += 1
         found = power if "peaks" in tried[power] else None
         return {"expected": start, "found": found, "attempts": list(tried.values())}
@@ -239,7 +252,7 @@ def measure(search: Search, rows: dict[str, tuple[StrategySettings, int]], kept:
             (
                 name,
                 f"{rows[name][1]}",
-                f"{STEP ** one['found']:.2f}" if size else "none",
+                search.size(one["found"]) if size else "none",
                 f"{size / 1e6:.1f} M" if size else "–",
                 f"{size / reference:.2f}" if size and reference else "–",
                 f"{expected / 1e6:.1f} M",
@@ -249,8 +262,9 @@ def measure(search: Search, rows: dict[str, tuple[StrategySettings, int]], kept:
             )
         )
     utterances, _, height, frames = search.shape
+    grown = "of other numbers of layers" if search.layered else f"widened in steps of {STEP - 1:.0%}"
     data = (
-        f"{title(search.config.model)}, widened in steps of {STEP - 1:.0%}; {utterances} utterances of {height} × "
+        f"{title(search.config.model)}, {grown}; {utterances} utterances of {height} × "
         f"{frames}; {search.limit / 2**20:.0f} MiB a process, the interpreter's {IMPORTED / 2**20:.0f} or so among them"
     )
     named = [Bar(name, size / 1e6, size / 1e6, size / 1e6) for name, size in sizes.items()]

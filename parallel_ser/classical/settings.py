@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
@@ -10,7 +11,7 @@ from parallel_ser.audio.settings import ImageSettings, Stream
 from parallel_ser.settings import Settings
 
 SystemName = Literal["svm", "elm", "logistic", "gmm"]
-ViewName = Literal["functionals", "egemaps", "compare", "supervector", "fisher", "image"]
+ViewName = Literal["functionals", "egemaps", "compare", "encoder", "image", "supervector", "fisher"]
 
 
 class MixtureSettings(Settings):
@@ -28,6 +29,19 @@ class MixtureSettings(Settings):
     choose: Literal["bic", "likelihood"] = "likelihood"
     adapt: Literal["map", "none"] = "map"
     relevance: float = Field(8.0, gt=0.0)
+
+
+class EncoderSettings(Settings):
+    """The pretrained speech encoder of the view ``encoder``.
+
+    ``name``, ``size``, ``weights``: as those of ``model``. ``layer``: whose output is taken, 0 what enters the first;
+    nothing is the mean of all.
+    """
+
+    name: Literal["wav2vec2", "hubert", "wavlm"] = "wavlm"
+    size: str = "base"
+    weights: Path | None = None
+    layer: int | None = Field(None, ge=0, le=96)
 
 
 class SearchSettings(Settings):
@@ -52,17 +66,18 @@ class ClassicalSettings(Settings):
 
     ``system``: ``svm``, ``elm`` (kernel extreme learning machine), ``logistic``, all on the sum of the views' kernels,
     or ``gmm`` (decision by likelihood, on frames). ``views``: of a kernel system; ``egemaps`` and ``compare`` need the
-    package opensmile, ``supervector`` and ``fisher`` are made of a background mixture, ``image`` is what a network for
-    pictures says of the spectrogram. ``normalise``: ``none``,
-    ``train``, ``speaker`` (transductive: the tested speaker's unlabelled utterances) or ``enrol`` (``enrol`` other
-    utterances of the tested speaker). ``calibrate``: of the probabilities, on the training speakers' held-out scores.
-    ``backend``: of joblib; ``dask`` works on the cluster at ``scheduler``, or on one of this machine's own.
+    package opensmile, ``encoder`` a pretrained speech encoder's weights, ``image`` those of a network for pictures,
+    ``supervector`` and ``fisher`` are made of a background mixture. ``normalise``: ``none``, ``train``, ``speaker``
+    (transductive: the tested speaker's unlabelled utterances) or ``enrol`` (``enrol`` other utterances of the tested
+    speaker). ``calibrate``: of the probabilities, on the training speakers' held-out scores. ``backend``: of joblib;
+    ``dask`` works on the cluster at ``scheduler``, or on one of this machine's own.
     """
 
     system: SystemName = "svm"
     views: tuple[ViewName, ...] = Field(("functionals",), min_length=1)
     normalise: Literal["none", "train", "speaker", "enrol"] = "train"
     enrol: int = Field(10, ge=1, le=1000)
+    encoder: EncoderSettings = EncoderSettings()
     mixture: MixtureSettings = MixtureSettings()
     image: ImageSettings = ImageSettings()
     search: SearchSettings = SearchSettings()

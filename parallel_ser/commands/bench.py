@@ -9,7 +9,7 @@ import typer
 
 from parallel_ser.commands.options import Wide
 
-_SUITES = "strategies, scaling, memory, microbatches, classical, features, accuracy, models"
+_SUITES = "strategies, scaling, memory, microbatches, classical, features, accuracy, models, efficiency"
 
 
 def bench(
@@ -20,7 +20,7 @@ def bench(
     ] = None,
     config: Annotated[Path | None, typer.Option("--config", "-c", help="YAML with settings.")] = None,
     nproc: Annotated[int | None, typer.Option("--nproc", "-n", help="Processes; 2 without.")] = None,
-    model: Annotated[str | None, typer.Option(help="Size of the network: s, m, l or xl; s without.")] = None,
+    model: Annotated[str | None, typer.Option(help="Size of the network, such as m or base; s without.")] = None,
     batch: Annotated[int | None, typer.Option(help="Utterances of a step; 32 without.")] = None,
     microbatches: Annotated[int | None, typer.Option(help="Of a pipeline's step; 4 without.")] = None,
     strategies: Annotated[

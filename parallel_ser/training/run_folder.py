@@ -152,9 +152,16 @@ def results(folder: Path | None, name: str) -> Iterator[Path]:
 
 def anywhere(config: Config) -> Config:
     """The same settings with absolute folders, so that they hold from any folder."""
-    weights = config.model.weights  # a path, or the name of a bundle
-    model = config.model.model_copy(update={"weights": weights.absolute() if weights and weights.exists() else weights})
-    return _with_folders(config.model_copy(update={"model": model}), lambda path: path and path.absolute())
+
+    def placed(weights: Path | None) -> dict[str, Path | None]:
+        """A path, or the name of a bundle."""
+        return {"weights": weights.absolute() if weights and weights.exists() else weights}
+
+    model = config.model.model_copy(update=placed(config.model.weights))
+    encoder = config.classical.encoder.model_copy(update=placed(config.classical.encoder.weights))
+    classical = config.classical.model_copy(update={"encoder": encoder})
+    changed = config.model_copy(update={"model": model, "classical": classical})
+    return _with_folders(changed, lambda path: path and path.absolute())
 
 
 def _with_folders(config: Config, change: Callable[[Path | None], Path | None]) -> Config:

@@ -18,6 +18,7 @@ from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Advance
 from parallel_ser.training.data import Dataset
+from parallel_ser.training.encoder_view import EncoderExtractor
 from parallel_ser.training.run_folder import normalisation_notes
 
 
@@ -56,12 +57,14 @@ def table(data: Dataset, config: Config, view: str, progress: Advance | None = N
     return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), extractor.names
 
 
-def extractor_of(view: str, config: Config) -> SmileExtractor | ImageExtractor:
+def extractor_of(view: str, config: Config) -> SmileExtractor | ImageExtractor | EncoderExtractor:
     """What measures the files for a view that is not made of the run's features.
 
     Raises:
         UserError: the package that it needs is missing, or its weights.
     """
+    if view == "encoder":
+        return EncoderExtractor(config.audio, config.classical.encoder)
     if view == "image":
         return ImageExtractor(config.audio, config.classical.image)
     assert view in ("egemaps", "compare")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from parallel_ser.bench import accuracy, classical, features, memory, models, present
+from parallel_ser.bench import accuracy, classical, efficiency, features, memory, models, present
 from parallel_ser.bench.accuracy import System
 from parallel_ser.bench.asked import asked
 from parallel_ser.bench.memory import Search
@@ -236,3 +236,32 @@ def test_a_picture_of_bars_is_drawn(tmp_path: Path) -> None:
     present.write_plain(tmp_path, made)
     assert (tmp_path / "features.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "table.csv").read_text() == "what,speed\na,1\n"
+
+
+def test_a_networks_rows_are_compared_with_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The table of the suite efficiency, of steps that are made up."""
+    made = {
+        1: {"seconds": [2.0, 4.0, 2.0], "losses": [1.0, 0.5], "peaks": [400 * 2**20]},
+        2: {"seconds": [1.0], "losses": [1.0, 0.5 + 5e-7], "peaks": [100 * 2**20, 200 * 2**20]},
+    }
+    monkeypatch.setattr(efficiency.Pool, "run", lambda self, task, ranks, seconds: made[ranks])
+    config = load(None, ["model.name=wavlm", "model.size=tiny", "train.device=cpu"])
+    search = Search(config, (4, 1, 320, 32), 4, 2**30, 2)
+    rows = {"single": (SINGLE, 1), "pipeline 1f1b": (StrategySettings(microbatches=2), 2)}
+    table = efficiency.measure(search, rows, 1, Kept(tmp_path, "efficiency"), untold)
+    named = [dict(zip(efficiency.HEADINGS, row)) for row in table.rows]
+    assert [one["utterances/s"] for one in named] == ["2.00", "4.00"]
+    assert [one["of single"] for one in named] == ["1.00", "0.50"]
+    assert [one["loss off by"] for one in named] == ["0", "1e-06"]
+    assert named[1]["utterances/s per GiB"] == f"{4 / (300 / 1024):.2f}"
+    assert all(float(one["planned MiB"]) > 0 for one in named)
+    assert table.said == ["Emptiest: pipeline 1f1b, whose fullest of 2 processes peaks at 0.50 of one process."]
+
+
+def test_an_encoder_grows_by_layers() -> None:
+    config = load(None, ["model.name=wavlm", "model.size=tiny", "train.device=cpu"])
+    search = Search(config, (4, 1, 320, 32), 4, 2**30, 2)
+    assert search.parameters(3) - search.parameters(2) == search.parameters(5) - search.parameters(4) > 0
+    assert search.size(5) == "5 layers"
+    small = Search(config, (4, 1, 320, 32), 4, 420 * 2**20 + 2 * 2**20, 2)
+    assert 1 <= small.expected(SINGLE, 1) < search.expected(SINGLE, 1)

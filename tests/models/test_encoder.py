@@ -18,7 +18,7 @@ from parallel_ser.models.encoder.extractor import TimeNorm
 from parallel_ser.models.encoder.plans import HUBERT, KERNELS, STRIDES, WAV2VEC2, WAVLM, Plan
 from parallel_ser.models.encoder.tuning import LoRALinear
 from parallel_ser.models.encoder.weights import from_torchaudio
-from parallel_ser.models.registry import build, outline
+from parallel_ser.models.registry import build, count_blocks, outline
 from parallel_ser.models.settings import ModelSettings
 
 PLANS = {"wav2vec2": WAV2VEC2, "hubert": HUBERT, "wavlm": WAVLM}
@@ -221,6 +221,13 @@ def test_a_model_has_defaults_of_its_own_for_other_settings(tmp_path: Path) -> N
     written = tmp_path / "config.yaml"
     written.write_text(dump(config))
     assert load(written, []) == config
+
+
+def test_an_encoder_may_have_another_number_of_layers() -> None:
+    model = ModelSettings.model_validate({"name": "hubert", "size": "tiny", "options": {"layers": 5}})
+    chain = outline(model, 320, 4)
+    assert len(chain) == count_blocks(model)
+    assert [name for name, _ in chain.named_children() if name.startswith("layer_")][-1] == "layer_04"
 
 
 def trained(**options: object) -> set[str]:

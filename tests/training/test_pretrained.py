@@ -8,13 +8,21 @@ from pathlib import Path
 import pytest
 import torch
 import torchaudio
+from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor
 
+from parallel_ser.classical.settings import EncoderSettings
+from parallel_ser.config import load
+from parallel_ser.corpora.registry import load as load_corpus
+from parallel_ser.errors import UserError
+from parallel_ser.models.chain import stored
 from parallel_ser.models.encoder.weights import from_torchaudio
-from parallel_ser.models.registry import outline
+from parallel_ser.models.registry import build, outline
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.training import checkpoint
+from parallel_ser.training.baseline import BASE, run
+from parallel_ser.training.encoder_view import EncoderExtractor
 from parallel_ser.training.main import main
 
 SMALL = [
@@ -59,6 +67,43 @@ def state() -> dict[str, Tensor]:
         aux_num_out=None,
     )
     return dict(theirs.state_dict())
+
+
+def test_a_classical_system_takes_a_frozen_encoder(state: dict[str, Tensor], tmp_path: Path) -> None:
+    file, folder = tmp_path / "weights.pth", tmp_path / "run"
+    torch.save(state, file)
+    asked = ["classical.views=[encoder]", f"classical.encoder.weights={file}", "classical.encoder.size=tiny"]
+    few = ["corpus.synthetic.speakers=6", "corpus.synthetic.sentences=1", "corpus.synthetic.takes=1", "split.folds=2"]
+    search = ["classical.search.folds=2", "classical.search.cost=[1]", "classical.search.width=[1]", "run.jobs=1"]
+    config = load(None, [*asked, *few, *search, f"run.folder={folder}"], BASE)
+    run(config, Console(quiet=True))
+    assert (folder / "metrics.json").exists()
+    extractor = EncoderExtractor(config.audio, config.classical.encoder)
+    path = load_corpus(config.corpus).utterances[0].path
+    values = extractor.file(path).frames
+    chain = build(ModelSettings.model_validate({"name": "wavlm", "size": "tiny"}), 320, 4, seed=9).eval()
+    chain.load({**stored(chain), **from_torchaudio(state, chain.signature())})
+    x = torch.from_numpy(extractor.waveform.file(path).frames)[None, None]
+    with torch.no_grad():
+        y = chain.part(0, 8)(x, torch.ones(1), torch.zeros(1, dtype=torch.int64))[0, :, 0]
+    assert list(dict(chain.named_children()))[7] == "sum"
+    expected = torch.cat([y.mean(1), y.std(1, correction=0)])
+    torch.testing.assert_close(torch.from_numpy(values[:, 0]), expected, rtol=1e-5, atol=1e-6)
+    first = EncoderExtractor(config.audio, config.classical.encoder.model_copy(update={"layer": 0}))
+    assert first.key != extractor.key
+    assert not torch.allclose(torch.from_numpy(first.file(path).frames[:, 0]), expected, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "needs pretrained weights: classical.encoder.weights="),
+        ({"weights": "WAVLM_HUGE"}, "neither a file nor a folder of a run nor a bundle"),
+    ],
+)
+def test_a_view_without_weights_is_refused(given: dict[str, str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        EncoderExtractor(load(None, []).audio, EncoderSettings.model_validate(given))
 
 
 def refusal(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:

@@ -151,6 +151,10 @@ class TransformerLayer(nn.Module):
         # the last of those that are normalised first is normalised once more before it counts, see LayerSum
         self.share = None if plan.norm_first and self.last else nn.Parameter(torch.zeros(1))
 
+    def extra_repr(self) -> str:
+        """What tells it from its neighbours."""
+        return f"first={self.first}, last={self.last}"
+
     def forward(self, x: Carried, valid: Tensor, seed: Tensor) -> Carried:
         """See the class."""
         y, total, norm, *rest = x

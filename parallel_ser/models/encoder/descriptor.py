@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from parallel_ser.models.encoder.plans import GROUPS, HOP, RATE, Plan
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from parallel_ser.models.chain import Chain
     from parallel_ser.models.settings import ModelSettings
 
-OPTIONS = {"hidden": 256, "dropout": 0.1, "tune": "whole", "top": 4, "rank": 8, "alpha": 16}
+OPTIONS = {"layers": 0, "hidden": 256, "dropout": 0.1, "tune": "whole", "top": 4, "rank": 8, "alpha": 16}
 TUNE = ("whole", "top", "lora", "frozen")
 DEFAULTS = {
     "audio.sample_rate": RATE,
@@ -35,15 +36,19 @@ AROUND = len(GROUPS) + 6
 def encoder(name: str, summary: str, plans: Mapping[str, Plan]) -> ModelDescriptor:
     """An encoder in the sizes of ``plans``; the first is the default."""
 
+    def plan_of(settings: ModelSettings) -> Plan:
+        plan = plans[settings.size]
+        return replace(plan, layers=settings.chosen(OPTIONS)["layers"] or plan.layers)
+
     def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
-        return _build(plans[settings.size], settings, classes, seed)
+        return _build(plan_of(settings), settings, classes, seed)
 
     return ModelDescriptor(
         name=name,
         summary=summary,
         build=build,
-        blocks=lambda settings: plans[settings.size].layers + AROUND,
-        parts=lambda settings: plans[settings.size].parts,
+        blocks=lambda settings: plan_of(settings).layers + AROUND,
+        parts=lambda settings: plan_of(settings).parts,
         words=lambda settings: settings.size,
         options=OPTIONS,
         problem=_problem,
@@ -64,9 +69,10 @@ def _problem(options: Mapping[str, Any]) -> str:
 def _build(plan: Plan, settings: ModelSettings, classes: int, seed: int) -> Chain:
     """The extractor, the transformer's layers, their weighted sum, attentive pooling and two dense layers.
 
-    ``hidden`` is the width of the dense layer behind the pooling; ``dropout`` is of what each layer of the transformer
-    adds, beside ``model.dropout`` of the dense layers. ``tune``: all is trained, the ``top`` layers, adapters of that
-    ``rank`` and ``alpha``, or what stands behind the encoder alone, which then drops nothing out; see ``tuning``.
+    ``layers``, where it is not 0, is another number of layers than the size has; ``hidden`` is the width of the dense
+    layer behind the pooling; ``dropout`` is of what each layer of the transformer adds, beside ``model.dropout`` of the
+    dense layers. ``tune``: all is trained, the ``top`` layers, adapters of that ``rank`` and ``alpha``, or what stands
+    behind the encoder alone, which then drops nothing out; see ``tuning``.
     """
     from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head
     from parallel_ser.models.chain import seeded

@@ -20,7 +20,7 @@ from torch.multiprocessing.reductions import StorageWeakRef
 
 from parallel_ser.models.batch import Activations, Inputs, differentiable, each, example, leaf, nbytes, tensors
 from parallel_ser.models.chain import Chain, call, delay_weight_gradients
-from parallel_ser.parallel.cost.partition import block_costs
+from parallel_ser.parallel.cost.partition import block_costs, kind_of
 from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
 from parallel_ser.system.files import cache_folder, cache_key
@@ -92,7 +92,8 @@ def profile(
     """
     inputs = example(given, next(chain.parameters()).dtype, "meta")
     if len(inputs) > 1 and is_heavy(chain, inputs):
-        alone = profile(chain, inputs.resized(1), bf16, folder, note)
+        one = given.resized(1) if isinstance(given, Inputs) else (1, *given[1:])
+        alone = profile(chain, one, bf16, folder, note)
         count, shape = len(inputs), tuple(tensors(inputs.x)[0].shape)
         return replace(alone, shape=shape, blocks=tuple(scaled(block, float(count)) for block in alone.blocks))
     threads = torch.get_num_threads()
@@ -143,7 +144,7 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
     alike: dict[Any, BlockProfile] = {}
     for number, (name, block) in enumerate(chain.named_children()):
         entering = each(_channels_last, x)
-        kind = (number > 0, _kind(block), tuple((one.shape, one.dtype) for one in tensors(x)))
+        kind = number > 0, kind_of(block, x)
         if kind in alike:
             measured.append(replace(alike[kind], name=name))
             with torch.no_grad(), torch.autocast(place, torch.bfloat16, enabled=bf16):
@@ -192,11 +193,6 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
     return BlockProfiles(tuple(tensors(inputs.x)[0].shape), torch.get_num_threads(), tuple(measured))
 
 
-def _kind(block: torch.nn.Module) -> Any:
-    """What two blocks of a chain have in common that cost the same: their modules and what is trained of them."""
-    return str(block), tuple((name, p.shape, p.requires_grad) for name, p in block.named_parameters())
-
-
 def _channels_last(x: Tensor) -> Tensor:
     return x.contiguous(memory_format=torch.channels_last) if x.ndim == 4 else x
 
@@ -206,6 +202,7 @@ def estimate(
     given: Sequence[int] | Inputs,
     flops: float,
     visit: Callable[[Activations, Activations, Any], object] | None = None,
+    again: Callable[[int], object] | None = None,
 ) -> BlockProfiles:
     """The profile of a chain on a device that is not here, by arithmetic alone.
 
@@ -216,12 +213,22 @@ def estimate(
         given: a micro-batch, or its shape.
         flops: operations a second of the device.
         visit: is called behind each block with its input, its output and the block.
+        again: is called instead behind a block that costs what an earlier one did, with the place of that one.
     """
     from torch.utils.flop_counter import FlopCounterMode
 
     inputs = example(given, next(chain.parameters()).dtype, "meta")
-    blocks, x = [], inputs.x
+    blocks: list[BlockProfile] = []
+    x = inputs.x
+    alike: dict[object, tuple[int, Activations]] = {}
     for number, (name, block) in enumerate(chain.named_children()):
+        kind = number > 0, kind_of(block, x)
+        if kind in alike:
+            place, x = alike[kind]
+            blocks.append(replace(blocks[place], name=name))
+            if again:
+                again(place)
+            continue
         x = leaf(x, number > 0)
         with FlopCounterMode(display=False) as counter:
             y, saved = _saved(partial(call, block, beside=inputs.beside), x, block)
@@ -242,6 +249,7 @@ def estimate(
                 flops=work,
             )
         )
+        alike[kind] = number, y
         x = y
     return BlockProfiles(tuple(tensors(inputs.x)[0].shape), torch.get_num_threads(), tuple(blocks))
 

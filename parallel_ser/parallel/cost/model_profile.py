@@ -134,7 +134,7 @@ class ModelProfile:
                 inputs = local_frames(inputs, ranks)
         tally = _Tally(stats, self.bf16)
         if self.flops:
-            found = estimate(chain, inputs, self.flops, tally.visit)
+            found = estimate(chain, inputs, self.flops, tally.visit, tally.again)
         else:
             found = profile(chain, inputs, self.bf16, note=f"{axis}{size}" if size > 1 else "")
             if size == 1:  # nothing is sent, and a pass takes its time
@@ -194,6 +194,10 @@ class _Tally:
         self.rows.append((calls["collective"], sent["collective"] // share, calls["halo"], sent["halo"] // share))
         calls.clear()
         sent.clear()
+
+    def again(self, place: int) -> None:
+        """Note what the block at a place has sent once more."""
+        self.rows.append(self.rows[place])
 
     def messages(self) -> tuple[Numbers, Numbers, Numbers, Numbers]:
         """Collectives and their bytes, halos and theirs, by block."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -29,6 +30,8 @@ class ShardedGradients(SummedGradients):
         strategy = self.strategy
         if strategy.dims.devices is None:
             return super().wrap()
+        # torch warns of blocks that give views, which a change in place would take from its hooks: blocks make none
+        warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")
         mesh, module = strategy.dims.devices["data"], strategy.modules[0]
         for block in module.part:
             fully_shard(block, mesh=mesh)

@@ -156,7 +156,8 @@ def test_a_strategy_trains_what_single_trains(results: dict[tuple[int, str], Sta
         assert ours[part].keys() == truth[part].keys()
         for name, value in truth[part].items():
             assert ours[part][name].shape == value.shape
-            if ".k_proj.bias" in name:  # softmax does not notice it: its gradient is rounding
+            # softmax does not notice a bias of keys, whose gradient is rounding; a share is as good as its exponential
+            if ".k_proj.bias" in name or name.endswith(".share"):
                 assert float((ours[part][name] - value).norm()) < bound, name
                 continue
             assert difference(ours[part][name], value) < bound, name
