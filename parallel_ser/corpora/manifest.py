@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from parallel_ser.corpora.base import Corpus, NoCorpusError, Sex, Utterance
+from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Sex, Utterance
 from parallel_ser.corpora.labels import SEVEN, canonical, present
 from parallel_ser.corpora.table import Finder, NoColumnError, Row, rows
 from parallel_ser.errors import UserError
@@ -39,15 +39,15 @@ def read(root: Path) -> Corpus:
     in lower case. Speakers are taken to be different people when their ``corpus`` differs. The order is the file's.
 
     Raises:
-        UserError: with file and line: no such file, a column or a cell missing, a recording that is not there, that
-            is listed twice or of which a part is listed.
+        UserError: with file and line: no such file, a column or a cell missing, a recording that is listed twice or of
+            which a part is listed; or none of the recordings is there. One that is not there is a problem.
     """
     root = root.expanduser()
     if not root.is_file():
         trouble = "is not a file" if root.exists() else "does not exist"
         raise NoCorpusError(f"manifest: {root} {trouble}; expected a CSV file with the columns {', '.join(REQUIRED)}.")
     try:
-        utterances = tuple(_rows(root))
+        entries = list(_rows(root))
     except NoColumnError as error:
         if "emotion" in error.missing and (found := sorted(DIMENSIONS & {name.casefold() for name in error.found})):
             raise UserError(
@@ -55,18 +55,28 @@ def read(root: Path) -> Corpus:
                 "not dimensions; add a column emotion, such as high and low."
             ) from error
         raise
-    if not utterances:
+    if not entries:
         raise UserError(f"manifest: {root} lists no recordings below its header.")
+    utterances = tuple(one for one in entries if isinstance(one, Utterance))
+    problems = tuple(one for one in entries if isinstance(one, Problem))
+    if not utterances:
+        raise UserError(
+            f"manifest: of the {len(problems)} recordings that {root} lists none is there, such as {problems[0].path}; "
+            "paths are relative to the CSV file's folder."
+        )
     emotions = {utterance.emotion for utterance in utterances}
     order = (*SEVEN, *sorted(emotions - set(SEVEN)))
-    return Corpus("manifest", utterances, present(order, emotions))
+    return Corpus("manifest", utterances, present(order, emotions), problems)
 
 
-def _rows(file: Path) -> Iterator[Utterance]:
+def _rows(file: Path) -> Iterator[Utterance | Problem]:
     lines: dict[Path, int] = {}
     finder = Finder(file.parent)
     for row in rows(file, "manifest", REQUIRED):
         utterance = _utterance(row, finder)
+        if isinstance(utterance, Problem):
+            yield utterance
+            continue
         first = lines.setdefault(utterance.path.resolve(), row.line)
         if first != row.line:
             raise UserError(
@@ -75,7 +85,7 @@ def _rows(file: Path) -> Iterator[Utterance]:
         yield utterance
 
 
-def _utterance(row: Row, finder: Finder) -> Utterance:
+def _utterance(row: Row, finder: Finder) -> Utterance | Problem:
     cells = row.cells
     for name in REQUIRED:
         if not cells[name]:
@@ -85,9 +95,8 @@ def _utterance(row: Row, finder: Finder) -> Utterance:
             raise UserError(f"{row.where}: {name} holds characters that do not print ({cells[name]!r}).")
     path = finder(cells["path"])
     if path is None:
-        raise UserError(
-            f"{row.where}: there is no file {finder.folder / cells['path']}; paths are relative to the CSV file's "
-            "folder."
+        return Problem(
+            finder.folder / cells["path"], "missing", f"listed in line {row.line}, but there is no such file"
         )
     require_whole(row, path)
     corpus = cells.get("corpus") or "manifest"

@@ -178,6 +178,12 @@ def usable(
         part = found[start : start + len(corpus.utterances)]
         start += len(part)
         good = [one for one in part if isinstance(one, Features)]
+        gone = [one for one in corpus.problems if one.kind == "missing"]
+        if own.on_problem == "stop" and gone:
+            raise UserError(
+                f"{gone[0].path}: {gone[0].detail}. corpus.on_problem=skip leaves such recordings out, and "
+                "parallel-ser corpus check lists them."
+            )
         if own.on_problem == "stop" or not good:
             require(part, "corpus.on_problem=skip leaves such recordings out, and parallel-ser corpus check lists them")
         pairs = list(zip(corpus.utterances, part, strict=True))

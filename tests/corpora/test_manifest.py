@@ -62,7 +62,7 @@ def test_all_columns_in_any_order(folder: Path) -> None:
         ("", "line 1 lacks the columns path, speaker, emotion"),
         ("path,speaker,emotion,path\n", "line 1 names a column twice"),
         (HEADER, "lists no recordings"),
-        (HEADER + "audio/a.wav,p1,joy\naudio/none.wav,p1,joy\n", "line 3: there is no file .*none.wav"),
+        (HEADER + "audio/none.wav,p1,joy\naudio/gone.wav,p1,joy\n", "lists none is there, such as .*none.wav"),
         (HEADER + "audio/a.wav,p1,joy\naudio/b.wav,p1,joy\naudio/../audio/a.wav,p2,joy\n", "line 4 .*which line 2 has"),
         (HEADER + "audio/a.wav,  ,joy\n", "line 2 has no speaker"),
         (HEADER + "audio/a.wav,p1,\n", "line 2 has no emotion"),
@@ -78,6 +78,17 @@ def test_refused_with_file_and_line(folder: Path, text: str, told: str) -> None:
     with pytest.raises(UserError, match=f"mine.csv.*{told}") as caught:
         manifest.read(write(folder, text))
     assert "\n" not in str(caught.value)
+
+
+def test_recordings_that_are_not_there_are_problems(folder: Path) -> None:
+    (folder / "audio/pipe.wav").mkdir()
+    rows = "audio/a.wav,p1,joy\naudio/none.wav,p1,joy\naudio/b.wav,p2,fear\naudio/pipe.wav,p2,joy\n"
+    corpus = manifest.read(write(folder, HEADER + rows))
+    assert [one.path.name for one in corpus.utterances] == ["a.wav", "b.wav"]
+    assert [(one.path.name, one.kind, one.detail) for one in corpus.problems] == [
+        ("none.wav", "missing", "listed in line 3, but there is no such file"),
+        ("pipe.wav", "missing", "listed in line 5, but there is no such file"),
+    ]
 
 
 @pytest.mark.parametrize("column", ["speaker", "emotion", "corpus"])
