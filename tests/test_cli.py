@@ -310,7 +310,7 @@ def test_what_enrols_is_what_stands_between_the_option_and_the_dashes(
     class Trained:
         by_speaker = True
 
-        def recognise(self, paths: list[Path]) -> None:
+        def recognise(self, paths: list[Path], text: str) -> None:
             heard.append([str(path) for path in paths])
             raise UserError("heard.")
 
