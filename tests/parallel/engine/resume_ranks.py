@@ -20,20 +20,20 @@ HALF = STEPS // 2
 
 
 def save(case: str, ranks: ProcessContext, folder: Path) -> None:
-    strategy, dtype = make(json.loads(case), ranks)
+    strategy, dtype, rows = make(json.loads(case), ranks)
     for step in range(HALF):
-        strategy.train_step(*batch(step, dtype))
+        strategy.train_step(*batch(step, dtype, rows))
     standing.save(folder / f"{ranks.size} {case}", HALF, strategy, {}, ranks)
 
 
 def resume(case: str, ranks: ProcessContext, folder: Path, begun: list[str]) -> None:
-    strategy, dtype = make(json.loads(case), ranks)
+    strategy, dtype, rows = make(json.loads(case), ranks)
     for before in begun:
         path = standing.newest(folder / before)
         assert path is not None
         info = standing.info(path, strategy.signature)
         standing.load(path, strategy, info, ranks)
-        losses = [strategy.train_step(*batch(step, dtype)) for step in range(HALF, STEPS)]
+        losses = [strategy.train_step(*batch(step, dtype, rows)) for step in range(HALF, STEPS)]
         state = strategy.state.full()
         if ranks.first:
             torch.save({**state, "losses": losses}, folder / f"{before} then {ranks.size} {case}.pt")
