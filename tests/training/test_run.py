@@ -167,7 +167,7 @@ def test_a_run_folder_holds_all_that_it_promises(runs: Runs, name: str) -> None:
     events = {file for file in files if file.startswith("fold-0/tensorboard/")}
     assert events
     whole = {"config.yaml", "environment.json", "metrics.json", "predictions.csv", "confusion.png", "summary.png"}
-    whole |= {"recordings.json", "novelty.npz", "card.md"}
+    whole |= {"recordings.json", "card.md"}  # too few recordings for novelty.npz
     of_fold = {"model.pt", "last/step-12/training.json", "split.csv", "audit.json"}
     of_fold |= {"predictions.csv", "history.json", "curves.png"}
     of_fold |= {"trace.json"} if name in ("pipeline", "pipeline-stopped") else set()
