@@ -162,16 +162,12 @@ def train(
     """
     named = [f"{key}={_typed(value)}" for key, value in settings.items()] if isinstance(settings, Mapping) else settings
     given = [*(["--config", os.fspath(config)] if config else []), *named]
-    if system:
-        folder = next((one.partition("=")[2] for one in given if one.startswith("run.folder=")), "")
-        command = ["baseline", system, *given]
-    else:
-        command, folder = ["train", "--nproc", str(nproc), "--quiet", *given], ""
+    command = ["baseline", system, *given] if system else ["train", "--nproc", str(nproc), "--quiet", *given]
     done = subprocess.run([sys.executable, "-m", "parallel_ser", *command], capture_output=True, text=True, check=False)
     if done.returncode:
         said = [line.removeprefix("error: ") for line in done.stderr.splitlines() if line.startswith("error: ")]
         raise UserError(said[-1] if said else f"training ended with exit status {done.returncode}")
-    return Trained(folder or _told(done.stdout))
+    return Trained(_told(done.stdout))
 
 
 def _told(text: str) -> str:

@@ -8,14 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from parallel_ser.audio.extract import Extractor, Features
+from parallel_ser.audio.extract import Extractor
+from parallel_ser.audio.load import resampled
 from parallel_ser.corpora.base import Utterance
-from parallel_ser.decision import calibration
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json
 from parallel_ser.training import calibrate, conditions, novelty, run_folder
-from parallel_ser.training.data import Dataset, of_features
+from parallel_ser.training.data import Dataset, of_attempts
 from parallel_ser.training.inference import Places, Run
+from parallel_ser.training.metrics import confusion_matrix
 from parallel_ser.training.predictions import concatenate
 
 
@@ -46,23 +47,19 @@ class Recogniser:
     def __call__(self, signals: Sequence[np.ndarray], rate: int, speakers: Sequence[str]) -> list[Answer]:
         """Answers for signals (samples,) at ``rate`` Hz, each of one of the ``speakers``."""
         names = [Path(str(place)) for place in range(len(signals))]
+        told = [Utterance(name, "", who, "unknown", "") for name, who in zip(names, speakers, strict=True)]
         found: dict[Path, np.ndarray] = {}
         problems: dict[Path, str] = {}
         distances: dict[Path, float] = {}
 
         def load(run: Run) -> tuple[Dataset, Places]:
             extractor = self._extractor(run)
-            good: list[tuple[Utterance, Features]] = []
-            resampled = [_resampled(one, rate, run.config.audio.sample_rate) for one in signals]
-            for name, speaker, made in zip(names, speakers, extractor.signals(resampled), strict=True):
-                if isinstance(made, UserError):
-                    problems[name] = str(made)
-                else:
-                    good.append((Utterance(name, "", speaker, "unknown", ""), made))
-            data = of_features([one for one, _ in good], run.classes, extractor, [one for _, one in good])
+            there = [resampled(one, rate, run.config.audio.sample_rate) for one in signals]
+            data, wrong = of_attempts(told, run.classes, extractor, extractor.signals(there))
+            problems.update({path: str(error) for path, error in wrong.items()})
             if self._novelty is not None and not distances and data.frames:
                 rows = novelty.describe(data.frames, data.rows)
-                distances.update(zip([one.path for one, _ in good], self._novelty(rows).tolist(), strict=True))
+                distances.update(zip([one.path for one in data.utterances], self._novelty(rows).tolist(), strict=True))
             return data, dict.fromkeys(run.folds, range(len(data.utterances)))
 
         if signals:
@@ -92,15 +89,11 @@ def confusions(run: Run) -> np.ndarray | None:
         return None
     sides = []
     for fold, said in tested.items():
-        path = run_folder.fold_folder(run.folder, fold) / "calibration.json"
-        calibrator = calibration.from_state(read_json(path) if path.exists() else {"method": "none"})
         if set(said.classes) != set(run.classes):
             return None
-        sides.append(said.with_probabilities(calibrator(said.probabilities)).with_classes(run.classes))
+        sides.append(said.with_probabilities(run.calibration[fold](said.probabilities)).with_classes(run.classes))
     whole = concatenate(sides)
-    counts = np.zeros((len(run.classes), len(run.classes)), dtype=int)
-    np.add.at(counts, (whole.truth_indices, whole.predicted_indices), 1)
-    return counts
+    return confusion_matrix(whole.truth_indices, whole.predicted_indices, len(run.classes))
 
 
 @dataclass(frozen=True)
@@ -132,11 +125,3 @@ def threshold(run: Run, error: float | None) -> Threshold:
         except UserError:
             continue  # another fold could not promise it
     return Threshold(0.0, None)
-
-
-def _resampled(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
-    if rate == sample_rate:
-        return signal
-    import soxr
-
-    return np.asarray(soxr.resample(signal, rate, sample_rate, quality="HQ"), dtype=np.float32)

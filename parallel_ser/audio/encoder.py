@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from parallel_ser.audio.load import resampled
 from parallel_ser.errors import UserError
 
 RATE = 16000
@@ -49,9 +50,8 @@ class SpeakerEncoder(nn.Module):
     def __call__(self, signal: np.ndarray, rate: int) -> np.ndarray:
         """Of speech (samples,) a vector (256,) of length 1: the mean over parts of 1.6 s."""
         import librosa
-        import soxr
 
-        heard = signal if rate == RATE else soxr.resample(signal, rate, RATE, quality="HQ")
+        heard = resampled(signal, rate, RATE)
         power = float(np.square(heard, dtype=np.float64).mean()) if len(heard) else 0.0
         gain = np.sqrt(10.0 ** (_LEVEL / 10.0) / max(power, 1e-12))
         heard = heard * np.float32(gain) if gain > 1.0 else heard

@@ -22,6 +22,7 @@ from parallel_ser.audio.preprocess import preprocess
 from parallel_ser.audio.settings import AudioSettings, ImageSettings
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import file_digest
+from parallel_ser.weights_file import tensors
 
 if TYPE_CHECKING:
     from torch import nn
@@ -116,24 +117,11 @@ def _network(name: str, weights: Path | None) -> nn.Module:
         raise UserError(f"torchvision does not go with torch {torch.__version__}: {error}.") from error
     network: nn.Module = getattr(torchvision.models, name)(weights=None)
     try:
-        network.load_state_dict(_state(weights))
+        network.load_state_dict(tensors(weights))
+    except ValueError as error:
+        raise UserError(f"classical.image.weights={weights} holds no weights alone: {error}.") from error
     except RuntimeError as error:
         raise UserError(f"classical.image.weights={weights} are not those of {name}.") from error
     *_, (last, _) = network.named_modules()  # which says the classes of ImageNet
     network.set_submodule(last, nn.Identity())
     return network.eval()
-
-
-def _state(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of weights, loaded so that nothing in it runs."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state: dict[str, Tensor] = torch.load(path, weights_only=True, map_location="cpu")
-    except OSError as error:
-        raise UserError(f"classical.image.weights={path} cannot be read: {error.strerror or error}.") from error
-    except Exception as error:  # whatever a damaged file raises
-        raise UserError(f"classical.image.weights={path} holds no weights alone.") from error
-    return state

@@ -44,8 +44,14 @@ def mono(samples: np.ndarray, rate: int, sample_rate: int, name: str = "the sign
             "silent; keep one of them: ffmpeg -i FILE -af 'pan=mono|c0=c0' ONE.wav"
         )
     signal = samples[:, 0] if samples.shape[1] == 1 else samples.mean(axis=1, dtype=np.float32)
+    return resampled(signal, rate, sample_rate)
+
+
+def resampled(signal: np.ndarray, rate: int, sample_rate: int) -> np.ndarray:
+    """A signal (samples,) from ``rate`` to ``sample_rate`` Hz, of the same type; itself where they are equal."""
     if rate == sample_rate:
         return signal
     import soxr
 
-    return soxr.resample(signal, rate, sample_rate, quality="HQ")
+    made: np.ndarray = soxr.resample(signal, rate, sample_rate, quality="HQ")
+    return made

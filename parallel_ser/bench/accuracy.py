@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from parallel_ser.bench.plain import COMMAND, Bar, Kept, Plain
+from parallel_ser.bench.plain import COMMAND, Bar, Kept, Plain, ending
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.settings import Settings
@@ -108,5 +108,4 @@ def _run(system: System, settings: Sequence[str], home: Path, folder: Path) -> N
         command += [*settings, *system.settings, f"run.folder={home}", *resume]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     if done.returncode:
-        last = [line for line in done.stderr.splitlines() if line.strip()][-1:]
-        raise UserError(f"system {system.name} failed: {' '.join(last) or f'exit status {done.returncode}'}")
+        raise UserError(f"system {system.name} failed: {ending(done.stderr, done.returncode)}")

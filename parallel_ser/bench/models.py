@@ -17,7 +17,7 @@ from statistics import mean, median
 from typing import Any
 
 from parallel_ser.bench.accuracy import System, checked
-from parallel_ser.bench.plain import COMMAND, Bar, Kept, Plain, spread
+from parallel_ser.bench.plain import COMMAND, Bar, Kept, Plain, ending, spread
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.training.run_folder import fold_folder, folds, read_json
@@ -141,10 +141,14 @@ def _once(system: System, given: Given, seed: int, home: Path) -> dict[str, Any]
         (home / "cost.json").write_text(json.dumps({"seconds": seconds, "memory": memory}))
     cost = read_json(home / "cost.json")
     done = subprocess.run(
-        [sys.executable, "-c", _RECOGNISE, str(home)], capture_output=True, text=True, check=False, env=_alone()
+        [sys.executable, "-c", _RECOGNISE, str(home)],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
     if done.returncode:
-        raise UserError(f"system {system.name} cannot recognise: {(done.stderr.splitlines() or ['?'])[-1]}")
+        raise UserError(f"system {system.name} cannot recognise: {ending(done.stderr, done.returncode)}")
     metrics = read_json(home / "metrics.json")
     value = metrics["uar"]["value"]
     low, high = metrics["uar"]["interval"] or (value, value)
@@ -183,8 +187,7 @@ def _timed(system: System, command: Sequence[str]) -> tuple[float, int]:
         child.returncode = os.waitstatus_to_exitcode(status)
         if child.returncode:
             told.seek(0)
-            last = [line for line in told.read().splitlines() if line.strip()][-1:]
-            raise UserError(f"system {system.name} failed: {' '.join(last) or f'exit status {child.returncode}'}")
+            raise UserError(f"system {system.name} failed: {ending(told.read(), child.returncode)}")
     return time.perf_counter() - began, usage.ru_maxrss * 1024
 
 
@@ -200,10 +203,6 @@ def _trained(home: Path) -> float:
         done += len(epochs) * sum(line.startswith("train,") for line in split)
         seconds += sum(one["seconds"] for one in epochs)
     return done / seconds
-
-
-def _alone() -> dict[str, str]:
-    return {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def recognise(home: str) -> None:

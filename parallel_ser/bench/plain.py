@@ -71,6 +71,12 @@ def record_path(folder: Path, resume: bool) -> Path:
     return path
 
 
+def ending(told: str, status: int) -> str:
+    """The last line that a failed command has told, or its exit status."""
+    last = [line for line in told.splitlines() if line.strip()][-1:]
+    return " ".join(last) or f"exit status {status}"
+
+
 class Kept:
     """A suite's samples in ``records.json``, each written as soon as it is there; what is kept is not measured again.
 

@@ -7,9 +7,10 @@ run can stop and go on at any step, and every rank draws the same.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -231,6 +232,19 @@ def of_features(
     )
 
 
+def of_attempts(
+    utterances: Sequence[Utterance],
+    classes: tuple[str, ...],
+    extractor: Extractor,
+    attempts: Iterable[Features | UserError],
+) -> tuple[Dataset, dict[Path, UserError]]:
+    """The utterances that have features, and why each of the others has none, by its path."""
+    pairs = list(zip(utterances, attempts, strict=True))
+    good = [(one, made) for one, made in pairs if isinstance(made, Features)]
+    problems = {one.path: made for one, made in pairs if isinstance(made, UserError)}
+    return of_features([one for one, _ in good], classes, extractor, [made for _, made in good]), problems
+
+
 @dataclass(frozen=True)
 class Batch:
     """One training step's utterances and their targets ``(batch, classes)``: probabilities times the class weights."""
@@ -300,7 +314,7 @@ class Training:
         inputs = collate(parts or None, lengths, self.frames[indices[0]].shape[0])
         seeds = np.random.SeedSequence([self.settings.seed, epoch, *indices]).generate_state(len(indices), np.uint64)
         seed = torch.from_numpy((seeds >> np.uint64(2)).astype(np.int64))
-        inputs = Inputs(inputs.x, inputs.valid, seed, taken(self.extras, indices))
+        inputs = replace(inputs, seed=seed, extras=taken(self.extras, indices))
         smooth = self.settings.label_smoothing
         targets = torch.full((len(indices), self.classes), smooth / self.classes)
         targets[torch.arange(len(indices)), [self.labels[index] for index in indices]] += 1.0 - smooth
@@ -417,7 +431,7 @@ def evaluation_batches(
         places = order[start : start + batch]
         parts = [frames[place] for place in places]
         inputs = collate(parts, [part.shape[1] for part in parts], parts[0].shape[0])
-        yield places, Inputs(inputs.x, inputs.valid, inputs.seed, taken(extras or {}, places))
+        yield places, replace(inputs, extras=taken(extras or {}, places))
 
 
 def probabilities(

@@ -54,7 +54,7 @@ class EncoderExtractor:
             )
         waveform = FeatureSettings(streams=("waveform",), hop=described.defaults["features.hop"])
         self.waveform = Extractor(audio, waveform)
-        chain = _chain(model, path)
+        self._chain = chain = _loaded(model.name, model.size, path)
         layers = sum(name.startswith("layer_") for name, _ in chain.named_children())
         if settings.layer is not None and settings.layer > layers:
             raise UserError(
@@ -88,13 +88,10 @@ class EncoderExtractor:
 
     def _frames(self, x: Tensor) -> Tensor:
         """Of a layer, or the mean of all: ``(1, frames, width)``."""
-        model = _model(self.settings)
-        path = pretrained.file_of(model)
-        assert path is not None
         beside = {"valid": torch.ones(1), "seed": torch.zeros(1, dtype=torch.int64)}
         y: Any = x
         last = "sum" if self.settings.layer is None else _after(self.settings.layer)
-        for name, block in _chain(model, path).named_children():
+        for name, block in self._chain.named_children():
             y = call(block, y, beside)
             if name == last:
                 break
@@ -115,12 +112,8 @@ def _model(settings: EncoderSettings) -> ModelSettings:
 
 @lru_cache(maxsize=1)
 def _loaded(name: str, size: str, path: Path) -> Chain:
+    """The encoder with its weights; loading it costs more than a file, so a process keeps it."""
     settings = ModelSettings.model_validate({"name": name, "size": size})
     chain = build(settings, models()[name].waveform, CLASSES, seed=0).eval()
     chain.load({**stored(chain), **pretrained.read(path, chain, settings)})
     return chain
-
-
-def _chain(model: ModelSettings, path: Path) -> Chain:
-    """The encoder with its weights; loading it costs more than a file, so a process keeps it."""
-    return _loaded(model.name, model.size, path)

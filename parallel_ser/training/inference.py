@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parallel_ser.audio.extract import Extractor, Features
+from parallel_ser.audio.extract import Extractor
 from parallel_ser.classical.recogniser import Recogniser
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import Config
@@ -20,7 +20,7 @@ from parallel_ser.decision import calibration
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json
 from parallel_ser.training import model_file, run_folder, transfer
-from parallel_ser.training.data import Dataset, Views, count_bands, of_features, prepare
+from parallel_ser.training.data import Dataset, Views, count_bands, of_attempts, prepare
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.sample import classical_notes, sample_of
 
@@ -268,11 +268,6 @@ def _extract_each(
 ) -> tuple[Dataset, dict[Path, str]]:
     """Recordings of one speaker as far as they have features, and what is wrong with each of the others."""
     extractor = Extractor(config.audio, config.features)
-    good: list[tuple[Utterance, Features]] = []
-    problems = {}
-    for path, made in zip(files, extractor.files(files), strict=True):
-        if isinstance(made, UserError):
-            problems[path] = str(made)
-        else:
-            good.append((Utterance(path, "", "one speaker", "unknown", "", text), made))
-    return of_features([one for one, _ in good], classes, extractor, [one for _, one in good]), problems
+    told = [Utterance(path, "", "one speaker", "unknown", "", text) for path in files]
+    data, wrong = of_attempts(told, classes, extractor, extractor.files(files))
+    return data, {path: str(error) for path, error in wrong.items()}

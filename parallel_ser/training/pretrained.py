@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ from parallel_ser.models.chain import Chain
 from parallel_ser.models.encoder.weights import from_torchaudio
 from parallel_ser.models.registry import descriptor_of
 from parallel_ser.models.settings import ModelSettings
+from parallel_ser.weights_file import tensors
 
 HOST = "https://download.pytorch.org/torchaudio/models/"
 SUFFIXES = (".safetensors", ".pth", ".pt", ".bin")
@@ -74,7 +74,7 @@ def read(path: Path, chain: Chain, settings: ModelSettings) -> dict[str, Tensor]
     signature = chain.signature()
     what = f"{settings.name} of model.size={settings.size}"
     try:
-        found = from_torchaudio(_state(path), signature)
+        found = from_torchaudio(tensors(path), signature)
     except ValueError as error:
         raise UserError(f"{path} does not hold the weights of {what}: {error}.") from error
     for name, value in found.items():
@@ -83,20 +83,3 @@ def read(path: Path, chain: Chain, settings: ModelSettings) -> dict[str, Tensor]
                 f"{path} does not hold the weights of {what}: its {name} is {list(value.shape)}, not {signature[name]}."
             )
     return found
-
-
-def _state(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a file by name."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        state = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # whatever the readers raise of what another program has written
-        raise ValueError(f"it cannot be read as tensors ({type(error).__name__})") from error
-    if isinstance(state, dict) and isinstance(state.get("state_dict"), dict):
-        state = state["state_dict"]
-    if not isinstance(state, dict) or not all(isinstance(one, Tensor) for one in state.values()):
-        raise ValueError("it is no state dict of tensors")
-    return state

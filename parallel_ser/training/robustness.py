@@ -18,11 +18,12 @@ import soundfile
 from scipy.signal import butter, sosfilt
 
 from parallel_ser.audio.cache import FeatureCache
-from parallel_ser.audio.extract import Extractor, Features, read
+from parallel_ser.audio.extract import Extractor, read
+from parallel_ser.audio.load import resampled
 from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Rounds
-from parallel_ser.training.data import Dataset, of_features, prepare
+from parallel_ser.training.data import Dataset, of_attempts, prepare
 from parallel_ser.training.inference import Places, Run, where
 from parallel_ser.training.metrics import confusion_matrix, uar
 
@@ -55,15 +56,13 @@ def _filtered(hertz: float, kind: str, order: int = 1) -> Callable[..., np.ndarr
 
 
 def _noisy(signal: np.ndarray, rate: int, rng: np.random.Generator, snr: float = 20.0) -> np.ndarray:
-    noise = rng.standard_normal(len(signal))
+    noise = rng.standard_normal(len(signal))  # at this very ratio; augment.add_noise has it in the mean
     level = np.sqrt(np.mean(signal.astype(np.float64) ** 2) / np.mean(noise**2)) * 10 ** (-snr / 20)
     return signal + level * noise
 
 
 def _narrow(signal: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    import soxr
-
-    return np.asarray(soxr.resample(soxr.resample(signal, rate, 8000), 8000, rate))
+    return resampled(resampled(signal, rate, 8000), 8000, rate)
 
 
 def _mp3(signal: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -149,11 +148,14 @@ def _answers(run: Run, data: Dataset, places: Places, alteration: Alteration) ->
             before.callback(setattr, one, "config", one.config)
             one.config, extractor = own, Extractor(own.audio, own.features)  # views of files look there, too
             found = FeatureCache(folder / "cache", extractor).attempt(list(files.values()), own.run.jobs or -1)
-            good = [(place, made) for place, made in zip(files, found, strict=True) if isinstance(made, Features)]
-            kept = {place: number for number, (place, _) in enumerate(good)}
-            utterances = [replace(data.utterances[place], path=files[place]) for place, _ in good]
-            there = {fold: tuple(kept[place] for place in side if place in kept) for fold, side in places.items()}
-            return of_features(utterances, data.classes, extractor, [made for _, made in good]), there
+            utterances = [replace(data.utterances[place], path=path) for place, path in files.items()]
+            heard, _ = of_attempts(utterances, data.classes, extractor, found)
+            kept = {one.path: number for number, one in enumerate(heard.utterances)}
+            there = {
+                fold: tuple(kept[files[place]] for place in side if files[place] in kept)
+                for fold, side in places.items()
+            }
+            return heard, there
 
         answers = run.answers(load)
     rows = [answers[fold].get(files[place]) for fold, own in places.items() for place in own]

@@ -160,7 +160,7 @@ class Trainer:
         """
         settings, progress = self.config.train, self.progress
         steps = len(self.training)
-        selection = self.standardised(self.fold.select)
+        selection, beside = self.standardised(self.fold.select), self.beside(self.fold.select)
         utterances = len(self.training.frames)
         watch.start(Plan(steps, settings.epochs, utterances, progress.epoch, progress.step, progress.history))
         tracer = self._tracer(settings.epochs * steps - self.first_step) if trace else None
@@ -186,7 +186,7 @@ class Trainer:
                 if (done + 1) % settings.checkpoint_every == 0:
                     self.save()
             try:
-                self._finish_epoch(selection, watch)
+                self._finish_epoch(selection, beside, watch)
             except _Asked:  # the epoch's steps are done, its selection begins anew
                 self._stop(steps)
         self.save()
@@ -218,11 +218,10 @@ class Trainer:
         patience = self.config.train.patience
         return patience > 0 and self.progress.epoch - max(0, self.progress.best_epoch) >= patience
 
-    def _finish_epoch(self, selection: list[np.ndarray], watch: Watch) -> None:
+    def _finish_epoch(self, selection: list[np.ndarray], beside: Mapping[str, Tensor], watch: Watch) -> None:
         progress, settings = self.progress, self.config.train
         began = time.perf_counter()
         with self.strategy.state.ema_weights():
-            beside = self.beside(self.fold.select)
             predicted = probabilities(self._predict, selection, settings.batch, beside).argmax(1)
             truth = np.array([self.data.label(index) for index in self.fold.select])
             confusion = metrics.confusion_matrix(truth, predicted, len(self.data.classes))

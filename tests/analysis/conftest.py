@@ -8,10 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from click.testing import Result
-from typer.testing import CliRunner
+from commanding import done
 
-from parallel_ser.cli import app
 from parallel_ser.training.predictions import Predictions
 
 RATE = 16000
@@ -20,16 +18,6 @@ SMALL = (
     *("split.only=[0]", "run.jobs=1", "features.window=0.04", "features.hop=0.02", "features.n_mels=20"),
     *("train.epochs=1", "train.batch=8", "train.threads=1", "train.device=cpu", "train.views=1"),
 )
-
-
-def said(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": "200", "PARALLEL_SER_DEBUG": ""})
-
-
-def done(*arguments: object) -> Result:
-    result = said(*arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result
 
 
 @pytest.fixture(scope="session")

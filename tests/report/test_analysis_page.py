@@ -6,8 +6,6 @@ import base64
 import copy
 import io
 import json
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -218,18 +216,6 @@ def test_a_recording_without_speech_has_a_page(tmp_path: Path) -> None:
     record.update(segments=[], shares=[], dimensions={}, measures={}, series=None, rejected={})
     write_page(tmp_path / "report.html", record, np.zeros(0, np.uint8), {}, "audio/flac")
     assert "No segment was recognised" in (tmp_path / "report.html").read_text()
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the extra 'browser' is not installed")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 def opened(browser: Any, path: Path, width: int, scheme: str = "light") -> tuple[Any, list[str]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,18 +47,6 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     page = Page("a page", "some data", STEPS, headings(rows), [page_row(one) for one in rows], ["ddp wins."])
     write_page(folder / "report.html", page, [(folder / "speed.png", "speeds")], {"cores": 2, "command": "x" * 300})
     return folder / "report.html"
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="the extra 'browser' is not installed")
-    chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    if chromium is None:
-        pytest.skip("there is no Chromium on this machine")
-    with playwright.sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 def opened(browser: Any, path: Path, width: int) -> tuple[Any, list[str]]:

@@ -7,11 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from click.testing import Result
 from scipy.optimize import minimize_scalar
-from typer.testing import CliRunner
 
-from parallel_ser.cli import app
 from parallel_ser.training.predictions import Predictions
 
 CORPUS = ("corpus.synthetic.speakers=6", "corpus.synthetic.sentences=2", "corpus.synthetic.takes=1")
@@ -20,25 +17,6 @@ GIVEN = (*CORPUS, "split.folds=6", "split.only=[0,1]", "run.jobs=1")
 FEW = ("classical.search.folds=2", "classical.search.cost=[1.0,3.0]", "classical.search.width=[1.0]")
 SVM = ("svm", *GIVEN, *FEW, "classical.search.keep=[200]", "classical.calibrate=none")
 GMM = ("gmm", *GIVEN, *FEW, "classical.mixture.sizes=[4]", "classical.normalise=enrol", "classical.enrol=5")
-
-
-def said(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(one) for one in arguments], env={"COLUMNS": "200", "PARALLEL_SER_DEBUG": ""})
-
-
-def done(*arguments: object) -> Result:
-    result = said(*arguments)
-    assert result.exit_code == 0, (result.output, result.exception)
-    return result
-
-
-def refused(*arguments: object) -> str:
-    """The one sentence that a refusal is."""
-    result = said(*arguments)
-    assert result.exit_code == 2, result.output
-    lines = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result.stderr
-    return lines[0].removeprefix("error: ")
 
 
 def copied(run: Path, folder: Path) -> Path:

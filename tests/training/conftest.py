@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from classical_runs import GMM, SVM, done
+from classical_runs import GMM, SVM
+from commanding import done
 
 
 @pytest.fixture(scope="session")

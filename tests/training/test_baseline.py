@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classical_runs import FOLDS, GIVEN, GMM, SVM, copied, done, of_fold, refused, said
+from classical_runs import FOLDS, GIVEN, GMM, SVM, copied, of_fold
+from commanding import done, refused, said
 from sklearn.metrics import balanced_accuracy_score
 from starting import LIMIT
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classical_runs import FOLDS, best_temperature, cooled, copied, done, of_fold, refused
+from classical_runs import FOLDS, best_temperature, cooled, copied, of_fold
+from commanding import done, refused
 
 from parallel_ser.training.inference import Run
 from parallel_ser.training.predictions import Predictions, concatenate

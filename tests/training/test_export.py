@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classical_runs import done, refused
+from commanding import done, refused
 
 from parallel_ser.audio.extract import Extractor
 from parallel_ser.system.digests import write_json

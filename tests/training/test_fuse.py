@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classical_runs import FOLDS, GIVEN, best_temperature, cooled, copied, done, of_fold, refused
+from classical_runs import FOLDS, GIVEN, best_temperature, cooled, copied, of_fold
+from commanding import done, refused
 from scipy.optimize import minimize
 
 from parallel_ser.decision.fusion import PENALTY

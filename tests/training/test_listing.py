@@ -8,7 +8,8 @@ import json
 from pathlib import Path
 
 import pytest
-from classical_runs import SVM, copied, done, refused, said
+from classical_runs import SVM, copied
+from commanding import done, refused, said
 from rich.console import Console
 
 from parallel_ser.report.runs import print_runs

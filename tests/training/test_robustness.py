@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classical_runs import done, refused
+from commanding import done, refused
 
 from parallel_ser.training.robustness import ALTERATIONS, LOSS, UNCHANGED
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classical_runs import CORPUS, done
+from classical_runs import CORPUS
+from commanding import done
 from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from classical_runs import CORPUS, done, refused
+from classical_runs import CORPUS
+from commanding import done, refused
 
 from parallel_ser.audio.extract import Extractor
 from parallel_ser.audio.functionals import Functionals
