@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
 from parallel_ser.audio.vad import Method
 from parallel_ser.decision.timeline import WIDTH
+from parallel_ser.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -34,3 +36,12 @@ class AnalysisSettings:
     speaker: str = "1"
     audio: bool = True
     batch: int = 64
+
+    def __post_init__(self) -> None:
+        """Refuse a method that is not there.
+
+        Raises:
+            UserError: see above.
+        """
+        if self.vad not in get_args(Method):
+            raise UserError(f"--vad {self.vad!r} is not there: it is {' or '.join(get_args(Method))}.")

@@ -74,7 +74,7 @@ def analyze(
         return
     failed = _analyse(
         run, files, out, {"person": person, "store": kept, "task": task, "date": _checked(date)}, nproc,
-        vad=_method(vad), smooth=smooth, error=error, lenient=lenient, rttm=rttm, speakers=speakers, speaker=speaker,
+        vad=vad, smooth=smooth, error=error, lenient=lenient, rttm=rttm, speakers=speakers, speaker=speaker,
         audio=not redact,
     )  # fmt: skip
     if failed:
@@ -125,9 +125,3 @@ def _checked(date: str | None) -> str | None:
         return datetime.date.fromisoformat(date).isoformat()
     except ValueError as error:
         raise UserError(f"--date {date!r} is no date such as 2026-03-01.") from error
-
-
-def _method(name: str) -> str:
-    if name not in ("silero", "energy"):
-        raise UserError(f"--vad {name!r} is not there: it is silero or energy.")
-    return name

@@ -111,7 +111,8 @@ def measure(run: Run, config: Config, told: Rounds, alterations: Sequence[Altera
     for number, alteration in enumerate(alterations):
         told(alteration.name, number, len(alterations))
         said = _answers(run, data, places, alteration)
-        hit = uar(confusion_matrix(truth[said >= 0], said[said >= 0], len(run.classes)))
+        nothing = len(run.classes)  # a column of its own: what is not heard any more is not recognised
+        hit = uar(confusion_matrix(truth, np.where(said < 0, nothing, said), nothing + 1))
         if not number:
             first = said
         unchanged, lost = float(np.mean(said == first)), (rows[0]["uar"] if rows else float(hit)) - float(hit)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 from commanding import done
+from recorded import Recording
 
 from parallel_ser.training.predictions import Predictions
 
@@ -25,15 +25,6 @@ def run(_own_cache: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "tiny"
     done("train", *SMALL, f"run.folder={folder}")
     return folder
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A file, and start and end of each utterance in it, in seconds."""
-
-    path: Path
-    speech: list[tuple[float, float]]
-    seconds: float
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import Recording, done, said
+from commanding import done, said
+from recorded import Recording
 
 from parallel_ser.analysis.analyse import analyse
 from parallel_ser.analysis.folder import FILES
 from parallel_ser.analysis.settings import AnalysisSettings
+from parallel_ser.errors import UserError
 from parallel_ser.training.inference import Run
 
 ENERGY = ("--vad", "energy")
@@ -226,3 +228,8 @@ def test_the_notice_comes_before_a_recording(run: Path, tmp_path: Path) -> None:
     for words in ("without sound", "Measures of each of your sessions", "numerical description of each voice"):
         assert words in notice
     assert "P07" not in notice
+
+
+def test_a_way_of_finding_speech_that_is_not_there_is_refused() -> None:
+    with pytest.raises(UserError, match="--vad 'rnn' is not there: it is silero or energy"):
+        AnalysisSettings(vad="rnn")  # type: ignore[arg-type]

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from commanding import done, refused
 
-from parallel_ser.training.robustness import ALTERATIONS, LOSS, UNCHANGED
+from parallel_ser.training.inference import Run
+from parallel_ser.training.robustness import ALTERATIONS, LOSS, UNCHANGED, Alteration, measure
 
 RATE = 16000
 BY_NAME = {one.name: one for one in ALTERATIONS}
@@ -74,3 +75,11 @@ def test_a_run_is_tried_with_altered_sound_and_its_card_says_so(svm_run: Path, t
     assert "not tried with altered sound" not in after
     assert all(sentence[1:] in after for sentence in found["short"])
     assert "leave --corpus and --merge out" in refused("evaluate", run, "--robustness", "--corpus", "tess")
+
+
+def test_what_is_not_heard_any_more_is_not_recognised(svm_run: Path) -> None:
+    run = Run.open(svm_run)
+    silence = Alteration("silence", lambda signal, rate, rng: 0.0 * signal, False)
+    _, row = measure(run, run.config, lambda *_: None, (ALTERATIONS[0], silence))["rows"]
+    assert (row["uar"], row["unchanged"], row["kept"]) == (0.0, 0.0, False)
+    assert row["unheard"] == 28
