@@ -55,3 +55,18 @@ def test_only_what_says_where_things_lie_may_change(tmp_path: Path, monkeypatch:
     assert (config.corpus.root, config.split.test.root) == (Path("/new/ravdess"), Path("/new/tess"))
     with pytest.raises(UserError, match=r"train\.epochs belongs to the training"):
         evaluate(monkeypatch, tmp_path, trained, "train.epochs=1")
+
+
+def test_what_is_said_of_another_corpus_chooses_in_that_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained = load(None, ["corpus.name=ravdess", "corpus.root=/corpora/ravdess"])
+    chosen = ["corpus.where.sex=[female]", "corpus.emotions=[angry, sad]"]
+    config, other = evaluate(
+        monkeypatch, tmp_path, trained, "--corpus", "tess", "--root", "/tess", "corpus.root=/ravdess", *chosen
+    )
+    assert isinstance(config, Config)
+    assert config.corpus == trained.corpus.model_copy(update={"root": Path("/ravdess")})
+    assert other == CorpusSettings(
+        name="tess", root=Path("/tess"), where={"sex": ("female",)}, emotions=("angry", "sad")
+    )
+    with pytest.raises(UserError, match=r"corpus\.emotions belongs to the training"):
+        evaluate(monkeypatch, tmp_path, trained, *chosen)

@@ -77,6 +77,28 @@ def fetch(
     _show(read(folder, name), folder, jobs)
 
 
+@app.command()
+def cut(
+    file: Annotated[Path, typer.Argument(metavar="LIST", help="A CSV file with path, start and end (seconds).")],
+    to: Annotated[Path, typer.Option("--to", help="The folder of the new files and of their list.")],
+) -> None:
+    """Cut a list's parts of recordings into files of their own, with a list that is a corpus.
+
+    Exit status 1 when some could not be cut; the others are.
+    """
+    from parallel_ser.corpora.cut import LIST
+    from parallel_ser.corpora.cut import cut as cut_list
+    from parallel_ser.report.terminal import progress
+
+    with progress("cutting") as advance:
+        count, failed = cut_list(file, to, advance)
+    for sentence in failed:
+        typer.echo(f"note: {sentence}", err=True)
+    typer.echo(f"{count:,} utterance{'s' * (count != 1)}: {to / LIST}")
+    if failed:
+        raise typer.Exit(1)
+
+
 def read(root: Path, name: str | None) -> Corpus:
     """Read the corpus at ``root``, of the kind that its files look like when ``name`` is None.
 

@@ -15,13 +15,18 @@ if TYPE_CHECKING:
     from parallel_ser.training.inference import Run
 
 _MAY_CHANGE = ("corpus.root", "corpus.also", "split.test.root", "split.file", "run.cache", "run.jobs")
+_CHOOSE = tuple(f"corpus.{name}" for name in ("where", "merge", "emotions", "labels", "on_problem"))  # of --corpus
 
 
 def evaluate(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="Such as corpus.root=FOLDER, where the corpus has moved."),
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            help="Such as corpus.root=FOLDER, where the corpus has moved; with --corpus also what to take of that one, "
+            "such as corpus.where.sex=female.",
+        ),
     ] = None,
     corpus: Annotated[
         str | None, typer.Option("--corpus", help="Test on all of another corpus, such as tess, instead.")
@@ -39,7 +44,8 @@ def evaluate(
 ) -> None:
     """Test a run's models again: each fold's on the speakers that it was not trained on.
 
-    With --corpus all folds' models together are tested on a corpus that none of them has seen. With --merge a model of
+    With --corpus all folds' models together are tested on a corpus that none of them has seen, of which corpus.where,
+    corpus.emotions, corpus.merge and corpus.labels choose. With --merge a model of
     more emotions is judged on fewer: what it gives those that count as one is summed. With --robustness the run's model
     card says what becomes of its answers when the sound is altered.
     """
@@ -55,9 +61,11 @@ def evaluate(
     if root is not None and corpus is None:
         raise UserError("--root is the folder of another corpus: say which with --corpus, such as --corpus tess.")
     trained = Run.open(run)
-    config = load(trained.settings_file, overrides or [])
+    chosen = [word for word in overrides or [] if corpus is not None and word.startswith(_CHOOSE)]
+    changes = [word for word in overrides or [] if word not in chosen]
+    config = load(trained.settings_file, changes)
     if dump(config) != dump(trained.config):
-        changed = {name.partition("=")[0] for name in overrides or []}
+        changed = {name.partition("=")[0] for name in changes}
         if wrong := sorted(changed - set(_MAY_CHANGE)):
             raise UserError(f"{wrong[0]} belongs to the training of {run}; evaluate takes {', '.join(_MAY_CHANGE)}.")
         if run_folder.without_folders(config).corpus != run_folder.without_folders(trained.config).corpus:
@@ -80,7 +88,7 @@ def evaluate(
         parts, audits, notes = trained.test_own(config)
     else:
         # under its own labels: they are matched to the run's classes, whichever map these come from
-        asked = [f"corpus.name={corpus}", *([f"corpus.root={root}"] if root else [])]
+        asked = [f"corpus.name={corpus}", *([f"corpus.root={root}"] if root else []), *chosen]
         parts, audits, notes = trained.test_other(config, load(None, asked).corpus)
     if merges:
         parts, notes = [part.merged(names) for part in parts], (*notes, merge_note(merges))
@@ -94,7 +102,7 @@ def evaluate(
         target = run / f"on-{corpus}"
         with writing(run):
             run_folder.write_results(target, predictions, metrics)
-            write_text(target / "corpus.txt", f"{corpus} {root or ''}\n")
+            write_text(target / "corpus.txt", " ".join([corpus, str(root or ""), *chosen]) + "\n")
         console.print(f"Results folder: {target}", highlight=False, soft_wrap=True)
 
 

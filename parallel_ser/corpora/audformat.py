@@ -85,7 +85,7 @@ def _join(
         if file in listed:
             raise UserError(
                 f"audformat: {file} has several rows in the table {name} of {root}, and an utterance is a file of its "
-                "own; cut its segments out."
+                "own; parallel-ser corpus cut TABLE.csv --to FOLDER cuts segments out."
             )
         listed.add(file)
         said = {names.get(column, column): cell for column, cell in row.items() if column != "file" and cell}

@@ -141,11 +141,10 @@ def require_whole(row: Row, path: Path) -> None:
     except RecordingError:  # which is said where it is read
         return
     if start or abs(length - (end or length)) > WHOLE:
-        upto = "" if end is None else f" -to {end:g}"
         raise UserError(
             f"{row.where} lists a part of {path} (from {start or 0:g} s to {length if end is None else end:g} s of "
-            f"{length:.2f} s), and an utterance is a file of its own; ffmpeg -i FILE -ss {start or 0:g}{upto} PART.wav "
-            "cuts it out."
+            f"{length:.2f} s), and an utterance is a file of its own; parallel-ser corpus cut LIST.csv --to FOLDER "
+            "cuts such parts out."
         )
 
 
