@@ -19,6 +19,7 @@ import copy
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import nullcontext
 from functools import cache
 from typing import Any
 
@@ -27,6 +28,7 @@ from torch import Tensor, nn
 
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Activations, Inputs, tensors
+from parallel_ser.models.recurrence import WholeRecurrence
 
 
 class Block(nn.Module):
@@ -62,8 +64,9 @@ def named(kind: type[nn.Module], beside: Mapping[str, Tensor]) -> Mapping[str, T
 
 
 def call(block: nn.Module, x: Activations, beside: Mapping[str, Tensor]) -> Activations:
-    """A block's output; see ``named``."""
-    y: Activations = block(x, **named(type(block), beside))
+    """A block's output; see ``named``. On the meta device recurrent layers are ``recurrence.WholeRecurrence``."""
+    with WholeRecurrence() if tensors(x)[0].is_meta else nullcontext():
+        y: Activations = block(x, **named(type(block), beside))
     return y
 
 
