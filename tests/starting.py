@@ -51,6 +51,6 @@ def run_cases(script: Path, ranks: int, folder: Path, cases: Sequence[str]) -> d
 
 def run_ranks(script: Path, ranks: int, *arguments: str) -> None:
     """Run a script on so many ranks of one thread; fails where it does, with the end of what it said."""
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={ranks}"]
+    command = [sys.executable, Path(__file__).with_name("fork_ranks.py"), str(ranks)]
     done = run([*command, script, *arguments], env={**os.environ, "OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr[-3000:]
