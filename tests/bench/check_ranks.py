@@ -19,7 +19,7 @@ from parallel_ser.system.hard_exit import HardExit
 from parallel_ser.training.data import prepare
 
 TINY = ["corpus.synthetic.speakers=3", "corpus.synthetic.sentences=2", "corpus.synthetic.takes=1", "train.batch=8"]
-TINY += ["split.folds=3"]
+TINY += ["split.folds=3", "features.n_mels=20", "features.hop=0.02", "features.window=0.04", "model.width=0.5"]
 
 
 def no_clipping(trainer: Any) -> None:
