@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Union, get_args, get_origin
 
 from pydantic import ValidationError
 
+from parallel_ser.errors import nearest
 from parallel_ser.settings import Settings
 from parallel_ser.system.terminal import printable
 
@@ -95,7 +95,7 @@ def settings_called(word: str, model: type[Settings], most: int = 5) -> list[str
         return whole
     last = {name: name.rpartition(".")[2] for name in keys}
     short = {"".join(part[0] for part in key.split("_")): key for key in last.values() if "_" in key}
-    wanted = word if word in last.values() else short.get(word) or _nearest(word, list(last.values()))
+    wanted = word if word in last.values() else short.get(word) or nearest(word, list(last.values()))
     return [name for name, key in last.items() if key == wanted][:most]
 
 
@@ -115,7 +115,7 @@ def _explain_one(problem: Any, model: type[Settings], sources: Sources) -> str:
     sentence = f"{name} must be {expected.format(**problem.get('ctx', {}))}, not {_show(given)}{where}"
     if kind == "literal_error" and isinstance(given, str):
         choices = [choice.strip("'") for choice in problem["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        if near := _nearest(given, choices):
+        if near := nearest(given, choices):
             return f"{sentence}; did you mean {near}?"
     if kind in ("string_type", "path_type") and isinstance(given, int | float):
         return f"{sentence}; put it in quotes"
@@ -128,15 +128,11 @@ def _suggest(name: str, model: type[Settings]) -> str:
     known = list(names(model))
     siblings = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == parent}
     anywhere = {key.rpartition(".")[2]: key for key in reversed(known)}
-    if near := _nearest(leaf, siblings):
+    if near := nearest(leaf, siblings):
         return f"did you mean {siblings[near]}?"
-    if near := _nearest(leaf, anywhere):
+    if near := nearest(leaf, anywhere):
         return f"did you mean {anywhere[near]}?"
     return f"{parent or 'the settings'} {'has' if parent else 'have'} {', '.join(siblings)}"
-
-
-def _nearest(word: str, known: Any) -> str | None:
-    return next(iter(difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1)), None)
 
 
 def _show(value: Any) -> str:

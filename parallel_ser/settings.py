@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from difflib import get_close_matches
 
 from pydantic import BaseModel, ConfigDict
+
+from parallel_ser.errors import nearest
 
 
 class Settings(BaseModel):
@@ -22,6 +23,6 @@ def one_of(name: str, known: Sequence[str], value: object, else_: str = "") -> s
     """
     if value in known:
         return str(value)
-    near = get_close_matches(str(value).lower().replace("-", "_"), known, n=1)
-    guess = f"; did you mean {near[0]}?" if near else ""
+    near = nearest(str(value), known)
+    guess = f"; did you mean {near}?" if near else ""
     raise ValueError(f"{name} must be one of {', '.join(known)}{else_}, not {value!r}{guess}")

@@ -14,7 +14,7 @@ import sys
 import traceback
 from pathlib import Path
 
-import torch._dynamo  # what each would import by itself
+import torch._dynamo  # noqa: F401 (what each would import by itself)
 from torch.distributed import TCPStore
 
 import parallel_ser.parallel.engine.strategy

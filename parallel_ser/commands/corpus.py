@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
 from parallel_ser.commands.options import Json, Wide
-from parallel_ser.errors import UserError
+from parallel_ser.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from parallel_ser.corpora.base import Corpus
@@ -63,7 +61,7 @@ def fetch(
 
     known = archive.sources()
     if name not in known:
-        raise UserError(f"cannot fetch {name}{_did_you_mean(name, known)}; there is {' and '.join(known)}.")
+        raise UserError(f"cannot fetch {name}{did_you_mean(name, known)}; there is {' and '.join(known)}.")
     console = Console()
     with progress(f"fetching {name}", of_bytes=True) as advance:
         folder = archive.fetch(
@@ -109,7 +107,7 @@ def read(root: Path, name: str | None) -> Corpus:
 
     if name is not None:
         if name not in READERS:
-            raise UserError(f"no corpus is called {name}{_did_you_mean(name, READERS)}; there is {', '.join(READERS)}.")
+            raise UserError(f"no corpus is called {name}{did_you_mean(name, READERS)}; there is {', '.join(READERS)}.")
         return READERS[name](root)
     return recognise(root, "--name")
 
@@ -128,8 +126,3 @@ def _show(corpus: Corpus, root: Path, jobs: int, json: bool = False, wide: bool 
     else:
         print_report(screen(wide), report)
     return report
-
-
-def _did_you_mean(word: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(word.lower().replace("-", "_"), known, n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

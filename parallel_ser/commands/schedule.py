@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from parallel_ser.errors import UserError
+from parallel_ser.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -119,9 +118,9 @@ def _named(name: str) -> Schedule:
     from parallel_ser.parallel.schedule.registry import schedules
 
     if name not in (known := schedules()):
-        near = difflib.get_close_matches(name.lower(), known, n=1)
-        guess = f" (did you mean {near[0]}?)" if near else ""
-        raise UserError(f"no schedule is called {name}{guess}; there is {', '.join(known)}, or --file.")
+        raise UserError(
+            f"no schedule is called {name}{did_you_mean(name, known)}; there is {', '.join(known)}, or --file."
+        )
     return known[name]
 
 

@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from parallel_ser.corpora.base import Corpus, Utterance
 from parallel_ser.corpora.labels import align, canonical
-from parallel_ser.corpora.words import did_you_mean, listed
-from parallel_ser.errors import UserError
+from parallel_ser.corpora.words import listed
+from parallel_ser.errors import UserError, did_you_mean
 
 _OWN = ("sex", "speaker", "text", "corpus")
 

@@ -6,7 +6,6 @@ brings every known spelling to one word; the maps to seven and to four classes a
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,7 +14,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from parallel_ser.corpora.base import Corpus
-from parallel_ser.errors import UserError
+from parallel_ser.errors import UserError, did_you_mean
 
 Scheme = Literal["own", "seven", "four"]
 
@@ -129,9 +128,7 @@ def _counterpart(emotion: str, classes: Sequence[str]) -> str | None:
 
 
 def _unknown(corpus: Corpus, emotion: str, scheme: Scheme) -> str:
-    near = difflib.get_close_matches(emotion.casefold(), _CANONICAL, n=1)
-    hint = f" (did you mean '{near[0]}'?)" if near else ""
     return (
-        f"{corpus.name}: the emotion '{emotion}'{hint} has no place in corpus.labels={scheme}; "
-        "spell it as one of " + ", ".join(_SPELLINGS) + ", or use corpus.labels=own."
+        f"{corpus.name}: the emotion '{emotion}'{did_you_mean(emotion, _CANONICAL)} has no place in "
+        f"corpus.labels={scheme}; spell it as one of " + ", ".join(_SPELLINGS) + ", or use corpus.labels=own."
     )

@@ -1,8 +1,7 @@
-"""Clauses of messages: a list that is cut, and the nearest right spelling."""
+"""A clause of messages: a list that is cut."""
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 SHOWN = 12
@@ -17,13 +16,3 @@ def listed(names: Iterable[str]) -> str:
     every = list(names)
     more = f" and {len(every) - SHOWN} more" if len(every) > SHOWN else ""
     return ", ".join(every[:SHOWN]) + more
-
-
-def did_you_mean(word: str, known: Iterable[str]) -> str:
-    """The known word that is nearest, in brackets; empty where none is near.
-
-    >>> did_you_mean("hapy", ["happy", "sad"])
-    ' (did you mean happy?)'
-    """
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f" (did you mean {near[0]}?)" if near else ""

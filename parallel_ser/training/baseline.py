@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from shlex import quote
 
 import numpy as np
 from rich.console import Console
@@ -67,8 +66,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
         with rounds() as told:
             found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told)
     except KeyboardInterrupt:
-        again = f"--config {quote(f'{folder}/config.yaml')} {quote(f'run.folder={folder}')} run.resume=true"
-        command = f"parallel-ser baseline {settings.system} {again}"
+        command = f"parallel-ser baseline {settings.system} {run_folder.going_on(folder)}"
         console.print(f"What is tried is kept. To go on: {command}", highlight=False, soft_wrap=True, markup=False)
         raise
     parts = []

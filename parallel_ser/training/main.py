@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext, redirect_stderr, redirect_stdout
 from io import StringIO
 from pathlib import Path
-from shlex import quote
 from typing import TYPE_CHECKING, NoReturn
 
 from parallel_ser.config import Config, load, option_as_setting
@@ -152,7 +151,7 @@ def run(config: Config, quiet: bool = False) -> int:
                 if ranks.first:
                     console.print(
                         f"Stopped and saved at {stopped}. To go on: parallel-ser train --nproc {ranks.size} "
-                        f"--config {quote(f'{folder}/config.yaml')} {quote(f'run.folder={folder}')} run.resume=true",
+                        f"{run_folder.going_on(folder)}",
                         highlight=False,
                         soft_wrap=True,
                     )

@@ -204,8 +204,13 @@ def same_run(config: Config) -> None:
             if not free and getattr(ours, name) != getattr(theirs, name):
                 raise UserError(
                     f"{folder} was trained with {group}.{name}={getattr(theirs, name)}, not {getattr(ours, name)}: "
-                    f"go on with --config {folder}/config.yaml run.folder={folder} run.resume=true."
+                    f"go on with {going_on(folder)}."
                 )
+
+
+def going_on(folder: Path) -> str:
+    """The words that make a command go on with a run, as a shell takes them."""
+    return f"--config {quote(f'{folder}/config.yaml')} {quote(f'run.folder={folder}')} run.resume=true"
 
 
 def settings(folder: Path) -> Config:
