@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import parallel_ser
 from parallel_ser.cli import Shell, app
 from parallel_ser.commands.corpus import read
+from parallel_ser.config import load
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import progress
 
@@ -308,9 +309,9 @@ def test_what_enrols_is_what_stands_between_the_option_and_the_dashes(
     heard: list[list[str]] = []
 
     class Trained:
-        by_speaker = True
+        by_speaker, config = True, load(None, [])
 
-        def recognise(self, paths: list[Path], text: str) -> None:
+        def recognise(self, paths: list[Path], text: str, jobs: int) -> None:
             heard.append([str(path) for path in paths])
             raise UserError("heard.")
 
