@@ -92,8 +92,12 @@ format: $(DEV)
 	$(BIN)/ruff format .
 
 docs: $(DEV)
+ifeq ($(VERSION),3.10)
+	@echo 'The site needs Python 3.11 or newer: make docs PYTHON=python3.12.'
+else
 	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
 	@echo 'The site: docs/_build/index.html'
+endif
 
 lock: $(TOOLS)
 	UV=$(BIN)/uv .ci/lock

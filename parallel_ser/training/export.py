@@ -36,10 +36,12 @@ class _Network(nn.Module):
 
     mean: Tensor
     deviation: Tensor
+    temperature: Tensor
 
     def __init__(self, chain: Chain, normaliser: Normaliser, temperature: float) -> None:
         super().__init__()
-        self.chain, self.mode, self.temperature = chain, normaliser.mode, temperature
+        self.chain, self.mode = chain, normaliser.mode
+        self.register_buffer("temperature", torch.tensor(temperature, dtype=torch.float32))
         self.register_buffer("mean", torch.from_numpy(normaliser.mean)[None])
         self.register_buffer("deviation", torch.from_numpy(normaliser.deviation)[None])
 
@@ -184,38 +186,13 @@ def _classical(run: ClassicalRun, fold: int, temperature: float, path: Path, run
 def _network(run: NeuralRun, fold: int, temperature: float, path: Path, runtime: Any) -> float:
     """Write a fold's file; returns the largest difference of its probabilities from the run's own."""
     model = run.models[fold]
-    normaliser = model.normaliser
-    rows = len(normaliser.mean)
-    network = _Network(model.module.part, normaliser, temperature).eval()
-    generator = np.random.default_rng(0)
-    features, lengths = _batch(generator, rows, (3 * FRAMES_STEP, 41))
-    frames = FRAMES_STEP * torch.export.Dim("steps", min=1, max=4096)
-    shapes = {"features": {0: torch.export.Dim("batch"), 2: frames}, "lengths": {0: torch.export.Dim("batch")}}
-    with warnings.catch_warnings(), torch.no_grad():
-        warnings.simplefilter("ignore")  # of the exporter's own versions
-        logging.disable(logging.WARNING)
-        try:
-            torch.onnx.export(
-                network,
-                (features, lengths),
-                path,
-                input_names=["features", "lengths"],
-                output_names=["probabilities"],
-                dynamic_shapes=shapes,
-                opset_version=_OPSET,
-                dynamo=True,
-                external_data=False,
-                verbose=False,
-            )
-        except Exception as error:
-            path.unlink(missing_ok=True)
-            raise UserError(
-                f"torch.onnx cannot export model.name={run.config.model.name}: {str(error).splitlines()[0]}"
-            ) from error
-        finally:
-            logging.disable(logging.NOTSET)
+    network = _Network(model.module.part, model.normaliser, temperature).eval()
+    if others := sorted(path.parent.glob("*.onnx")):  # the same network: tracing it again takes half a minute
+        _with_weights(others[0], network, path)
+    else:
+        _trace(network, path, run.config.model.name)
+    generator, rows, worst = np.random.default_rng(0), len(model.normaliser.mean), 0.0
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    worst = 0.0
     for given in ((FRAMES_STEP, 7), (5 * FRAMES_STEP, 111, 64), (2 * FRAMES_STEP,)):
         features, lengths = _batch(generator, rows, given)
         try:
@@ -227,6 +204,51 @@ def _network(run: NeuralRun, fold: int, temperature: float, path: Path, runtime:
             ) from error
         worst = max(worst, float(np.abs(theirs - _ours(run, fold, model, features, lengths)).max()))
     return worst
+
+
+def _trace(network: _Network, path: Path, name: str) -> None:
+    """Write a network.
+
+    Raises:
+        UserError: torch.onnx cannot.
+    """
+    inputs = _batch(np.random.default_rng(0), network.mean.shape[1], (3 * FRAMES_STEP, 41))
+    frames = FRAMES_STEP * torch.export.Dim("steps", min=1, max=4096)
+    shapes = {"features": {0: torch.export.Dim("batch"), 2: frames}, "lengths": {0: torch.export.Dim("batch")}}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # of the exporter's own versions
+        logging.disable(logging.WARNING)
+        try:
+            torch.onnx.export(
+                network,
+                inputs,
+                path,
+                input_names=["features", "lengths"],
+                output_names=["probabilities"],
+                dynamic_shapes=shapes,
+                opset_version=_OPSET,
+                dynamo=True,
+                external_data=False,
+                optimize=False,  # a third of the time; onnxruntime does it when it loads, and weights keep their names
+                verbose=False,
+            )
+        except Exception as error:
+            path.unlink(missing_ok=True)
+            raise UserError(f"torch.onnx cannot export model.name={name}: {str(error).splitlines()[0]}") from error
+        finally:
+            logging.disable(logging.NOTSET)
+
+
+def _with_weights(other: Path, network: _Network, path: Path) -> None:
+    """Write a network's file as another of the same shape, whose weights go by the names of its state."""
+    import onnx
+
+    made = onnx.load(other)
+    state = network.state_dict()
+    for tensor in made.graph.initializer:
+        if tensor.name in state:
+            tensor.CopyFrom(onnx.numpy_helper.from_array(state[tensor.name].numpy(), tensor.name))
+    onnx.save(made, path)
 
 
 def _batch(generator: np.random.Generator, rows: int, lengths: tuple[int, ...]) -> tuple[Tensor, Tensor]:
