@@ -68,9 +68,9 @@ def described(group: type[Settings]) -> dict[str, str]:
 
 
 def reference(group: type[Settings] = Config, prefix: str = "") -> Iterator[tuple[str, FieldInfo, str]]:
-    """Each setting with its dotted name, field and description, groups before what is in them."""
+    """Each setting with its dotted name, field and description: a group's own before the groups in it."""
     texts = described(group)
-    for name, field in group.model_fields.items():
+    for name, field in sorted(group.model_fields.items(), key=lambda one: isinstance(one[1].default, Settings)):
         yield f"{prefix}{name}", field, texts.get(name, "")
         if isinstance(field.default, Settings):
             yield from reference(type(field.default), f"{prefix}{name}.")

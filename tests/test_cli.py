@@ -134,6 +134,10 @@ def test_a_corpus_is_known_by_its_names_alone(tmp_path: Path, ravdess: Path) -> 
     [
         (["nowhere"], "nowhere does not exist"),
         (["empty"], "look like no known corpus; say which with --name: ravdess, tess"),
+        (
+            ["empty"],
+            "a CSV file with the columns path, speaker, emotion: a line such as rec/0001.wav,p01,anger for each",
+        ),
         (["empty", "--name", "ravdes"], "no corpus is called ravdes (did you mean ravdess?)"),
         (["empty", "--name", "tess"], "tess: nothing to read in empty"),
     ],

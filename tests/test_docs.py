@@ -46,6 +46,8 @@ def test_every_setting_is_described(generate: ModuleType) -> None:
     page = generate.settings_page()
     for name in found:
         assert page.count(f"\n`{name}`\n: ") == 1, name
+        heading = re.findall(r"^##+ (.*)$", page.partition(f"\n`{name}`\n")[0], flags=re.M)[-1]
+        assert heading == name.rpartition(".")[0]
 
 
 def test_no_description_is_of_a_setting_that_is_not_there(generate: ModuleType) -> None:
