@@ -125,6 +125,8 @@ class Segmenter:
             return
         start, self._start, self._quiet = self._start, None, None
         start, end = self._borders(start, end)
+        if self._regions and (start - self._regions[-1][1]) * self.frame >= BREAK:
+            self._emit(found)  # the network heard speech in a pause that is one
         if (end - start) * self.frame >= LEAST_REGION:
             self._regions.append((start, end))
             self._done = end

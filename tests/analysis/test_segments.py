@@ -54,6 +54,14 @@ def test_borders_move_to_where_the_sound_ends() -> None:
     assert spans(segments(late, np.full(len(levels), -20.0))) == [(2.0, 4.1)]  # nothing to be told from the level
 
 
+def test_a_pause_that_the_level_shows_to_be_long_ends_a_segment() -> None:
+    probabilities, levels = made(2.0, 1.0, 0.6, 1.0, 1.0)
+    early = probabilities.copy()
+    early[round(3.0 / FRAME) : round(3.1 / FRAME)] = early[round(3.5 / FRAME) : round(3.6 / FRAME)] = 1.0
+    assert spans(segments(early, levels)) == [(2.0, 3.0), (3.6, 4.6)]
+    assert spans(segments(early, np.full(len(levels), -20.0))) == [(2.0, 4.6)]  # 0.4 s, as the network hears it
+
+
 @given(
     lengths=st.lists(st.integers(1, 500), min_size=1, max_size=8),
     block=st.integers(1, 400),
