@@ -481,7 +481,7 @@ def test_predict_takes_settings_and_refuses_those_of_the_training(
     assert spread.exit_code == 0, spread.output
     assert spread.stdout == plain.stdout
     for given, sentence in (
-        ("train.epochs=3", "train.epochs belongs to the training of"),
+        ("train.epochs=99", "train.epochs belongs to the training of"),
         ("run.job=3", "unknown setting run.job"),
         ("run.jobs=-3", "run.jobs must be at least 0"),
     ):
