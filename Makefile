@@ -1,6 +1,7 @@
 # make demo     a trained model from the built-in corpus, on two processes
 # make test     the whole suite
 # make matrix   the suite's core on every Python, and with the oldest torch
+# make docs     the site, into docs/_build
 # Each sets up .venv first, exactly as requirements.lock says; docs/install.md says more.
 
 VENV := .venv
@@ -22,11 +23,12 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help setup setup-dev demo test lint types format lock matrix clean
+.PHONY: help setup setup-dev demo test lint types format docs lock matrix clean
 
 help:
 	@echo 'make demo | test | lint | types | format   what they say, after setting up .venv'
 	@echo 'make setup | setup-dev                     what running needs | and what developing needs'
+	@echo 'make docs                                  the site, into docs/_build'
 	@echo 'make lock | matrix | clean                 renew requirements.lock | try every Python | remove .venv'
 	@echo 'PYTHON=python3.12 picks the interpreter.'
 
@@ -89,6 +91,14 @@ format: $(DEV)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+docs: $(DEV)
+ifeq ($(VERSION),3.10)
+	@echo 'The site needs Python 3.11 or newer: make docs PYTHON=python3.12.'
+else
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build
+	@echo 'The site: docs/_build/index.html'
+endif
+
 lock: $(TOOLS)
 	UV=$(BIN)/uv .ci/lock
 
@@ -96,4 +106,4 @@ matrix:
 	.ci/matrix
 
 clean:
-	rm -rf $(VENV) .matrix build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .matrix docs/_build docs/_generated build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

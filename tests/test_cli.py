@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 import parallel_ser
 from parallel_ser.cli import Shell, app
 from parallel_ser.commands.corpus import read
+from parallel_ser.config import load
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import progress
 
@@ -133,6 +134,10 @@ def test_a_corpus_is_known_by_its_names_alone(tmp_path: Path, ravdess: Path) -> 
     [
         (["nowhere"], "nowhere does not exist"),
         (["empty"], "look like no known corpus; say which with --name: ravdess, tess"),
+        (
+            ["empty"],
+            "a CSV file with the columns path, speaker, emotion: a line such as rec/0001.wav,p01,anger for each",
+        ),
         (["empty", "--name", "ravdes"], "no corpus is called ravdes (did you mean ravdess?)"),
         (["empty", "--name", "tess"], "tess: nothing to read in empty"),
     ],
@@ -308,9 +313,9 @@ def test_what_enrols_is_what_stands_between_the_option_and_the_dashes(
     heard: list[list[str]] = []
 
     class Trained:
-        by_speaker = True
+        by_speaker, config = True, load(None, [])
 
-        def recognise(self, paths: list[Path], text: str) -> None:
+        def recognise(self, paths: list[Path], text: str, jobs: int) -> None:
             heard.append([str(path) for path in paths])
             raise UserError("heard.")
 

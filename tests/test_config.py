@@ -366,7 +366,7 @@ def test_a_csv_file_is_a_manifest(tmp_path: Path) -> None:
     (tmp_path / "a.wav").touch()
     table = written(tmp_path, "path,speaker,emotion\na.wav,s,joy\n").rename(tmp_path / "m.csv")
     assert load(None, [f"corpus.root={table}"]).corpus.name == "manifest"
-    assert f"{table} would be read as a manifest" in refusal(f"corpus.root={tmp_path}")
+    assert f"{table} would be read as one" in refusal(f"corpus.root={tmp_path}")
 
 
 @pytest.mark.parametrize("name", [[], ["corpus.name=synthetic"]])

@@ -4,7 +4,8 @@ A **region** is speech without a pause of 0.2 s. Regions become **segments**: on
 any pause once it lasts 3 s, and at its quietest frame where speech goes on for more than 6 s.
 
 A network hears speech end some 0.1 s late, so a region's borders are moved, by at most 0.3 s, to where the level passes
-25 dB under the region's loudest frame; where the background is not well below that they stay.
+25 dB under the region's loudest frame; where the background is not well below that they stay. Regions at a
+segment's ends whose loudest frame is 25 dB under the segment's are breaths and clicks, and are left out.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ SHORTEST, ENOUGH, LONGEST = 2.0, 3.0, 6.0
 LEAST_REGION = 0.1
 """Seconds of a region that counts."""
 BELOW = 25.0
-"""Decibels under a region's loudest frame at which its sound begins and ends."""
+"""Decibels under a region's loudest frame at which its sound begins and ends, and under a segment's of what is none."""
 MARGIN = 0.05
 """Seconds that are kept before and after a segment."""
 
@@ -64,6 +65,7 @@ class Segmenter:
     _start: int | None = None  # of the region that goes on
     _quiet: int | None = None  # where its speech may have ended
     _regions: list[tuple[int, int]] = field(default_factory=list)
+    _peaks: list[float] = field(default_factory=list)  # of these, dB
     _levels: list[float] = field(default_factory=list)  # since the segment began, and of some seconds before
     _done: int = 0  # where the last region ended
     _first: int = 0  # frame of the first of them
@@ -125,8 +127,10 @@ class Segmenter:
             return
         start, self._start, self._quiet = self._start, None, None
         start, end = self._borders(start, end)
+        if self._regions and (start - self._regions[-1][1]) * self.frame >= BREAK:
+            self._emit(found)  # the network heard speech in a pause that is one
         if (end - start) * self.frame >= LEAST_REGION:
-            self._regions.append((start, end))
+            self._append(start, end)
             self._done = end
         if self._regions and (self._regions[-1][1] - self._regions[0][0]) * self.frame >= ENOUGH:
             self._emit(found)
@@ -141,15 +145,21 @@ class Segmenter:
         first = max(first, self._start + 1)
         own = self._levels[first - self._first : self._count - 1 - self._first]
         place = first + (int(np.argmin(own)) if own else 0)
-        self._regions.append((max(self._start, self._done), place))
+        self._append(max(self._start, self._done), place)
         self._start = self._done = place
         self._emit(found)
 
+    def _append(self, start: int, end: int) -> None:
+        self._regions.append((start, end))
+        self._peaks.append(max(self._levels[start - self._first : end - self._first], default=-np.inf))
+
     def _emit(self, found: list[Span]) -> None:
         if self._regions:
-            regions = tuple((start * self.frame, end * self.frame) for start, end in self._regions)
+            loud = np.flatnonzero(np.array(self._peaks) >= max(self._peaks) - BELOW)
+            own = self._regions[loud[0] : loud[-1] + 1]
+            regions = tuple((start * self.frame, end * self.frame) for start, end in own)
             found.append(Span(max(0.0, regions[0][0] - MARGIN), regions[-1][1] + MARGIN, regions))
-        self._regions = []
+        self._regions, self._peaks = [], []
         self._forget(self._count if self._start is None else self._start)
 
     def _borders(self, start: int, end: int) -> tuple[int, int]:

@@ -6,23 +6,20 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from parallel_ser.audio.extract import Features, attempted
+from parallel_ser.audio.spread import spread
 from parallel_ser.corpora.content import RecordingError, require_file
 from parallel_ser.errors import UserError
 from parallel_ser.system import digests
 from parallel_ser.system.files import cache_folder
-from parallel_ser.system.leftovers import workers
 
 _DIGEST = 16
-_CHUNK = 16
-"""Files a worker takes at once: less is spent on handing out, and the progress still moves."""
-_FEW = 64
-"""Missing files up to which this process is quicker than workers, which take seconds to start."""
 
 
 class AnyExtractor(Protocol):
@@ -108,7 +105,7 @@ class FeatureCache:
         problems: dict[Path, UserError] = {}
         if progress:
             progress(done, len(paths))
-        for made in _run(self.extractor, missing, jobs):
+        for made in spread(partial(_make_all, self.extractor), missing, jobs):
             problems |= {entry: problem for entry, problem in made.items() if problem}
             done += sum(files[entry] for entry in made)
             if progress:
@@ -139,28 +136,7 @@ def require(found: Sequence[Features | RecordingError], advice: str = "") -> lis
     return [one for one in found if isinstance(one, Features)]
 
 
-def _run(
-    extractor: AnyExtractor, missing: list[tuple[Path, Path]], jobs: int
-) -> Iterator[dict[Path, UserError | None]]:
-    """Make the ``missing`` (file, entry) chunk by chunk; yields what ``_make_all`` returns for each as it comes."""
-    chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
-    if jobs == 1 or len(missing) <= _FEW:
-        yield from (_make_all(extractor, chunk) for chunk in chunks)
-        return
-    from joblib import Parallel, delayed
-    from joblib.externals.loky.process_executor import TerminatedWorkerError
-
-    try:
-        with workers():
-            run = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            yield from run(delayed(_make_all)(extractor, chunk) for chunk in chunks)
-    except TerminatedWorkerError as error:
-        raise UserError(
-            "a worker process was killed while features were computed, most likely for want of memory; use fewer jobs."
-        ) from error
-
-
-def _make_all(extractor: AnyExtractor, chunk: list[tuple[Path, Path]]) -> dict[Path, UserError | None]:
+def _make_all(extractor: AnyExtractor, chunk: Sequence[tuple[Path, Path]]) -> dict[Path, UserError | None]:
     """Make each (file, entry); for each entry what is wrong with its file, or None."""
     problems: dict[Path, UserError | None] = {}
     for (_, entry), made in zip(chunk, extractor.files([path for path, _ in chunk]), strict=True):

@@ -28,11 +28,15 @@ Statistic = Literal["mean", "std", "jump", "slope", "min", "p5", "p25", "p50", "
 class AudioSettings(Settings):
     """From a file to a clean signal; each step is a switch.
 
+    ``sample_rate``: Hz that every recording is brought to.
     ``denoise``: background noise removal; ``auto`` only where the estimated SNR is below ``denoise_below_db``.
-    ``silence``: ``edges`` trims before and after the speech, ``all`` removes long pauses too, ``off`` keeps all;
-    silent is what lies more than ``silence_below_db`` under the utterance's loudest frames.
-    ``level``: the target is ``level_target`` (dBFS for ``peak`` and ``rms``, LUFS for ``lufs``).
-    ``min_seconds``, ``max_seconds``: an utterance outside them is refused by name.
+    ``denoise_below_db``: dB of estimated SNR.
+    ``silence``: ``edges`` trims before and after the speech, ``all`` removes long pauses too, ``off`` keeps all.
+    ``silence_below_db``: silent is what lies more than so many dB under the utterance's loudest frames.
+    ``level``: what is brought to ``level_target``: nothing, the peak, the mean power or the loudness.
+    ``level_target``: dBFS for ``peak`` and ``rms``, LUFS for ``lufs``.
+    ``min_seconds``: an utterance that is shorter is refused by name.
+    ``max_seconds``: one that is longer likewise.
     """
 
     sample_rate: int = Field(16000, ge=8000, le=96000)
@@ -50,7 +54,15 @@ class FeatureSettings(Settings):
     """Frames and what is measured in each.
 
     ``streams``: stacked as rows in this order; ``waveform``, the samples of each hop, stands alone.
-    ``window`` and ``hop`` in seconds, ``f_min`` and ``f_max`` in Hz.
+    ``window``: seconds of a frame.
+    ``hop``: seconds from a frame to the next.
+    ``window_shape``: what a frame's samples are weighted by.
+    ``n_mels``: bands of the mel filters.
+    ``n_mfcc``: cepstral coefficients.
+    ``f_min``: Hz, the lower edge of the mel filters.
+    ``f_max``: Hz, the upper edge, at most half of ``audio.sample_rate``.
+    ``pitch_min``: Hz, the lowest pitch that is looked for.
+    ``pitch_max``: Hz, the highest.
     """
 
     streams: tuple[Stream, ...] = Field(("logmel",), min_length=1)
@@ -86,7 +98,8 @@ class FeatureSettings(Settings):
 class ImageSettings(Settings):
     """What is taken of an utterance's spectrogram as a picture; see ``audio.image``.
 
-    ``network``: of torchvision, trained on ImageNet. ``weights``: its file, ``.pth`` or ``.safetensors``.
+    ``network``: of torchvision, trained on ImageNet.
+    ``weights``: its file, ``.pth`` or ``.safetensors``.
     """
 
     network: Literal["alexnet", "vgg16", "resnet18"] = "alexnet"
@@ -104,9 +117,12 @@ class ImageSettings(Settings):
 class FunctionalSettings(Settings):
     """What is said of an utterance's contours in one vector; see ``audio.functionals``.
 
-    ``deltas``: how many times a contour's slope is taken as a further contour. ``voiced``: statistics over the voiced
-    frames alone. ``dct``: coefficients of each contour's shape. ``segments``: equal parts of the utterance with a mean
-    and a deviation each; 0 or 1 has none. ``measures``: the utterance's own, such as rhythm.
+    ``statistics``: of each contour over all frames.
+    ``deltas``: how many times a contour's slope is taken as a further contour.
+    ``voiced``: statistics over the voiced frames alone.
+    ``dct``: coefficients of each contour's shape.
+    ``segments``: equal parts of the utterance with a mean and a deviation each; 0 or 1 has none.
+    ``measures``: the utterance's own, such as rhythm.
     """
 
     statistics: tuple[Statistic, ...] = Field(("mean", "std", "jump", "p5", "p25", "p50", "p75", "p95"), min_length=1)

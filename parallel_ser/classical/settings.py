@@ -18,9 +18,12 @@ class MixtureSettings(Settings):
     """Gaussian mixtures of frames.
 
     ``streams``: of ``features.streams``, those whose rows are taken, with Δ and ΔΔ.
-    ``sizes``, ``covariances``: what ``choose`` picks from for the background model, by BIC or by the likelihood of
-    held-out frames. ``adapt``: an emotion's model is the background model adapted to its frames (``map``), or a mixture
-    of its own (``none``). ``relevance``: frames at which an adapted mean has moved half way.
+    ``sizes``: components of the background model that ``choose`` picks from.
+    ``covariances``: those that it picks from.
+    ``choose``: by BIC, or by the likelihood of held-out frames.
+    ``adapt``: an emotion's model is the background model adapted to its frames (``map``), or a mixture of its own
+    (``none``).
+    ``relevance``: frames at which an adapted mean has moved half way.
     """
 
     streams: tuple[Stream, ...] = Field(("mfcc", "pitch", "voicing", "intensity"), min_length=1)
@@ -34,8 +37,10 @@ class MixtureSettings(Settings):
 class EncoderSettings(Settings):
     """The pretrained speech encoder of the view ``encoder``.
 
-    ``name``, ``size``, ``weights``: as those of ``model``. ``layer``: whose output is taken, 0 what enters the first;
-    nothing is the mean of all.
+    ``name``: as ``model.name``.
+    ``size``: as ``model.size``.
+    ``weights``: as ``model.weights``.
+    ``layer``: whose output is taken, 0 what enters the first; nothing is the mean of all.
     """
 
     name: Literal["wav2vec2", "hubert", "wavlm"] = "wavlm"
@@ -47,9 +52,13 @@ class EncoderSettings(Settings):
 class SearchSettings(Settings):
     """What is tried, every combination of it, inside the training speakers alone.
 
-    ``cost``: of an error. ``kernel``, ``width``: the kernel, and the width of ``rbf`` in medians of the squared
-    distance. ``keep``: values with the highest F statistic that stay, 0 all. ``pca``: components, 0 none. ``nuisance``:
-    directions between speakers that are projected out. ``folds``: of the training side, by the protocol's own rule.
+    ``folds``: of the training side, by the protocol's own rule.
+    ``cost``: of an error.
+    ``kernel``: of the vectors.
+    ``width``: of the kernel ``rbf``, in medians of the squared distance.
+    ``keep``: values with the highest F statistic that stay, 0 all.
+    ``pca``: components, 0 none.
+    ``nuisance``: directions between speakers that are projected out.
     """
 
     folds: int = Field(5, ge=2, le=50)
@@ -65,12 +74,21 @@ class ClassicalSettings(Settings):
     """A system without a neural network.
 
     ``system``: ``svm``, ``elm`` (kernel extreme learning machine), ``logistic``, all on the sum of the views' kernels,
-    or ``gmm`` (decision by likelihood, on frames). ``views``: of a kernel system; ``egemaps`` and ``compare`` need the
-    package opensmile, ``encoder`` a pretrained speech encoder's weights, ``image`` those of a network for pictures,
-    ``supervector`` and ``fisher`` are made of a background mixture. ``normalise``: ``none``, ``train``, ``speaker``
-    (transductive: the tested speaker's unlabelled utterances) or ``enrol`` (``enrol`` other utterances of the tested
-    speaker). ``calibrate``: of the probabilities, on the training speakers' held-out scores. ``backend``: of joblib;
-    ``dask`` works on the cluster at ``scheduler``, or on one of this machine's own.
+    or ``gmm`` (decision by likelihood, on frames).
+    ``views``: of a kernel system; ``egemaps`` and ``compare`` need the package opensmile, ``encoder`` a pretrained
+    speech encoder's weights, ``image`` those of a network for pictures, ``supervector`` and ``fisher`` are made of a
+    background mixture.
+    ``normalise``: whose statistics standardise: nobody's, the training speakers', ``speaker`` (transductive: the tested
+    speaker's unlabelled utterances) or ``enrol`` (other utterances of the tested speaker).
+    ``enrol``: how many those are.
+    ``encoder``: of the view of that name.
+    ``mixture``: of ``gmm``, ``supervector`` and ``fisher``.
+    ``image``: of the view of that name.
+    ``search``: what is tried.
+    ``calibrate``: the probabilities, on the training speakers' held-out scores.
+    ``seed``: of mixtures and draws.
+    ``backend``: of joblib.
+    ``scheduler``: of ``dask``, the address of a cluster; nothing is one of this machine's own.
     """
 
     system: SystemName = "svm"

@@ -14,7 +14,10 @@ def analyze(
     run: Annotated[Path | None, typer.Argument(help="The folder of a run or a fusion.")] = None,
     files: Annotated[
         list[Path] | None,
-        typer.Argument(help="Recordings of any length, or folders of them: WAV, FLAC, OGG, MP3, or what ffmpeg reads."),
+        typer.Argument(
+            help="Recordings of any length, folders, or patterns such as 'rec/*.wav': WAV, FLAC, OGG, MP3, or what "
+            "ffmpeg reads."
+        ),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", help="The folder to write, with one folder a recording.")] = None,
     person: Annotated[
@@ -85,13 +88,13 @@ def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], n
     """Analyse and tell; whether a recording failed."""
     from parallel_ser.analysis.many import Session, analyse_all
     from parallel_ser.analysis.settings import AnalysisSettings
-    from parallel_ser.corpora.folder import every_recording
+    from parallel_ser.corpora.folder import asked_for
     from parallel_ser.report.analysis_table import print_analyses
     from parallel_ser.report.terminal import progress, screen
     from parallel_ser.system.files import require_writable
     from parallel_ser.system.terminal import printable
 
-    paths = [path for given in files for path in (every_recording(given) if given.is_dir() else [given])]
+    paths = list(dict.fromkeys(path for given in files for path in asked_for(given)))
     require_writable(out)
     with progress("analyse") as advance:
         results = analyse_all(run, paths, out, AnalysisSettings(**asked), Session(**session), nproc, advance)

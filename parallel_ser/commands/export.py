@@ -1,4 +1,4 @@
-"""``parallel-ser export``: a run's networks for other programs."""
+"""``parallel-ser export``: a run's models for other programs."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from parallel_ser.errors import UserError
 
 
 def export(
-    run: Annotated[Path, typer.Argument(help="The folder of a run of a network.")],
+    run: Annotated[Path, typer.Argument(help="The folder of a run of a network or a classical system.")],
     kind: Annotated[str, typer.Option("--format", help="onnx.")] = "onnx",
     out: Annotated[Path | None, typer.Option("--out", help="Folder to write to; RUN/onnx without.")] = None,
 ) -> None:
-    """Write each fold's network, from features to calibrated probabilities, and check it against the run's answers.
+    """Write each fold's model, from features to calibrated probabilities, and check it against the run's answers.
 
     export.json beside the files says how they are fed.
     """

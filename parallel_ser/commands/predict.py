@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
 from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
+
+if TYPE_CHECKING:
+    from parallel_ser.training.inference import Run
 
 
 class EnrolCommand(TyperCommand):
@@ -33,10 +37,12 @@ class EnrolCommand(TyperCommand):
 
 def predict(
     run: Annotated[Path, typer.Argument(help="The folder of a run.")],
-    files: Annotated[
-        list[Path],
+    words: Annotated[
+        list[str],
         typer.Argument(
-            help="Recordings, or folders of them: WAV, FLAC, OGG, MP3, or what ffmpeg reads; of one speaker."
+            metavar="FILE... [run.jobs=N]",
+            help="Recordings, folders, or patterns such as 'rec/*.wav': WAV, FLAC, OGG, MP3, or what ffmpeg reads; of "
+            "one speaker.",
         ),
     ],
     enrol: Annotated[
@@ -62,15 +68,16 @@ def predict(
 ) -> None:
     """Name the emotion heard in each file: the one with the highest confidence, which is printed beside it.
 
+    Of the settings run.jobs=N may be given: processes that make the features of many files.
     A file that cannot be read is said so and does not stop the others; exit status 2 when there was one.
     """
     import json as encoder
 
+    from parallel_ser.corpora.folder import asked_for, audio_files
     from parallel_ser.decision.confidence import decide
     from parallel_ser.report.tables import NOTICE, print_decisions
     from parallel_ser.report.terminal import screen
     from parallel_ser.system.files import require_writable, write_text
-    from parallel_ser.system.terminal import printable
     from parallel_ser.training import conditions, run_folder
     from parallel_ser.training.calibrate import thresholds
     from parallel_ser.training.inference import Run
@@ -79,17 +86,19 @@ def predict(
         if out.suffix not in (".csv", ".json"):
             raise UserError(f"--out {out} must end in .csv or .json.")
         require_writable(out.parent)
-    files = [path for given in files for path in _recordings(given)]
+    given, changed = _parted(words)
+    files = list(dict.fromkeys(path for word in given for path in asked_for(Path(word), audio_files)))
     if text and len(files) > 1:
         raise UserError(
             "--text is what one recording says, and there are several: predict them one by one, or list them with a "
             "column text in a CSV for parallel-ser evaluate."
         )
     trained = Run.open(run)
+    jobs = _jobs(trained, changed)
     least = thresholds(trained, error) if error is not None else 0.0
     if enrol and not trained.by_speaker:
         raise UserError(f"--enrol is for runs that standardise by speaker, and {run} does not: leave it out.")
-    data, answers, problems = trained.recognise([*files, *(enrol or [])], text)
+    data, answers, problems = trained.recognise([*files, *(enrol or [])], text, jobs)
     asked, usual = set(files), conditions.read(trained.settings_file.parent)
     rows: list[dict[str, Any]] = []
     for utterance, measures in zip(data.utterances, data.measures, strict=True):
@@ -113,9 +122,8 @@ def predict(
         console = screen(wide)
         print_decisions(console, rows)
         console.print(NOTICE)
-    for row in rows:
-        if row["notes"]:
-            typer.echo(f"note: {printable(row['file'])} {'; '.join(row['notes'])}.", err=True)
+    for note in _notes(rows):
+        typer.echo(f"note: {note}.", err=True)
     if rows and trained.by_speaker:
         typer.echo(
             f"note: this run standardises by speaker, so the {len(data.utterances)} file(s) were taken as one "
@@ -134,15 +142,41 @@ def predict(
         raise typer.Exit(2)
 
 
-def _recordings(path: Path) -> list[Path]:
-    """A file, or the recordings below a folder."""
-    if not path.is_dir():
-        return [path]
-    from parallel_ser.corpora.folder import audio_files
+def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Recordings, and settings: words such as ``run.jobs=2`` of which there is no file."""
+    settings = [word for word in words if re.match(r"[a-z_]+(\.[a-z_]+)+=", word) and not Path(word).exists()]
+    files = [word for word in words if word not in settings]
+    if not files:
+        raise UserError("name recordings: parallel-ser predict RUN FILE…")
+    return files, settings
 
-    found = audio_files(path)
-    if not found:
-        raise UserError(f"the folder {path} holds no recordings.")
+
+def _jobs(trained: Run, changed: Sequence[str]) -> int:
+    """Processes that make features, by the run's settings as they were changed."""
+    from parallel_ser.config import dump, load
+
+    if not changed:
+        return trained.config.run.jobs or -1
+    config = load(trained.settings_file, changed)
+    jobs = {"run": trained.config.run.model_copy(update={"jobs": config.run.jobs})}
+    if dump(trained.config.model_copy(update=jobs)) != dump(config):
+        wrong = next(word.partition("=")[0] for word in changed if not word.startswith("run.jobs="))
+        raise UserError(f"{wrong} belongs to the training of {trained.folder}; predict takes run.jobs.")
+    return config.run.jobs or -1
+
+
+def _notes(rows: Sequence[dict[str, Any]]) -> list[str]:
+    """How recordings differ from those trained on: each way once, of its first file, whatever the figures."""
+    from parallel_ser.system.terminal import printable
+
+    alike: dict[str, list[tuple[str, str]]] = {}
+    for row in rows:
+        for note in row["notes"]:
+            alike.setdefault(re.sub(r"[\d.]+", "", note), []).append((row["file"], note))
+    found = []
+    for (file, note), *others in alike.values():
+        more = f"; it is alike with {len(others)} other file{'s' if len(others) > 1 else ''}" if others else ""
+        found.append(f"{printable(file)} {note}{more}")
     return found
 
 

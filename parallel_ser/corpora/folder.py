@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from glob import glob, has_magic
 from pathlib import Path
 
 from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Utterance
@@ -79,6 +80,32 @@ def every_recording(root: Path) -> list[Path]:
     if not found:
         raise UserError(f"the folder {root} holds no recordings.")
     return found
+
+
+def asked_for(path: Path, below: Callable[[Path], list[Path]] = every_recording) -> list[Path]:
+    """The recordings that a word of the command line names: a file, a folder's, or those that a pattern fits.
+
+    A pattern is what a shell would be given, in quotes: ``'rec/*.wav'``, ``'rec/**/*.wav'``. A name that is there is
+    no pattern.
+
+    Args:
+        path: as it was typed.
+        below: the recordings below a folder.
+
+    Raises:
+        UserError: a folder holds no recordings, or nothing fits the pattern.
+    """
+    if path.is_dir():
+        if found := below(path):
+            return found
+        raise UserError(f"the folder {path} holds no recordings.")
+    if path.exists() or not has_magic(str(path)):
+        return [path]
+    fitting = [Path(name) for name in glob(os.path.expanduser(path), recursive=True)]
+    files = [one for one in fitting if one.is_file()] or [one for each in fitting for one in below(each)]
+    if not files:
+        raise UserError(f"no file fits the pattern {path}; ** stands for any number of folders.")
+    return sorted(files, key=_order)
 
 
 def missing_speakers(name: str, known: Iterable[str], utterances: Iterable[Utterance]) -> tuple[str, ...]:

@@ -64,10 +64,16 @@ def recognise(root: Path, how: str) -> Corpus:
             continue
     if len(found) == 1:
         return found[0]
-    looks = " or ".join(corpus.name for corpus in found) or "no known corpus"
+    names = ", ".join(READERS)
+    if found:
+        looks = " or ".join(corpus.name for corpus in found)
+        raise UserError(f"the files in {root} look like {looks}; say which with {how}: {names}.")
     lists = sorted(place.glob("*.csv"))
-    csv = f"; {lists[0]} would be read as a manifest" if not found and lists else ""
-    raise UserError(f"the files in {root} look like {looks}; say which with {how}: {', '.join(READERS)}{csv}.")
+    csv = f"{lists[0]} would be read as one" if lists else "a line such as rec/0001.wav,p01,anger for each recording"
+    raise UserError(
+        f"the files in {root} look like no known corpus; say which with {how}: {names}. Or give, in place of the "
+        f"folder, a CSV file with the columns path, speaker, emotion: {csv}."
+    )
 
 
 def load(settings: CorpusSettings, jobs: int | None = None) -> Corpus:

@@ -43,7 +43,13 @@ Texts = Annotated[tuple[str, ...], BeforeValidator(_texts), Field(min_length=1)]
 
 
 class SyntheticSettings(Settings):
-    """The built-in corpus: ``speakers`` × 7 emotions × ``sentences`` × ``takes`` utterances."""
+    """The built-in corpus: ``speakers`` × 7 emotions × ``sentences`` × ``takes`` utterances.
+
+    ``speakers``: synthetic voices, half of them male.
+    ``sentences``: texts that every speaker says in every emotion.
+    ``takes``: times that each is said.
+    ``seed``: of all that is drawn by chance.
+    """
 
     speakers: int = Field(10, ge=2, le=200)
     sentences: int = Field(4, ge=1, le=20)
@@ -54,10 +60,11 @@ class SyntheticSettings(Settings):
 class PartSettings(Settings):
     """One corpus, and which of its recordings.
 
-    ``root``: the corpus's folder, or the CSV file of a manifest, which says what corpus it is where ``name`` does not;
-    the built-in corpus lies in the cache and takes none.
+    ``name``: of the corpus; without it ``root`` is taken for what its files look like.
+    ``root``: the corpus's folder, or the CSV file of a manifest; the built-in corpus lies in the cache and takes none.
     ``where``: the values that fields of the reader or the manifest must have, such as ``{intensity: strong}``; also
     sex, speaker, text and corpus.
+    ``synthetic``: the size of the built-in corpus.
     """
 
     name: CorpusName = "synthetic"
@@ -110,13 +117,15 @@ class CorpusSettings(PartSettings):
 class SplitSettings(Settings):
     """Which utterances train, select and test.
 
-    ``protocol``: ``auto`` is the corpus's own, ``session`` for IEMOCAP and ``speaker`` for others.
+    ``protocol``: what the sides are kept apart by; ``auto`` is the corpus's own, ``session`` for IEMOCAP and
+    ``speaker`` for others.
     ``folds``: k for ``random``, ``speaker``, ``session``, ``text`` and ``speaker+text``; 0 means leave one out. The
     published and the given protocols bring their own.
     ``only``: the folds to run, all when empty.
     ``selection``: the share of the training side (of its speakers, under a protocol by speaker) held out for
     early stopping.
-    ``test``: the corpus tested on, for ``cross-corpus`` alone.
+    ``seed``: of the draw of folds and selection sides.
+    ``test``: the corpus tested on, for ``cross-corpus`` alone; a group with the settings of ``corpus``.
     ``column``: the field that has an utterance's side, for ``given`` alone: train, selection (dev, valid) and test, or
     the number of the fold that tests it.
     ``file``: a CSV file with that column and a path or a speaker, where the corpus does not have it.

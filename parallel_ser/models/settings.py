@@ -29,19 +29,18 @@ class ModelSettings(Settings):
 
     ``name``: of a model of the project.
     ``file``: a Python file with a model of your own instead: ``build(rows, classes, **options)`` gives an
-        ``nn.Sequential``; see docs/own_model.md.
+    ``nn.Sequential``; see docs/own_model.md.
     ``options``: what ``build`` of that file is given beside; or of a model of the project what is its own, such as
-        ``model.options.layers=6`` of ``conformer``.
+    ``model.options.layers=6`` of ``conformer``.
     ``digest``: of the file's content, filled in: a run goes on with the code that it was begun with.
     ``weights``: the folder of a run whose trained weights are begun with, checked by name and shape; each fold takes a
-        model that has not seen what the fold tests. The last block begins anew where the classes differ. Of an encoder
-        also a file of torchaudio's weights, or the name of one of its bundles, such as ``WAVLM_BASE``.
+    model that has not seen what the fold tests. The last block begins anew where the classes differ. Of an encoder
+    also a file of torchaudio's weights, or the name of one of its bundles, such as ``WAVLM_BASE``.
     ``size``: of ``cnn`` about 0.3 M (s), 3 M (m), 30 M (l) or 120 M (xl) parameters; of an encoder the architecture,
-        such as ``base`` (95 M) or ``large`` (316 M), the first where it is not said.
-    ``width``, ``attention``, ``recurrent``: of ``cnn``.
-    ``width``: times as wide as the size says, to the next multiple of the normalisations' groups.
-    ``attention``: transformer layers over frames between the convolutions and the pooling.
-    ``recurrent``: bidirectional LSTM layers over frames, likewise.
+    such as ``base`` (95 M) or ``large`` (316 M), the first where it is not said.
+    ``width``: of ``cnn`` times as wide as the size says, to the next multiple of the normalisations' groups.
+    ``attention``: of ``cnn`` transformer layers over frames between the convolutions and the pooling.
+    ``recurrent``: of ``cnn`` bidirectional LSTM layers over frames, likewise.
     ``dropout``: the share of activations set to zero in training.
     """
 

@@ -35,7 +35,8 @@ Name = Annotated[str, BeforeValidator(_strategy)]
 class StrategySettings(Settings):
     """How the chain is placed on ranks and stepped.
 
-    ``name``: ``auto`` is what the planner expects to be the fastest.
+    ``name``: of a strategy, which ``parallel-ser strategies`` lists; ``auto`` is what the planner expects to be the
+    fastest.
     ``schedule``: the order of a pipeline's work, by name or as a CSV file; ``parallel-ser schedule`` lists the names.
     ``microbatches``: the parts of a rank's batch that follow each other.
     ``stages``: cut points by hand, each the index of the block that opens the next stage; empty means by cost.

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
-from parallel_ser.audio.extract import Extractor
+from parallel_ser.audio.extract import Extractor, Features
+from parallel_ser.audio.spread import spread
 from parallel_ser.classical.recogniser import Recogniser
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import Config
@@ -89,17 +92,19 @@ class Run(ABC):
         return {path: np.mean([part[path] for part in parts], axis=0) for path in parts[0]}
 
     def recognise(
-        self, files: Sequence[Path], text: str = ""
+        self, files: Sequence[Path], text: str = "", jobs: int = 1
     ) -> tuple[Dataset, dict[Path, np.ndarray], dict[Path, str]]:
         """Recordings of one speaker: those that have features, their probabilities, what is wrong with the others.
 
-        ``text`` is what is said in them, for networks that read it.
+        ``text`` is what is said in them, for networks that read it; ``jobs`` are processes that make features of many
+        files, -1 one a core.
         """
         found: list[Dataset] = []
         problems: dict[Path, str] = {}
 
         def extracted(run: Run) -> tuple[Dataset, Places]:
-            data, wrong = _extract_each([one for one in files if one not in problems], run.config, run.classes, text)
+            own = [one for one in files if one not in problems]
+            data, wrong = _extract_each(own, run.config, run.classes, text, jobs)
             problems.update(wrong)
             found.append(data)
             return data, dict.fromkeys(run.folds, range(len(data.utterances)))
@@ -264,10 +269,15 @@ def where(config: Config, places: Config) -> Config:
 
 
 def _extract_each(
-    files: Sequence[Path], config: Config, classes: tuple[str, ...], text: str
+    files: Sequence[Path], config: Config, classes: tuple[str, ...], text: str, jobs: int
 ) -> tuple[Dataset, dict[Path, str]]:
     """Recordings of one speaker as far as they have features, and what is wrong with each of the others."""
     extractor = Extractor(config.audio, config.features)
     told = [Utterance(path, "", "one speaker", "unknown", "", text) for path in files]
-    data, wrong = of_attempts(told, classes, extractor, extractor.files(files))
+    attempts = chain.from_iterable(spread(partial(_attempts, extractor), files, jobs))
+    data, wrong = of_attempts(told, classes, extractor, attempts)
     return data, {path: str(error) for path, error in wrong.items()}
+
+
+def _attempts(extractor: Extractor, files: Sequence[Path]) -> list[Features | UserError]:
+    return list(extractor.files(files))

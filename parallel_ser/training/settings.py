@@ -13,27 +13,41 @@ from parallel_ser.settings import Settings
 class TrainSettings(Settings):
     """Optimisation, regularisation and what a step runs on.
 
-    ``batch``: utterances a step, over all ranks. ``warmup``: share of the steps over which the learning rate rises.
+    ``epochs``: times that all training utterances are seen, at the most.
+    ``batch``: utterances a step, over all ranks.
+    ``learning_rate``: of AdamW, at its highest.
+    ``weight_decay``: of AdamW.
     ``rates``: times the learning rate, by the start of a parameter's name (the longest that fits holds).
     ``layer_decay``: times the learning rate for each block of the chain that stands behind a block.
     ``freeze``: starts of the names of parameters that are not trained.
+    ``warmup``: share of the steps over which the learning rate rises.
+    ``label_smoothing``: share of the target that is spread over all emotions.
     ``class_weights``: ``balanced`` weighs each emotion's share of the loss by utterances / (emotions x its utterances).
-    ``warp``: largest relative stretch of time, and half of it of frequency; 0 turns it off. ``crop``: seconds that a
-    training step sees of a longer utterance, at a random place.
-    ``noise``, ``gain``: of a waveform the lowest signal-to-noise ratio of white noise that is added (dB, up to 40), and
-    how much louder or softer it becomes at the most (dB); nothing turns the first off, 0 the second. A waveform's
-    ``warp`` is its speed, and ``spec_augment`` silences spans of it.
+    ``clip_norm``: the most that the norm of all gradients may be.
+    ``mixup``: parameter of the beta distribution, 0 turns it off.
+    ``spec_augment``: mask spans of frames and of frequencies; of a waveform silence spans of it.
+    ``warp``: largest relative stretch of time, and half of it of frequency; of a waveform its speed. 0 turns it off.
+    ``noise``: of a waveform the lowest signal-to-noise ratio of white noise that is added (dB, up to 40); nothing turns
+    it off.
+    ``gain``: how much louder or softer a waveform becomes at the most (dB), 0 turns it off.
+    ``crop``: seconds that a training step sees of a longer utterance, at a random place.
     ``views``: how many versions of an utterance an answer is the mean of; the first is the utterance itself, the
     others are warped as in training.
-    ``mixup``: parameter of the beta distribution, 0 turns it off. ``ema``: decay of the weights' moving average,
-    0 turns it off. ``keep``: the model of the epoch with the best selection UAR, or the last.
+    ``ema``: decay of the weights' moving average, 0 turns it off.
+    ``precision``: of what is computed; weights and optimizer stay ``fp32``.
+    ``keep``: the model of the epoch with the best selection UAR, or the last.
     ``patience``: epochs without a better selection UAR before stopping, 0 never stops early.
     ``normalise``: what standardises the features: nothing, each utterance's, the training set's or (transductive)
     each speaker's own statistics.
-    ``checkpoint_every``: in steps. ``threads``: of one rank, 0 shares the cores among the ranks. ``bind``: keep each
-    rank to cores of its own. ``shared_memory``: pass messages on one machine's processors through memory, and not
-    through sockets. ``peer_timeout``: seconds after which a process counts as lost that does not even say that it is
-    there, 0 waits for ever. ``tune``: ``auto`` measures which number of micro-batches is fastest, and keeps it.
+    ``checkpoint_every``: in steps.
+    ``threads``: of one rank, 0 shares the cores among the ranks.
+    ``bind``: keep each rank to cores of its own.
+    ``shared_memory``: pass messages on one machine's processors through memory, and not through sockets.
+    ``peer_timeout``: seconds after which a process counts as lost that does not even say that it is there, 0 waits for
+    ever.
+    ``tune``: ``auto`` measures which number of micro-batches is fastest, and keeps it.
+    ``seed``: of weights, order, dropout and augmentation.
+    ``device``: ``auto`` takes GPUs where each rank has one of its own.
     """
 
     epochs: int = Field(40, ge=1, le=100_000)
@@ -73,8 +87,10 @@ class RunSettings(Settings):
     """Where a run keeps what it makes.
 
     ``folder``: of this run, by default ``runs/<date-time>-<corpus>-<model>-<strategy>``; one that exists is refused
-    unless ``resume`` goes on from its last checkpoint.
-    ``cache``: of the features. ``jobs``: processes that extract features, 0 means one a core.
+    unless ``resume`` goes on.
+    ``cache``: of the features, by default below ``~/.cache``.
+    ``jobs``: processes that extract features, 0 means one a core.
+    ``resume``: go on from the last checkpoint of ``folder``.
     ``trace``: write what every rank did in steps 3 to 5 of the first fold, and print where they went.
     """
 

@@ -54,6 +54,25 @@ def test_borders_move_to_where_the_sound_ends() -> None:
     assert spans(segments(late, np.full(len(levels), -20.0))) == [(2.0, 4.1)]  # nothing to be told from the level
 
 
+def test_a_pause_that_the_level_shows_to_be_long_ends_a_segment() -> None:
+    probabilities, levels = made(2.0, 1.0, 0.6, 1.0, 1.0)
+    early = probabilities.copy()
+    early[round(3.0 / FRAME) : round(3.1 / FRAME)] = early[round(3.5 / FRAME) : round(3.6 / FRAME)] = 1.0
+    assert spans(segments(early, levels)) == [(2.0, 3.0), (3.6, 4.6)]
+    assert spans(segments(early, np.full(len(levels), -20.0))) == [(2.0, 4.6)]  # 0.4 s, as the network hears it
+
+
+@pytest.mark.parametrize(("below", "expected"), [(24.0, (1.0, 4.0)), (26.0, (1.4, 3.4))])
+def test_a_breath_before_or_behind_is_left_out(below: float, expected: tuple[float, float]) -> None:
+    probabilities, levels = made(1.0, 0.2, 0.2, 0.8, 0.4, 0.8, 0.2, 0.4, 1.0)
+    for start, end in ((1.0, 1.2), (3.6, 4.0)):
+        levels[round(start / FRAME) : round(end / FRAME)] -= below
+    assert spans(segments(probabilities, levels)) == [expected]
+    levels[round(2.6 / FRAME) : round(3.4 / FRAME)] -= below  # nothing is left out between others
+    levels[round(3.6 / FRAME) : round(4.0 / FRAME)] += below
+    assert spans(segments(probabilities, levels)) == [(expected[0], 4.0)]
+
+
 @given(
     lengths=st.lists(st.integers(1, 500), min_size=1, max_size=8),
     block=st.integers(1, 400),

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from parallel_ser.audio import cache as caching
 from parallel_ser.audio import smile as smiling
+from parallel_ser.audio import spread as spreading
 from parallel_ser.audio.cache import FeatureCache
 from parallel_ser.audio.extract import Extractor
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings
@@ -98,8 +98,8 @@ def test_the_extractors_travel() -> None:
 
 def test_the_cache_keeps_what_workers_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("opensmile")
-    monkeypatch.setattr(caching, "_FEW", 0)  # workers for a few files, too
-    monkeypatch.setattr(caching, "_CHUNK", 3)
+    monkeypatch.setattr(spreading, "FEW", 0)  # workers for a few files, too
+    monkeypatch.setattr(spreading, "CHUNK", 3)
     (tmp_path / "audio").mkdir()
     paths = write_voices(tmp_path / "audio", 6)
     streams = FeatureSettings(streams=("mfcc", "spectral", "quality"))

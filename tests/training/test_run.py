@@ -26,6 +26,7 @@ from safetensors.torch import load_file
 from starting import run
 from typer.testing import CliRunner
 
+from parallel_ser.audio import spread as spreading
 from parallel_ser.cli import app
 from parallel_ser.config import load
 from parallel_ser.corpora import synthetic
@@ -448,6 +449,46 @@ def test_predict_says_how_a_recording_differs_from_those_trained_on(runs: Runs, 
     (note,) = json.loads(done.stdout)["notes"]
     assert re.match(r"has nothing above (3\.\d|4\.0) kHz, where 99 of 100", note)
     assert note in done.stderr
+
+
+def test_predict_takes_patterns_and_says_a_note_of_many_files_once(runs: Runs, tmp_path: Path) -> None:
+    path = Predictions.from_csv(runs["single"] / "predictions.csv").paths[0]
+    sound, rate = soundfile.read(path)
+    for name in ("a", "b", "c"):
+        (tmp_path / name).mkdir()
+        soundfile.write(tmp_path / name / f"{name}.wav", soxr.resample(sound, rate, 8000), 8000)
+    (tmp_path / "a/notes.txt").write_text("no sound")
+    given = ["predict", str(runs["single"]), str(tmp_path / "**/*.wav"), str(tmp_path / "b/b.wav"), "--json"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    assert [Path(json.loads(line)["file"]).name for line in done.stdout.splitlines()] == ["a.wav", "b.wav", "c.wav"]
+    (note,) = done.stderr.splitlines()
+    assert note.startswith(f"note: {tmp_path}/a/a.wav has nothing above")
+    assert note.endswith("; it is alike with 2 other files.")
+    nothing = CliRunner().invoke(app, ["predict", str(runs["single"]), str(tmp_path / "*.mp3")])
+    assert (nothing.exit_code, nothing.stderr.count("\n")) == (2, 1)
+    assert "no file fits the pattern" in nothing.stderr
+
+
+def test_predict_takes_settings_and_refuses_those_of_the_training(
+    runs: Runs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = Predictions.from_csv(runs["single"] / "predictions.csv").paths[:5]
+    plain = CliRunner().invoke(app, ["predict", str(runs["single"]), *paths, "--json"])
+    monkeypatch.setattr(spreading, "FEW", 0)
+    monkeypatch.setattr(spreading, "CHUNK", 2)
+    spread = CliRunner().invoke(app, ["predict", str(runs["single"]), *paths, "run.jobs=2", "--json"])
+    assert spread.exit_code == 0, spread.output
+    assert spread.stdout == plain.stdout
+    for given, sentence in (
+        ("train.epochs=99", "train.epochs belongs to the training of"),
+        ("run.job=3", "unknown setting run.job"),
+        ("run.jobs=-3", "run.jobs must be at least 0"),
+    ):
+        refused = CliRunner().invoke(app, ["predict", str(runs["single"]), *paths, given])
+        assert refused.exit_code == 2
+        assert sentence in refused.stderr
+    assert CliRunner().invoke(app, ["predict", str(runs["single"]), "run.jobs=2"]).exit_code == 2
 
 
 def test_a_run_is_tested_on_a_corpus_of_ones_own(runs: Runs, tmp_path: Path) -> None:
