@@ -168,6 +168,7 @@ def process_context(
             raise QuietExit(2) from None
         raise
     keep_freed()
+    usable_cores()  # which is asked once, before ranks keep to cores of their own
     torch.set_num_threads(threads_a_rank(threads, here))
     if place.type == "cuda":
         torch.cuda.set_device(place)
