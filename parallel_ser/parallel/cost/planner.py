@@ -5,7 +5,8 @@ What is predicted of a candidate with data × pipeline × tensor ranks and m mic
 step time
     its schedule played by ``simulate`` with the stages' measured times and the links' transfers; a rank of a tensor
     split adds its collectives and halos to its work; then the sum of the gradients and the optimizer. Times grow with
-    the ranks that compute at once, as the machine was measured to slow down.
+    the ranks that compute at once, as the machine was measured to slow down. What passes from machine to machine takes
+    their link, which the ranks of a machine share.
 memory
     of the fullest rank, see ``memory_model``.
 bytes
@@ -152,10 +153,11 @@ def _staged(
     schedule = schedule_name(settings)
     where = stage_ranks(settings, pipeline)
     orders = _orders(schedule, pipeline, settings.microbatches)
+    inner = machine.among(range(tensor))
     wire = [
-        machine.collective(part.collective_bytes[k], part.collectives[k])
-        + part.halos[k] * machine.latency
-        + part.halo_bytes[k] / machine.bandwidth
+        inner.collective(part.collective_bytes[k], part.collectives[k])
+        + part.halos[k] * inner.latency
+        + part.halo_bytes[k] / inner.bandwidth
         for k in range(len(part.blocks))
     ]
     recompute = _recomputed(settings, part)
@@ -183,6 +185,10 @@ def _staged(
     of_input[0], of_weight[0] = 0.0, backward[0]  # so torch does it where nobody asks for the gradient of the features
     messages = [once / 2 for once in stages(wire)]  # as many forward as backward
     leaving = [part.passing * part.blocks[stop - 1].leaving for _, stop in edges]
+    links = [
+        machine.among([where[stage] * tensor for stage in (boundary, boundary + 1)], tensor)
+        for boundary in range(len(edges) - 1)
+    ]
 
     of_actions = pipeline > 1 and strategy.overhead == "action"
     overhead = machine.overheads.get(settings.name, 0.0) if of_actions else 0.0
@@ -200,12 +206,18 @@ def _staged(
             weight=[slower * one for one in of_weight],
             backward=with_messages(backward),
         )
-        return simulate(orders, times, lambda boundary: machine.send(leaving[boundary]))
+        return simulate(
+            orders,
+            times,
+            lambda boundary: links[boundary].send(leaving[boundary]),
+            lambda boundary: leaving[boundary] / links[boundary].bandwidth,
+        )
 
     ranks = data * pipeline * tensor
-    first = played(machine.slower(ranks))
-    active = ranks * (1.0 - first.bubble)
-    play = played(machine.slower(active)) if machine.slower(active) < machine.slower(ranks) else first
+    here = min(ranks, len(machine.slowdown))
+    first = played(machine.slower(here))
+    active = here * (1.0 - first.bubble)
+    play = played(machine.slower(active)) if machine.slower(active) < machine.slower(here) else first
     held = [0.0] * pipeline
     weights = [0.0] * pipeline
     sent = [0.0] * pipeline
@@ -264,7 +276,10 @@ def _after(
     shards = strategy.shards(settings, layout)
     stepped = own * shards.weights / shards.moments
     update = stepped * facts.update_rate * machine.slower(layout.data * layout.pipeline * layout.tensor)
-    return machine.collective(traffic.size, traffic.calls) + overhead + update
+    apart = layout.pipeline * layout.tensor  # ranks from one copy to the next, each of which has a group of its own
+    group = range(0, layout.data * apart, apart) if layout.data > 1 else range(layout.tensor)
+    links = machine.among(group, min(apart, machine.local or 1) if layout.data > 1 else 1)
+    return links.collective(traffic.size, traffic.calls) + overhead + update
 
 
 def plan(
