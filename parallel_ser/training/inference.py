@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parallel_ser.audio.extract import Extractor
+from parallel_ser.training.encoder_view import encoder_digest, extractor_of
 from parallel_ser.classical.recogniser import Recogniser
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import Config
@@ -182,13 +182,20 @@ class NeuralRun(Run):
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
         super().__init__(folder, config, folds)
-        rows = Extractor(config.audio, config.features).names
+        rows = extractor_of(config.audio, config.features).names
         views = Views(config.train.views, config.train.warp, count_bands(rows))
         bf16 = config.train.precision == "bf16"
         self.models = {
             index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config.model, views, bf16)
             for index in folds
         }
+        encoder = encoder_digest(config)
+        for index, model in self.models.items():
+            if model.encoder != encoder:
+                raise UserError(
+                    f"fold {index} of {folder} was trained on features of an encoder whose weights have the digest "
+                    f"{model.encoder[:12]}, and features.encoder.weights={config.features.encoder.weights} are others."
+                )
         self.classes = next(iter(self.models.values())).classes
         self.by_speaker = config.train.normalise == "speaker"
         self.notes = run_folder.normalisation_notes(config.train.normalise) + transfer.notes(folder, folds)
@@ -267,7 +274,7 @@ def _extract_each(
     files: Sequence[Path], config: Config, classes: tuple[str, ...], text: str
 ) -> tuple[Dataset, dict[Path, str]]:
     """Recordings of one speaker as far as they have features, and what is wrong with each of the others."""
-    extractor = Extractor(config.audio, config.features)
+    extractor = extractor_of(config.audio, config.features)
     told = [Utterance(path, "", "one speaker", "unknown", "", text) for path in files]
     data, wrong = of_attempts(told, classes, extractor, extractor.files(files))
     return data, {path: str(error) for path, error in wrong.items()}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from parallel_ser.audio.extract import Extractor
+from parallel_ser.training.encoder_view import extractor_of
 from parallel_ser.config import Config
 from parallel_ser.models.chain import Chain, stored
 from parallel_ser.models.registry import build, outline
@@ -25,7 +25,7 @@ def require_trainable(config: Config) -> None:
         UserError: ``train.freeze`` names no block, or all.
     """
     if config.train.freeze:
-        rows = len(Extractor(config.audio, config.features).names)
+        rows = len(extractor_of(config.audio, config.features).names)
         freeze(outline(config.model, rows, classes=2), config.train.freeze)
 
 

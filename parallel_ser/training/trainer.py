@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -20,6 +21,8 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
 from parallel_ser.models.chain import Chain
+from parallel_ser.models.encoder.weights import pretrained_names
+from parallel_ser.models.registry import outline
 from parallel_ser.parallel.comm.context import ProcessContext, peak_memory
 from parallel_ser.parallel.comm.dims import ParallelDims
 from parallel_ser.parallel.cost.rebalance import Left, described
@@ -29,10 +32,11 @@ from parallel_ser.system import digests
 from parallel_ser.training import checkpoint, metrics, model_file, pretrained, run_folder, standing, transfer
 from parallel_ser.training.balance import Balance
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
+from parallel_ser.training.encoder_view import encoder_digest
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
-from parallel_ser.training.optim import learning_rate
+from parallel_ser.training.optim import freeze, learning_rate
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.start import started
 from parallel_ser.training.tracing import Tracer
@@ -179,6 +183,27 @@ class Trainer:
         """The model that the fold keeps."""
         return self.folder / "model.pt"
 
+    @cached_property
+    def _left_out(self) -> tuple[model_file.Base | None, set[str]]:
+        """Pretrained weights that the kept model only names, and which of all names they have."""
+        config, began = self.config, self.began
+        if not began or not began.get("pretrained") or config.train.store == "whole":
+            return None, set()
+        chain = outline(config.model, len(self.data.rows), len(self.data.classes))
+        freeze(chain, config.train.freeze)
+        trained = {name for name, parameter in chain.named_parameters() if parameter.requires_grad}
+        names = pretrained_names(self.signature) - trained
+        given = config.model.weights
+        assert given is not None
+        weights = began["path"] if given.suffix else given.name
+        base = model_file.Base(config.model.name, config.model.size, weights, began["digest"])
+        return (base, names) if names else (None, names)
+
+    @cached_property
+    def _encoder(self) -> str:
+        """See ``encoder_digest``."""
+        return encoder_digest(self.config)
+
     @property
     def first_step(self) -> int:
         """Steps that are done already."""
@@ -311,15 +336,18 @@ class Trainer:
             kept = settings.keep == "last" or uar > progress.best
             if kept:
                 weights = self.strategy.state.weights()
+                base, names = self._left_out
                 self.mesh.rank0_only(
                     lambda: model_file.save(
                         self.model,
                         self.signature,
-                        weights,
+                        {name: value for name, value in weights.items() if name not in names},
                         self.data.classes,
                         self.normaliser,
                         self.seen,
                         self.extras,
+                        base,
+                        self._encoder,
                     )
                 )
         if uar > progress.best:
