@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any
 
 from parallel_ser.errors import UserError
+from parallel_ser.parallel.cost.block_profile import BlockProfile
 from parallel_ser.parallel.cost.hardware_model import HardwareModel
 from parallel_ser.parallel.cost.memory_model import stage_bytes
 from parallel_ser.parallel.cost.model_profile import ModelProfile, Part
@@ -30,7 +31,7 @@ from parallel_ser.parallel.schedule.actions import Orders
 from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.schedule.simulate import Simulation, Times, simulate
 from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name, stage_ranks
-from parallel_ser.parallel.strategies.descriptor import Layout, Traffic
+from parallel_ser.parallel.strategies.descriptor import Layout, Shards, Traffic
 from parallel_ser.parallel.strategies.registry import descriptor_of, strategies
 
 MICROBATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -224,12 +225,17 @@ def _staged(
     for stage, (start, stop) in enumerate(edges):
         rank = where[stage]
         held[rank] += bytes_of(stage, start, stop)
-        weights[rank] += sum(block.parameters for block in part.blocks[start:stop]) / shards.weights
+        weights[rank] += sum(_sent(block, shards) for block in part.blocks[start:stop])
         sent[rank] += settings.microbatches * sum(part.collective_bytes[start:stop] + part.halo_bytes[start:stop])
         if stage + 1 < len(edges) and where[stage + 1] != rank:
             sent[rank] += settings.microbatches * leaving[stage]
             sent[where[stage + 1]] += settings.microbatches * leaving[stage]
     return play.step, max(held) + machine.resident, max(sent), play.bubble, tuple(cuts), max(weights)
+
+
+def _sent(block: BlockProfile, shards: Shards) -> float:
+    """Bytes of a block's parameters that a rank has a gradient of, or a share of all where they are gathered."""
+    return block.parameters / shards.weights if shards.weights > 1 else block.trained
 
 
 @cache

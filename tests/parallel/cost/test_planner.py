@@ -44,7 +44,7 @@ class Equal:
         sizes = {"saved": SAVED * share, "entering": EDGE * share, "leaving": EDGE * share}
         times = {"forward": share, "backward": 2 * share, "input": share, "weight": share}
         weights = WEIGHTS // size if axis == "channel" else WEIGHTS
-        block = BlockProfile(name="b", parameters=weights, flops=1.0, **times, **sizes)  # type: ignore[arg-type]
+        block = BlockProfile(name="b", parameters=weights, trained=weights, flops=1.0, **times, **sizes)  # type: ignore[arg-type]
         none = (0,) * BLOCKS
         return Part((block,) * BLOCKS, none, none, none, none)
 
