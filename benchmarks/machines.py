@@ -3,13 +3,13 @@
     python benchmarks/machines.py            # 0.1, 1 and 10 Gbit/s, one and two ranks a machine
     python benchmarks/machines.py --quick    # 1 Gbit/s, two strategies, a small network
 
-Each machine is a network namespace with a host name, processes and shared memory of its own, so that nothing is shared but
-the link: a veth pair to a bridge, of which ``tc … tbf`` holds what each machine sends to the rate. It needs root, ``ip``,
-``tc`` and ``unshare``; without them it says so and ends.
+Each machine is a network namespace with a host name, processes and shared memory of its own, so that nothing is shared
+but the link: a veth pair to a bridge, of which ``tc … tbf`` holds what each machine sends to the rate. It needs root,
+``ip``, ``tc`` and ``unshare``; without them it says so and ends.
 
-For every link one start of the processes steps each strategy: some steps to warm up, then the median of ``--steps``. Beside
-it stands what the planner predicts for that link: this machine measured once with messages through sockets, of which no
-more pass in a second than the link lets through (``HardwareModel.between``; within a machine, through memory).
+For every link one start of the processes steps each strategy: a step to warm up, then the median of ``--steps``. Beside
+it stands what the planner predicts for that link: this machine measured once with messages through sockets, of which
+no more pass in a second than the link lets through (``HardwareModel.between``; within a machine, through memory).
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ def laid(count: int, rate: float) -> Iterator[list[str]]:
 def run(spaces: Sequence[str], per_machine: int, cases: dict[str, Any], given: Given) -> dict[str, list[float]]:
     """The seconds of every case's steps on the machines."""
     what = json.dumps({"cases": cases, "given": vars(given)})
-    inner = "mount -t tmpfs tmpfs /dev/shm; hostname node$0; exec \"$@\""
+    inner = 'mount -t tmpfs tmpfs /dev/shm; hostname node$0; exec "$@"'
     processes = []
     for number, space in enumerate(spaces):
         command = ["ip", "netns", "exec", space, "unshare", "-m", "-u", "-p", "-f", "--mount-proc", "--kill-child"]
@@ -223,10 +223,14 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
         names = list(dict.fromkeys(row["name"] for row in own))
         width = 0.8 / len(names)
         for place, name in enumerate(names):
-            at = [rates.index(row["gbit"]) + (place - (len(names) - 1) / 2) * width for row in own if row["name"] == name]
+            at = [
+                rates.index(row["gbit"]) + (place - (len(names) - 1) / 2) * width for row in own if row["name"] == name
+            ]
             values = [row for row in own if row["name"] == name]
             axes.bar(at, [row["measured"] for row in values], 0.9 * width, label=name, color=colours[place])
-            axes.plot(at, [row["predicted"] for row in values], "k_", markersize=12, label="predicted" if not place else "")
+            axes.plot(
+                at, [row["predicted"] for row in values], "k_", markersize=12, label="predicted" if not place else ""
+            )
         axes.set_yscale("log")
         axes.set_xticks(range(len(rates)), [f"{rate:g} Gbit/s" for rate in rates])
         axes.set_ylabel("s a step")
@@ -308,7 +312,8 @@ def told(rows: list[dict[str, Any]]) -> None:
             f"{group[0]} a machine, {group[1]:g} Gbit/s: {fastest['name']} won, {first['name']} was predicted"
             + (f", which took {lost:.0%} longer." if lost else ".")
         )
-    print(f"Median error of the step {statistics.median(errors):.0%}; the winner was named right in {right} of {len(groups)}.")
+    off = statistics.median(errors)
+    print(f"Median error of the step {off:.0%}; the winner was named right in {right} of {len(groups)}.")
 
 
 if __name__ == "__main__":

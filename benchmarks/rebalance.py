@@ -2,10 +2,10 @@
 
     python benchmarks/rebalance.py
 
-A busy process is bound to the second rank's core from the start of an epoch on, so that the rank has half of it. Steps per
-second before, with the slow core and the old cut, with the last cut that ``strategy.rebalance=true`` moved to, and with
-each cut by hand beside the busy process, of which the best is what could be had. Needs two cores with nothing else on
-them. Steps are medians; the record goes to ``results/rebalance.json``.
+A busy process is bound to the second rank's core from the start of an epoch on, so that the rank has half of it. Steps
+per second before, with the slow core and the old cut, with the last cut that ``strategy.rebalance=true`` moved to, and
+with each cut by hand beside the busy process, of which the best is what could be had. Needs two cores with nothing else
+on them. Steps are medians; the record goes to ``results/rebalance.json``.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def rank(given: dict[str, Any], out: Path, arguments: list[str]) -> None:
         steps.append({"seconds": time.perf_counter() - began, "cuts": list(self.stages.cuts)})
         return loss
 
-    Strategy.train_step = step  # type: ignore[method-assign]
+    Strategy.train_step = step  # type: ignore[assignment, method-assign]
     status = train(arguments)
     for one in busy:
         one.kill()

@@ -83,9 +83,9 @@ class Config(Settings):
         model, streams = models()[self.model.name], list(self.features.streams)
         those = [one.name for one in models().values() if one.waveform]
         if streams == ["encoder"]:
-            needed = models()[self.features.encoder.name].defaults
+            defaults = models()[self.features.encoder.name].defaults
             for group, name in (("audio", "sample_rate"), ("features", "hop")):
-                value, wanted = getattr(getattr(self, group), name), needed[f"{group}.{name}"]
+                value, wanted = getattr(getattr(self, group), name), defaults[f"{group}.{name}"]
                 if value != wanted:
                     raise ValueError(f"features.streams=[encoder] needs {group}.{name}={wanted:g}, not {value:g}")
         if bool(model.waveform) != (streams == ["waveform"]):

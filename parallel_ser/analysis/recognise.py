@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
 from parallel_ser.audio.load import resampled
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json
 from parallel_ser.training import calibrate, conditions, novelty, run_folder
 from parallel_ser.training.data import Dataset, of_attempts
+from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
 from parallel_ser.training.inference import Places, Run
 from parallel_ser.training.metrics import confusion_matrix
 from parallel_ser.training.predictions import concatenate

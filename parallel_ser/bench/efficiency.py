@@ -82,9 +82,7 @@ class Steps:
         return {"seconds": seconds[1:], "losses": losses, "peaks": every} if every else None
 
 
-def measure(
-    search: Search, rows: Mapping[str, Row], repeats: int, kept: Kept, told: Rounds
-) -> Plain:
+def measure(search: Search, rows: Mapping[str, Row], repeats: int, kept: Kept, told: Rounds) -> Plain:
     """A row for each strategy; those that are kept are not measured again."""
     pool, found, planned = Pool(), {}, {}
     for place, (name, (settings, ranks, _)) in enumerate(rows.items()):

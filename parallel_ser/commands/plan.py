@@ -98,8 +98,8 @@ def _machine(
         return None
     if link is None or bool(flops) == bool(machines):
         raise UserError(
-            "a machine that is not here needs --link and --device-flops, such as 25GB/s,10us and 4e14, and several like "
-            "this one need --link and --machines, such as 125MB/s,100us and 2."
+            "a machine that is not here needs --link and --device-flops, such as 25GB/s,10us and 4e14, and several "
+            "like this one need --link and --machines, such as 125MB/s,100us and 2."
         )
     from parallel_ser.parallel.cost.hardware_model import described, joined, probe
     from parallel_ser.system.cores import threads_a_rank

@@ -1,4 +1,4 @@
-"""``strategy.rebalance=true``: what each rank's work takes in the last steps of an epoch, and what should move by that."""
+"""``strategy.rebalance=true``: what each rank's work takes in an epoch's last steps, and what should move by that."""
 
 from __future__ import annotations
 

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from parallel_ser.training.encoder_view import encoder_digest, extractor_of
 from parallel_ser.classical.recogniser import Recogniser
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import Config
@@ -21,6 +20,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json
 from parallel_ser.training import model_file, run_folder, transfer
 from parallel_ser.training.data import Dataset, Views, count_bands, of_attempts, prepare
+from parallel_ser.training.encoder_view import encoder_digest, extractor_of
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.sample import classical_notes, sample_of
 

@@ -1,7 +1,7 @@
 """A trained model as one file: weights, classes, normaliser, and what it was trained with.
 
-Of an encoder that began with pretrained weights, and of which a part stayed as it was, the file holds the rest and names the
-weights' file with its digest, unless ``train.store=whole``.
+Of an encoder that began with pretrained weights, and of which a part stayed as it was, the file holds the rest and
+names the weights' file with its digest, unless ``train.store=whole``.
 """
 
 from __future__ import annotations
@@ -112,8 +112,8 @@ def read(path: Path) -> dict[str, Any]:
     """What ``save`` wrote, with all weights.
 
     Raises:
-        UserError: no such file, a damaged one, or one that holds no model; the pretrained weights that it leaves out are
-            missing, or are others.
+        UserError: no such file, a damaged one, or one that holds no model; the pretrained weights that it leaves out
+            are missing, or are others.
     """
     content = checkpoint.load(path)
     if "normaliser" not in content:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from parallel_ser.training.encoder_view import extractor_of
 from parallel_ser.config import Config
 from parallel_ser.models.chain import Chain, stored
 from parallel_ser.models.registry import build, outline
@@ -15,6 +14,7 @@ from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.comm.dims import ParallelDims
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import microbatch
+from parallel_ser.training.encoder_view import extractor_of
 from parallel_ser.training.optim import adamw, cross_entropy, freeze
 
 

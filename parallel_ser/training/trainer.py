@@ -142,12 +142,8 @@ class Trainer:
         """The strategy with stages that are cut so; as the settings say where no cuts are given."""
         config, data = self.config, self.data
         if cuts:
-            config = config.model_copy(
-                update={"strategy": config.strategy.model_copy(update={"stages": tuple(cuts)})}
-            )
-        return started(
-            config, len(data.rows), len(data.classes), self.typical, self.mesh, self.dtype, initial, dims
-        )
+            config = config.model_copy(update={"strategy": config.strategy.model_copy(update={"stages": tuple(cuts)})})
+        return started(config, len(data.rows), len(data.classes), self.typical, self.mesh, self.dtype, initial, dims)
 
     def _kept_cuts(self) -> list[int]:
         """Where the run that goes on had cut last, if it still has as many stages."""

@@ -76,9 +76,7 @@ def as_torchaudio(held: dict[str, Tensor]) -> list[tuple[str, Tensor]]:
             kind = last.rpartition(".")[2]
             three = [held[f"{block}.attention.{part}_proj.{kind}"] for part in "qkv"]
             number = int(block.removeprefix("layer_"))
-            found.append(
-                (f"encoder.transformer.layers.{number}.attention.attention.in_proj_{kind}", torch.cat(three))
-            )
+            found.append((f"encoder.transformer.layers.{number}.attention.attention.in_proj_{kind}", torch.cat(three)))
         elif ".k_proj." not in last and ".v_proj." not in last:
             number = int(block.removeprefix("layer_"))
             inner = last.replace("attention.", "attention.attention.", 1) if "out_proj" in last else last

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm import shared
 from parallel_ser.parallel.comm.heartbeat import heartbeat
-from parallel_ser.system.cores import threads_a_rank
+from parallel_ser.system.cores import threads_a_rank, usable_cores
 from parallel_ser.system.launcher import end_with_launcher
 from parallel_ser.system.process import keep_freed, peak_uss
 

@@ -10,9 +10,9 @@ next cut
 step
     with another cut, the measured one times what ``simulate`` says of both.
 
-Blocks move where a step becomes shorter by ``MARGIN`` or more, and the steps that are left save more than the move takes.
-A cut that was left is not taken again unless a rank has become slower or faster than the others since, by ``CHANGED``:
-so noise moves nothing back and forth, and the moves of a machine that stays as it is come to an end.
+Blocks move where a step becomes shorter by ``MARGIN`` or more, and the steps that are left save more than the move
+takes. A cut that was left is not taken again unless a rank has become slower or faster than the others since, by
+``CHANGED``: so noise moves nothing back and forth, and the moves of a machine that stays as it is come to an end.
 """
 
 from __future__ import annotations

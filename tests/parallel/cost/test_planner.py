@@ -178,11 +178,11 @@ def test_between_machines_everything_takes_their_link() -> None:
     copies = {"name": "pipeline", "microbatches": 8, "data_parallel": 2}
     halves = predicted(4, pair, **copies).step - predicted(4, FREE, **copies).step
     assert halves == pytest.approx(2 * 20 + 2 * 1 / 2 * (size / 2) / (8 / 2))
-    # of four stages the middle boundary alone; each micro-batch of 4 utterances fills the wire for 20 s, twice
+    # of four stages the middle boundary alone, which each micro-batch of 4 utterances fills for 20 s, there and back
     chain = predicted(4, pair, name="pipeline", microbatches=8)
     assert chain.step >= predicted(4, FREE, name="pipeline", microbatches=8).step + 2 * (10 + 20)
     narrow = predicted(4, joined(FREE, 2, 4, latency=0.0, bandwidth=0.08), name="pipeline", microbatches=8)
-    assert narrow.step >= 2 * 8 * 4 * EDGE / 0.08 * (1 - 1e-9)
+    assert narrow.step >= 8 * 4 * EDGE / 0.08  # one after another, while what comes back passes beside it
     apart = predicted(2, joined(FREE, 2, 2, latency=10.0, bandwidth=8.0), name="tensor_split", axis="time")
     assert apart.step > predicted(2, FREE, name="tensor_split", axis="time").step
 
@@ -190,9 +190,13 @@ def test_between_machines_everything_takes_their_link() -> None:
 def test_the_command_plans_for_several_machines_like_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from parallel_ser.parallel.cost import hardware_model
 
-    monkeypatch.setattr(hardware_model, "probe", lambda ranks, threads, share: HardwareModel((1.0,) * ranks, 0, 1e30, 0, 1e30))
+    monkeypatch.setattr(
+        hardware_model, "probe", lambda ranks, threads, share: HardwareModel((1.0,) * ranks, 0, 1e30, 0, 1e30)
+    )
     fast, slow = (
-        json.loads(CliRunner().invoke(app, ["plan", "-n", "4", "--machines", "2", "--link", link, "--json", *SMALL]).stdout)
+        json.loads(
+            CliRunner().invoke(app, ["plan", "-n", "4", "--machines", "2", "--link", link, "--json", *SMALL]).stdout
+        )
         for link in ("100GB/s,1us", "1MB/s,1ms")
     )
     assert {one["name"] for one in fast} == {one["name"] for one in slow}
