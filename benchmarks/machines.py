@@ -136,7 +136,9 @@ def laid(count: int, rate: float) -> Iterator[list[str]]:
     """So many machines, each with a link of ``rate`` bit/s to a bridge; gives the names of their namespaces."""
 
     def ip(*words: str) -> None:
-        subprocess.run(["ip", *words], check=True, capture_output=True, text=True)
+        done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"Skipped: no machines can be laid here: ip {' '.join(words)}: {done.stderr.strip()}.")
 
     def inside(space: str, *words: str) -> None:
         ip("netns", "exec", space, *words)
@@ -152,13 +154,13 @@ def laid(count: int, rate: float) -> Iterator[list[str]]:
         inside(hub, "ip", "link", "add", "bridge", "type", "bridge")
         inside(hub, "ip", "link", "set", "bridge", "up")
         for number, space in enumerate(spaces):
-            ip("link", "add", "link", "netns", space, "type", "veth", "peer", "name", f"port{number}", "netns", hub)
+            ip("link", "add", "wire", "netns", space, "type", "veth", "peer", "name", f"port{number}", "netns", hub)
             inside(hub, "ip", "link", "set", f"port{number}", "master", "bridge")
             inside(hub, "ip", "link", "set", f"port{number}", "up")
-            inside(space, "ip", "addr", "add", f"{SUBNET}.{number + 1}/24", "dev", "link")
-            inside(space, "ip", "link", "set", "link", "up")
+            inside(space, "ip", "addr", "add", f"{SUBNET}.{number + 1}/24", "dev", "wire")
+            inside(space, "ip", "link", "set", "wire", "up")
             limit = ("rate", f"{rate:.0f}bit", "burst", f"{burst}", "latency", "50ms")
-            inside(space, "tc", "qdisc", "add", "dev", "link", "root", "tbf", *limit)
+            inside(space, "tc", "qdisc", "add", "dev", "wire", "root", "tbf", *limit)
         yield spaces
 
 
@@ -172,7 +174,7 @@ def run(spaces: Sequence[str], per_machine: int, cases: dict[str, Any], given: G
         command += ["sh", "-c", inner, str(number), sys.executable, "-m", "torch.distributed.run"]
         command += [f"--nnodes={len(spaces)}", f"--nproc_per_node={per_machine}", f"--node_rank={number}"]
         command += [f"--master_addr={SUBNET}.1", f"--master_port={PORT}", str(Path(__file__).resolve())]
-        surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "link"}
+        surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "wire"}
         processes.append(
             subprocess.Popen(
                 [*command, "--rank", what],
