@@ -49,8 +49,12 @@ IMPORTED = 420 * 2**20
 """Bytes that a process with torch takes before the model, for where to begin."""
 SECONDS = 300.0
 """After which an attempt is given up."""
-MAPPED = 2**20
-"""Bytes from which the C library maps an allocation by itself, so that it keeps nothing that it was given back."""
+MAPPED = 2**16
+"""Bytes from which the C library maps an allocation by itself, so that it keeps nothing that it was given back.
+
+Of smaller ones it keeps what is free between those in use: with 1 MiB, more than an activation of an encoder for an
+utterance, that were 70 to 110 MiB in each process of WavLM base.
+"""
 WORDS = ("allocate memory", "bad_alloc", "memoryerror", "could not create", "enough memory", "out of memory", "enomem")
 """Of problems that are want of memory."""
 SIGNALS = ("ended by signal 6", "ended by signal 11")
