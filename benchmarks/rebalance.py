@@ -106,10 +106,10 @@ def rate(steps: list[dict[str, Any]]) -> float:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rank", help=argparse.SUPPRESS)
-    parser.add_argument("--layers", type=int, default=20)
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--around", type=int, default=3, help="cuts by hand on both sides of the one that was moved to")
+    parser.add_argument("--layers", type=int, default=12)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=9)
+    parser.add_argument("--around", type=int, default=2, help="cuts by hand on both sides of the one that was moved to")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/rebalance.json")
     given, settings = parser.parse_known_args()
     if given.rank:
