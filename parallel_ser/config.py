@@ -82,6 +82,12 @@ class Config(Settings):
             return
         model, streams = models()[self.model.name], list(self.features.streams)
         those = [one.name for one in models().values() if one.waveform]
+        if streams == ["encoder"]:
+            defaults = models()[self.features.encoder.name].defaults
+            for group, name in (("audio", "sample_rate"), ("features", "hop")):
+                value, wanted = getattr(getattr(self, group), name), defaults[f"{group}.{name}"]
+                if value != wanted:
+                    raise ValueError(f"features.streams=[encoder] needs {group}.{name}={wanted:g}, not {value:g}")
         if bool(model.waveform) != (streams == ["waveform"]):
             if model.waveform:
                 raise ValueError(f"model.name={model.name} takes features.streams=[waveform], not {streams}")

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from parallel_ser.audio.extract import Extractor
 from parallel_ser.audio.load import resampled
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json
 from parallel_ser.training import calibrate, conditions, novelty, run_folder
 from parallel_ser.training.data import Dataset, of_attempts
+from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
 from parallel_ser.training.inference import Places, Run
 from parallel_ser.training.metrics import confusion_matrix
 from parallel_ser.training.predictions import concatenate
@@ -42,7 +42,7 @@ class Recogniser:
         self.run = run
         self.usual = conditions.read(run.settings_file.parent)
         self._novelty = novelty.read(run.settings_file.parent)
-        self._extractors: dict[str, Extractor] = {}
+        self._extractors: dict[str, AnyFeatures] = {}
 
     def __call__(self, signals: Sequence[np.ndarray], rate: int, speakers: Sequence[str]) -> list[Answer]:
         """Answers for signals (samples,) at ``rate`` Hz, each of one of the ``speakers``."""
@@ -66,10 +66,10 @@ class Recogniser:
             found = self.run.probabilities(load)
         return [Answer(found.get(name), distances.get(name), problems.get(name, "")) for name in names]
 
-    def _extractor(self, run: Run) -> Extractor:
+    def _extractor(self, run: Run) -> AnyFeatures:
         key = run.config.audio.model_dump_json() + run.config.features.model_dump_json()
         if key not in self._extractors:
-            self._extractors[key] = Extractor(run.config.audio, run.config.features)
+            self._extractors[key] = extractor_of(run.config.audio, run.config.features)
         return self._extractors[key]
 
 

@@ -86,7 +86,8 @@ class Extractor:
         self.audio, self.features = audio, features
         self._measure = FrameFeatures(audio, features)
         self.names: list[str] = self._measure.names
-        described = f"{EXTRACTOR_VERSION}\n{audio.model_dump_json()}\n{features.model_dump_json()}"
+        measured = features.model_dump_json(exclude={"encoder"})  # which is none of these
+        described = f"{EXTRACTOR_VERSION}\n{audio.model_dump_json()}\n{measured}"
         self.key = hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
     def __call__(self, signal: np.ndarray, audio_id: str = "", name: str = "the signal") -> Features:

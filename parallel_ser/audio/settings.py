@@ -21,6 +21,7 @@ Stream = Literal[
     "spectral",
     "quality",
     "waveform",
+    "encoder",
 ]
 Statistic = Literal["mean", "std", "jump", "slope", "min", "p5", "p25", "p50", "p75", "p95", "max"]
 
@@ -50,10 +51,26 @@ class AudioSettings(Settings):
     max_seconds: float = Field(60.0, gt=0.0)
 
 
+class EncoderSettings(Settings):
+    """A pretrained speech encoder whose output is taken as it is, as vectors or as features of frames.
+
+    ``name``: as ``model.name``.
+    ``size``: as ``model.size``.
+    ``weights``: as ``model.weights``.
+    ``layer``: whose output is taken, 0 what enters the first; nothing is the mean of all.
+    """
+
+    name: Literal["wav2vec2", "hubert", "wavlm"] = "wavlm"
+    size: str = "base"
+    weights: Path | None = None
+    layer: int | None = Field(None, ge=0, le=96)
+
+
 class FeatureSettings(Settings):
     """Frames and what is measured in each.
 
-    ``streams``: stacked as rows in this order; ``waveform``, the samples of each hop, stands alone.
+    ``streams``: stacked as rows in this order; ``waveform``, the samples of each hop, stands alone, and so does
+    ``encoder``, the output of a frozen speech encoder.
     ``window``: seconds of a frame.
     ``hop``: seconds from a frame to the next.
     ``window_shape``: what a frame's samples are weighted by.
@@ -63,6 +80,7 @@ class FeatureSettings(Settings):
     ``f_max``: Hz, the upper edge, at most half of ``audio.sample_rate``.
     ``pitch_min``: Hz, the lowest pitch that is looked for.
     ``pitch_max``: Hz, the highest.
+    ``encoder``: of that stream.
     """
 
     streams: tuple[Stream, ...] = Field(("logmel",), min_length=1)
@@ -75,6 +93,7 @@ class FeatureSettings(Settings):
     f_max: float = Field(8000.0, gt=0.0)
     pitch_min: float = Field(60.0, gt=0.0)
     pitch_max: float = Field(500.0, gt=0.0)
+    encoder: EncoderSettings = EncoderSettings()
 
     @model_validator(mode="after")
     def _combination(self) -> FeatureSettings:
@@ -88,9 +107,10 @@ class FeatureSettings(Settings):
             raise ValueError(f"features.n_mfcc={self.n_mfcc} must not exceed features.n_mels={self.n_mels}")
         if len(set(self.streams)) != len(self.streams):
             raise ValueError("features.streams names a stream twice")
-        if "waveform" in self.streams and len(self.streams) > 1:
+        alone = [one for one in ("waveform", "encoder") if one in self.streams]
+        if alone and len(self.streams) > 1:
             raise ValueError(
-                "features.streams has waveform beside others, and it stands alone: its frames lie otherwise"
+                f"features.streams has {alone[0]} beside others, and it stands alone: its frames lie otherwise"
             )
         return self
 

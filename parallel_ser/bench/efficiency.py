@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from parallel_ser.bench.memory import MAPPED, Search
+from parallel_ser.bench.memory import MAPPED, Row, Search
 from parallel_ser.bench.plain import Bar, Kept, Plain
 from parallel_ser.bench.pool import Pool
 from parallel_ser.config import Config
@@ -82,12 +82,10 @@ class Steps:
         return {"seconds": seconds[1:], "losses": losses, "peaks": every} if every else None
 
 
-def measure(
-    search: Search, rows: Mapping[str, tuple[StrategySettings, int]], repeats: int, kept: Kept, told: Rounds
-) -> Plain:
+def measure(search: Search, rows: Mapping[str, Row], repeats: int, kept: Kept, told: Rounds) -> Plain:
     """A row for each strategy; those that are kept are not measured again."""
     pool, found, planned = Pool(), {}, {}
-    for place, (name, (settings, ranks)) in enumerate(rows.items()):
+    for place, (name, (settings, ranks, _)) in enumerate(rows.items()):
         told("strategies", place, len(rows))
         expected = search.emptiest(settings, ranks, 0)
         planned[name] = expected.memory
@@ -102,7 +100,7 @@ def measure(
     for name, one in found.items():
         if "problem" in one:
             lines.append(
-                (name, f"{rows[name][1]}", *["–"] * 3, f"{planned[name] / 2**20:,.0f}", "–", one["problem"][:60])
+                (name, f"{rows[name].ranks}", *["–"] * 3, f"{planned[name] / 2**20:,.0f}", "–", one["problem"][:60])
             )
             continue
         rates = [search.shape[0] / seconds for seconds in one["seconds"]]
@@ -112,7 +110,7 @@ def measure(
         lines.append(
             (
                 name,
-                f"{rows[name][1]}",
+                f"{rows[name].ranks}",
                 f"{rate:.2f}",
                 f"{peak / 2**20:,.0f}",
                 f"{peak / max(whole['peaks']):.2f}" if "peaks" in whole else "–",
@@ -133,11 +131,11 @@ def _off(ours: list[float], theirs: list[float]) -> float:
     return max(abs(a - b) / abs(b) for a, b in zip(ours, theirs, strict=True))
 
 
-def _said(found: Mapping[str, dict[str, Any]], rows: Mapping[str, tuple[StrategySettings, int]]) -> list[str]:
+def _said(found: Mapping[str, dict[str, Any]], rows: Mapping[str, Row]) -> list[str]:
     sound = {name: max(one["peaks"]) for name, one in found.items() if "peaks" in one}
-    split = {name: peak for name, peak in sound.items() if rows[name][1] > 1}
+    split = {name: peak for name, peak in sound.items() if rows[name].ranks > 1}
     if "single" not in sound or not split:
         return ["Nothing could be compared."]
     least = min(split, key=lambda name: split[name])
     share = split[least] / sound["single"]
-    return [f"Emptiest: {least}, whose fullest of {rows[least][1]} processes peaks at {share:.2f} of one process."]
+    return [f"Emptiest: {least}, whose fullest of {rows[least].ranks} processes peaks at {share:.2f} of one process."]

@@ -13,7 +13,7 @@ from parallel_ser.bench.record import Job, Record
 from parallel_ser.bench.run import Plan, Runner
 from parallel_ser.config import Config, load
 from parallel_ser.errors import UserError
-from parallel_ser.models.registry import count_blocks, count_parts
+from parallel_ser.models.registry import count_blocks, count_parts, descriptor_of
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.system.cores import usable_cores
 from parallel_ser.training.data import corpora_of, input_shape, prepare
@@ -150,6 +150,7 @@ def _memory(asked: Asked, kept: Kept, cores: int) -> Plain:
         count_blocks(config.model),
         count_parts(config.model),
         asked.strategies,
+        tuple(memory.VARIANTS) if descriptor_of(config.model).waveform else (),
     )
     with progress("features") as advance:
         data, _, _ = prepare(config, advance)

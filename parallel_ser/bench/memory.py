@@ -17,7 +17,7 @@ import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -49,13 +49,22 @@ IMPORTED = 420 * 2**20
 """Bytes that a process with torch takes before the model, for where to begin."""
 SECONDS = 300.0
 """After which an attempt is given up."""
-MAPPED = 2**20
-"""Bytes from which the C library maps an allocation by itself, so that it keeps nothing that it was given back."""
+MAPPED = 2**16
+"""Bytes from which the C library maps an allocation by itself, so that it keeps nothing that it was given back.
+
+Of smaller ones it keeps what is free between those in use: with 1 MiB, more than an activation of an encoder for an
+utterance, that were 70 to 110 MiB in each process of WavLM base.
+"""
 WORDS = ("allocate memory", "bad_alloc", "memoryerror", "could not create", "enough memory", "out of memory", "enomem")
 """Of problems that are want of memory."""
 SIGNALS = ("ended by signal 6", "ended by signal 11")
 """What ends a process whose C++ gets none, and whose thread gets no stack."""
 
+VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
+    "LoRA": {"model": {"options": {"tune": "lora"}}},
+    "bf16": {"train": {"precision": "bf16"}},
+}
+"""Other ways to tune an encoder: what is changed of the settings, by group."""
 HEADINGS = (
     "strategy",
     "processes",
@@ -117,24 +126,49 @@ def _hold(limit: int, device: torch.device) -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (most, most))
 
 
+class Row(NamedTuple):
+    """What a row is of.
+
+    Attributes:
+        settings: of the strategy.
+        ranks: processes.
+        variant: a name of ``VARIANTS``; empty for the settings as they are.
+    """
+
+    settings: StrategySettings
+    ranks: int
+    variant: str = ""
+
+
 def strategies(
-    ranks: int, batch: int, microbatches: int, blocks: int, parts: int, wanted: Sequence[str] = ()
-) -> dict[str, Any]:
-    """Strategy settings and processes by the name of the row: one process first, which the rest is compared with."""
+    ranks: int,
+    batch: int,
+    microbatches: int,
+    blocks: int,
+    parts: int,
+    wanted: Sequence[str] = (),
+    variants: Sequence[str] = (),
+) -> dict[str, Row]:
+    """Rows by their names: one process first, which the rest is compared with.
+
+    With ``variants`` each of them has a row of it, and all have one with checkpointing.
+    """
     whole, few = alone(1), alone(min(microbatches, batch))
     rows = {
-        "single, whole batch": (whole, 1),
-        "single": (few, 1),
-        "single, checkpointing": (few.model_copy(update={"checkpointing": "block"}), 1),
+        "single, whole batch": Row(whole, 1),
+        "single": Row(few, 1),
+        "single, checkpointing": Row(few.model_copy(update={"checkpointing": "block"}), 1),
+        **{f"single, {variant}": Row(few, 1, variant) for variant in variants},
     }
     for name, settings in every_strategy(ranks, microbatches).items():
         asked = any(name.startswith(one) for one in wanted) if wanted else name in rows_of("memory")
         settings = settings.model_copy(update={"microbatches": microbatches})  # those hold less, whatever they cost
         if not asked or (found := runnable(settings, ranks, blocks, parts, batch)) is None:
             continue
-        rows[name] = (found, ranks)
-        if name == "pipeline 1f1b":
-            rows[f"{name}, checkpointing"] = (found.model_copy(update={"checkpointing": "block"}), ranks)
+        rows[name] = Row(found, ranks)
+        if variants or name == "pipeline 1f1b":
+            rows[f"{name}, checkpointing"] = Row(found.model_copy(update={"checkpointing": "block"}), ranks)
+        rows |= {f"{name}, {variant}": Row(found, ranks, variant) for variant in variants}
     return rows
 
 
@@ -156,6 +190,21 @@ class Search:
         self.parts = count_parts(config.model)
         self.layered = bool(descriptor_of_model(config.model).waveform)
         self.least, self.most = (1, DEEPEST) if self.layered else (NARROWEST, WIDEST)
+        self.of = cache(self._of)
+
+    def _of(self, variant: str) -> Search:
+        """The search among networks that are tuned in another way."""
+        if not variant:
+            return self
+        config = self.config
+        for group, changes in VARIANTS[variant].items():
+            settings = getattr(config, group)
+            if "options" in changes:
+                changes = {**changes, "options": {**settings.options, **changes["options"]}}
+            config = config.model_copy(update={group: settings.model_copy(update=changes)})
+        found = Search(config, self.shape, self.classes, self.limit, self.cores)
+        found.pool = self.pool
+        return found
 
     def widened(self, power: int) -> Config:
         """The configuration with its network so many steps wider; an encoder with so many layers, 0 being its own."""
@@ -234,12 +283,12 @@ def short_of_memory(problem: str) -> bool:
     return any(word in problem.lower() for word in WORDS) or any(sign in problem for sign in SIGNALS)
 
 
-def measure(search: Search, rows: dict[str, tuple[StrategySettings, int]], kept: Kept, told: Rounds) -> Plain:
+def measure(search: Search, rows: dict[str, Row], kept: Kept, told: Rounds) -> Plain:
     """Search for each row; those that are kept are not searched again."""
     found = {}
-    for place, (name, (settings, ranks)) in enumerate(rows.items()):
+    for place, (name, row) in enumerate(rows.items()):
         told("strategies", place, len(rows))
-        found[name] = kept.sample(name, 0, partial(search.run, settings, ranks))
+        found[name] = kept.sample(name, 0, partial(search.of(row.variant).run, row.settings, row.ranks))
     told("strategies", len(rows), len(rows))
     sizes = {name: search.parameters(one["found"]) for name, one in found.items() if one["found"] is not None}
     reference = sizes.get("single")
@@ -251,7 +300,7 @@ def measure(search: Search, rows: dict[str, tuple[StrategySettings, int]], kept:
         lines.append(
             (
                 name,
-                f"{rows[name][1]}",
+                f"{rows[name].ranks}",
                 search.size(one["found"]) if size else "none",
                 f"{size / 1e6:.1f} M" if size else "–",
                 f"{size / reference:.2f}" if size and reference else "–",
@@ -275,15 +324,15 @@ def _why(problem: str) -> str:
     return "no memory" if short_of_memory(problem) else problem[:80]
 
 
-def _said(sizes: dict[str, int], rows: dict[str, tuple[StrategySettings, int]]) -> list[str]:
-    split = {name: size for name, size in sizes.items() if rows[name][1] > 1}
-    whole = {name: size for name, size in sizes.items() if rows[name][1] == 1}
+def _said(sizes: dict[str, int], rows: dict[str, Row]) -> list[str]:
+    split = {name: size for name, size in sizes.items() if rows[name].ranks > 1}
+    whole = {name: size for name, size in sizes.items() if rows[name].ranks == 1}
     if not split or not whole:
         return ["Nothing could be compared."]
     best, base = max(split, key=lambda name: split[name]), max(whole, key=lambda name: whole[name])
     times = split[best] / whole[base]
     said = [
-        f"Largest: {best}, {split[best] / 1e6:.1f} M parameters on {rows[best][1]} processes, {times:.2f} times the "
+        f"Largest: {best}, {split[best] / 1e6:.1f} M parameters on {rows[best].ranks} processes, {times:.2f} times the "
         f"largest of one process ({base}, {whole[base] / 1e6:.1f} M)."
     ]
     if times < 1.0:

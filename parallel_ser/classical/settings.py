@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, model_validator
 
-from parallel_ser.audio.settings import ImageSettings, Stream
+from parallel_ser.audio.settings import EncoderSettings, ImageSettings, Stream
 from parallel_ser.settings import Settings
 
 SystemName = Literal["svm", "elm", "logistic", "gmm"]
@@ -32,21 +31,6 @@ class MixtureSettings(Settings):
     choose: Literal["bic", "likelihood"] = "likelihood"
     adapt: Literal["map", "none"] = "map"
     relevance: float = Field(8.0, gt=0.0)
-
-
-class EncoderSettings(Settings):
-    """The pretrained speech encoder of the view ``encoder``.
-
-    ``name``: as ``model.name``.
-    ``size``: as ``model.size``.
-    ``weights``: as ``model.weights``.
-    ``layer``: whose output is taken, 0 what enters the first; nothing is the mean of all.
-    """
-
-    name: Literal["wav2vec2", "hubert", "wavlm"] = "wavlm"
-    size: str = "base"
-    weights: Path | None = None
-    layer: int | None = Field(None, ge=0, le=96)
 
 
 class SearchSettings(Settings):

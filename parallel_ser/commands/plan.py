@@ -17,6 +17,7 @@ from parallel_ser.quantities import memory as memory_of
 if TYPE_CHECKING:
     from parallel_ser.parallel.cost.hardware_model import HardwareModel
     from parallel_ser.parallel.settings import StrategySettings
+    from parallel_ser.training.settings import TrainSettings
 
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
 
@@ -34,6 +35,9 @@ def plan(
     link: Annotated[
         str | None, typer.Option(metavar="RATE,LATENCY", help="Of a machine that is not here, such as 25GB/s,10us.")
     ] = None,
+    machines: Annotated[
+        int | None, typer.Option(min=2, help="Machines like this one that share the processes, joined by --link.")
+    ] = None,
     flops: Annotated[
         float, typer.Option("--device-flops", min=0.0, help="Operations a second of a device that is not here.")
     ] = 0.0,
@@ -46,7 +50,8 @@ def plan(
     """Predict step time, memory and traffic of every strategy, schedule and mesh, and rank them.
 
     The network is profiled once in one process, and this machine's links are measured once; both are kept. With --link
-    and --device-flops the prediction is for a machine that is not here, by arithmetic instead of measured times. Below
+    and --device-flops the prediction is for a machine that is not here, by arithmetic instead of measured times; with
+    --link and --machines for several machines like this one and the link that each has to the others. Below
     the table stands the command that trains by the fastest.
     """
     from dataclasses import asdict
@@ -60,7 +65,7 @@ def plan(
 
     limit = memory_of(memory, "--memory-per-rank") if memory else float("inf")
     settings = load(config, overrides or [])
-    machine = _machine(nproc, link, flops)
+    machine = _machine(nproc, link, flops, machines, settings.train)
     features, frames = input_shape(settings, seconds)
     facts = facts_of(settings, features, classes, frames, flops)
     found = ranked(settings, facts, nproc, limit, machine)
@@ -85,16 +90,30 @@ def _changes(before: StrategySettings, after: StrategySettings) -> list[str]:
     ]
 
 
-def _machine(ranks: int, link: str | None, flops: float) -> HardwareModel | None:
-    """The machine that the options describe; None is this one."""
-    if link is None and not flops:
+def _machine(
+    ranks: int, link: str | None, flops: float, machines: int | None, settings: TrainSettings
+) -> HardwareModel | None:
+    """The machine that the options describe, or several; None is this one."""
+    if link is None and not flops and machines is None:
         return None
-    if link is None or not flops:
-        raise UserError("a machine that is not here needs --link and --device-flops, such as 25GB/s,10us and 4e14.")
-    from parallel_ser.parallel.cost.hardware_model import described
+    if link is None or bool(flops) == bool(machines):
+        raise UserError(
+            "a machine that is not here needs --link and --device-flops, such as 25GB/s,10us and 4e14, and several "
+            "like this one need --link and --machines, such as 125MB/s,100us and 2."
+        )
+    from parallel_ser.parallel.cost.hardware_model import described, joined, probe
+    from parallel_ser.system.cores import threads_a_rank
 
     rate, comma, latency = link.partition(",")
     match = re.fullmatch(r"([\d.]+)\s*(s|ms|us|µs|ns)", latency.strip())
     if not comma or not rate.strip().lower().endswith("/s") or match is None:
         raise UserError(f"--link {link} is not RATE,LATENCY, such as 25GB/s,10us.")
-    return described(ranks, float(match[1]) * _SECONDS[match[2]], memory_of(rate.strip()[:-2], "--link"), flops)
+    seconds, speed = float(match[1]) * _SECONDS[match[2]], memory_of(rate.strip()[:-2], "--link")
+    if machines is None:
+        return described(ranks, seconds, speed, flops)
+    if ranks % machines:
+        raise UserError(f"--nproc {ranks} does not divide by --machines {machines}.")
+    local = ranks // machines
+    # of one process alone it is not known what a strategy takes beside computing
+    here = probe(max(2, local), threads_a_rank(settings.threads, local), share=settings.shared_memory)
+    return joined(here, machines, ranks, seconds, speed)

@@ -41,6 +41,7 @@ class StrategySettings(Settings):
     ``microbatches``: the parts of a rank's batch that follow each other.
     ``stages``: cut points by hand, each the index of the block that opens the next stage; empty means by cost.
     ``cut``: the cost of a block: its measured ``time``, its ``arithmetic`` or its ``parameters``.
+    ``rebalance``: whether blocks move between stages at the end of an epoch, by the times that stages were measured at.
     ``axis``: what the ranks of a tensor split share: ``channel`` or ``time``.
     ``tensor_parallel``: ranks that share each stage of a pipeline along ``axis``.
     ``zero``: 1 spreads the optimizer's state over the copies of a pipeline under DeepSpeed.
@@ -54,6 +55,7 @@ class StrategySettings(Settings):
     microbatches: int = Field(4, ge=1, le=1024)
     stages: tuple[int, ...] = ()
     cut: Literal["time", "arithmetic", "parameters"] = "time"
+    rebalance: bool = False
     axis: Literal["channel", "time"] = "time"
     tensor_parallel: int = Field(1, ge=1, le=4096)
     zero: Literal[0, 1] = 0
@@ -64,10 +66,11 @@ class StrategySettings(Settings):
     @model_validator(mode="after")
     def _combination(self) -> StrategySettings:
         strategy = descriptor_of(self.name)
-        for setting in ("tensor_parallel", "data_parallel", "zero", "stages"):
+        for setting in ("tensor_parallel", "data_parallel", "zero", "stages", "rebalance"):
             given = getattr(self, setting)
             if given != type(self).model_fields[setting].default and setting not in strategy.takes:
                 value = list(given) if isinstance(given, tuple) else given
+                value = str(value).lower() if isinstance(value, bool) else value
                 others = " or ".join(taking(setting))
                 raise ValueError(
                     f"strategy.{setting}={value} belongs to strategy.name={others}; {self.name} does without it"

@@ -26,7 +26,7 @@ def ranked(
     Raises:
         UserError: no strategy runs on so many processes.
     """
-    threads = threads_a_rank(config.train.threads, ranks)
+    threads = threads_a_rank(config.train.threads, (machine and machine.local) or ranks)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from parallel_ser.audio.augment import add_noise, gain, hops_of, shift_bands, signal_of, spec_augment, speed, stretch
 from parallel_ser.audio.cache import FeatureCache, require
-from parallel_ser.audio.extract import Extractor, Features
+from parallel_ser.audio.extract import Features
 from parallel_ser.config import Config
 from parallel_ser.corpora import protocols, registry
 from parallel_ser.corpora.audit import Audit, audit
@@ -28,6 +28,7 @@ from parallel_ser.corpora.copies import copy_ids
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
+from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
 from parallel_ser.training.extras import require_transcripts
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.settings import TrainSettings
@@ -43,7 +44,7 @@ def typical_frames(lengths: Sequence[int]) -> int:
 
 def input_shape(config: Config, seconds: float) -> tuple[int, int]:
     """Rows and frames of a typical batch whose typical utterance lasts so many seconds."""
-    rows = len(Extractor(config.audio, config.features).names)
+    rows = len(extractor_of(config.audio, config.features).names)
     return rows, typical_frames([max(1, round(seconds / config.features.hop))])
 
 
@@ -171,7 +172,7 @@ def usable(
         RecordingError: one has none and ``corpus.on_problem`` says to stop, or none has any.
     """
     settings = (config.corpus, config.split.test or config.corpus)
-    extractor = Extractor(config.audio, config.features)
+    extractor = extractor_of(config.audio, config.features)
     paths = [one.path for corpus in corpora for one in corpus.utterances]
     found = FeatureCache(config.run.cache, extractor).attempt(paths, config.run.jobs or -1, progress)
     sound, features, missed, start = [], [], [], 0
@@ -218,7 +219,7 @@ def left_out(corpus: Corpus) -> str:
 
 
 def of_features(
-    utterances: Sequence[Utterance], classes: tuple[str, ...], extractor: Extractor, features: Sequence[Features]
+    utterances: Sequence[Utterance], classes: tuple[str, ...], extractor: AnyFeatures, features: Sequence[Features]
 ) -> Dataset:
     """Utterances with features that are at hand."""
     return Dataset(
@@ -235,7 +236,7 @@ def of_features(
 def of_attempts(
     utterances: Sequence[Utterance],
     classes: tuple[str, ...],
-    extractor: Extractor,
+    extractor: AnyFeatures,
     attempts: Iterable[Features | UserError],
 ) -> tuple[Dataset, dict[Path, UserError]]:
     """The utterances that have features, and why each of the others has none, by its path."""

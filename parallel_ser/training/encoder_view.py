@@ -1,9 +1,14 @@
-"""What a frozen speech encoder makes of an utterance, as one vector for a classical system; computed once and kept."""
+"""What a frozen speech encoder makes of an utterance, computed once and kept.
+
+As one vector for a classical system (``classical.views=[encoder]``), or frame by frame as the features of a network
+(``features.streams=[encoder]``).
+"""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -13,12 +18,12 @@ import torch
 from torch import Tensor
 
 from parallel_ser.audio.extract import Extractor, Features, attempted
-from parallel_ser.audio.settings import AudioSettings, FeatureSettings
-from parallel_ser.classical.settings import EncoderSettings
+from parallel_ser.audio.settings import AudioSettings, EncoderSettings, FeatureSettings
+from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.models.chain import Chain, call, stored
 from parallel_ser.models.encoder.blocks import frames as frames_of
-from parallel_ser.models.registry import build, models
+from parallel_ser.models.registry import build, models, outline
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.system.digests import file_digest
 from parallel_ser.training import pretrained
@@ -27,75 +32,148 @@ VERSION = 1
 CLASSES = 2  # of a head that is not computed
 
 
-class EncoderExtractor:
-    """Mean and deviation over frames of an encoder's layers, one vector an utterance.
+class FrozenEncoder:
+    """An encoder's layers, of files and signals.
 
     Attributes:
-        names: of the values.
+        digest: of the weights' file.
+        width: values of a frame.
         key: hash of all that decides the values, the weights among them.
 
     Raises:
         UserError: there are no weights, or they are of another model.
     """
 
+    kind: str
+    setting: str
+    group: str
+
     def __init__(self, audio: AudioSettings, settings: EncoderSettings):
         self.audio, self.settings = audio, settings
-        model = _model(settings)
+        self.model = model = _model(settings)
         path = pretrained.file_of(model)
         if path is None:
             raise UserError(
-                "classical.views=[encoder] needs pretrained weights: classical.encoder.weights= names a bundle of "
-                "torchaudio, such as WAVLM_BASE, or a file."
+                f"{self.setting} needs pretrained weights: {self.group}.weights= names a bundle of torchaudio, such as "
+                "WAVLM_BASE, or a file."
             )
         described = models()[model.name]
         if audio.sample_rate != described.defaults["audio.sample_rate"]:
-            raise UserError(
-                f"classical.views=[encoder] needs audio.sample_rate={described.defaults['audio.sample_rate']}."
-            )
+            raise UserError(f"{self.setting} needs audio.sample_rate={described.defaults['audio.sample_rate']}.")
         waveform = FeatureSettings(streams=("waveform",), hop=described.defaults["features.hop"])
-        self.waveform = Extractor(audio, waveform)
-        self._chain = chain = _loaded(model.name, model.size, path)
-        layers = sum(name.startswith("layer_") for name, _ in chain.named_children())
+        self.path, self.waveform = path, Extractor(audio, waveform)
+        shapes = outline(model, described.waveform, CLASSES)
+        layers = sum(name.startswith("layer_") for name, _ in shapes.named_children())
         if settings.layer is not None and settings.layer > layers:
             raise UserError(
-                f"classical.encoder.layer={settings.layer} is beyond the {layers} layers of {model.name} {model.size}."
+                f"{self.group}.layer={settings.layer} is beyond the {layers} layers of {model.name} {model.size}."
             )
-        width = chain.signature()["projection.projection.bias"][0]
-        self.names = [f"{kind}{place}" for kind in ("mean", "std") for place in range(width)]
-        facts = [VERSION, self.waveform.key, settings.model_dump_json(exclude={"weights"}), file_digest(path)]
+        pretrained.read(path, shapes, model)
+        self.width: int = shapes.signature()["projection.projection.bias"][0]
+        self.digest = file_digest(path)
+        facts = [VERSION, self.waveform.key, settings.model_dump_json(exclude={"weights"}), self.digest]
+        facts += [self.kind] if self.kind else []
         self.key = hashlib.blake2b("\n".join(map(str, facts)).encode(), digest_size=16).hexdigest()
 
     def __reduce__(self) -> tuple[Callable[..., Any], tuple[Any, ...]]:
         """Each process maps the weights by itself."""
-        return EncoderExtractor, (self.audio, self.settings)
+        return type(self), (self.audio, self.settings)
+
+    def values(self, frames: Tensor) -> Tensor:
+        """What is kept of the encoder's output ``(frames, width)``."""
+        raise NotImplementedError
 
     def file(self, path: Path) -> Features:
-        """The values of an audio file as ``frames`` (values, 1).
+        """The values of an audio file.
 
         Raises:
             UserError: as ``Extractor.file``.
         """
-        made = self.waveform.file(path)
-        x = torch.from_numpy(made.frames)[None, None]
-        with torch.inference_mode():
-            y = self._frames(x)[0]
-            values = torch.cat([y.mean(0), y.std(0, correction=0)])
-        return Features(values.numpy().astype(np.float32)[:, None], made.measures, made.audio_id, made.fingerprint)
+        return self._of(self.waveform.file(path))
 
     def files(self, paths: Sequence[Path]) -> Iterator[Features | UserError]:
         """What ``file`` gives of each, or the error that it raises."""
         return attempted(self.file, paths)
+
+    def signals(self, signals: Sequence[np.ndarray]) -> Iterator[Features | UserError]:
+        """The same of mono signals (samples,) at ``audio.sample_rate``."""
+        return (one if isinstance(one, UserError) else self._of(one) for one in self.waveform.signals(signals))
+
+    def _of(self, made: Features) -> Features:
+        x = torch.from_numpy(made.frames)[None, None]
+        with torch.inference_mode():
+            values = self.values(self._frames(x)[0])
+        return replace(made, frames=np.ascontiguousarray(values.numpy(), np.float32))
 
     def _frames(self, x: Tensor) -> Tensor:
         """Of a layer, or the mean of all: ``(1, frames, width)``."""
         beside = {"valid": torch.ones(1), "seed": torch.zeros(1, dtype=torch.int64)}
         y: Any = x
         last = "sum" if self.settings.layer is None else _after(self.settings.layer)
-        for name, block in self._chain.named_children():
+        for name, block in _loaded(self.model.name, self.model.size, self.path).named_children():
             y = call(block, y, beside)
             if name == last:
                 break
         return frames_of(y if isinstance(y, Tensor) else y[0])
+
+
+class EncoderExtractor(FrozenEncoder):
+    """Mean and deviation over frames, one vector ``(values, 1)`` an utterance, for the view ``encoder``.
+
+    Attributes:
+        names: of the values.
+    """
+
+    kind, setting, group = "", "classical.views=[encoder]", "classical.encoder"
+
+    @property
+    def names(self) -> list[str]:
+        """Of the values."""
+        return [f"{kind}{place}" for kind in ("mean", "std") for place in range(self.width)]
+
+    def values(self, frames: Tensor) -> Tensor:
+        """See ``FrozenEncoder``."""
+        return torch.cat([frames.mean(0), frames.std(0, correction=0)])[:, None]
+
+
+class EncoderFrames(FrozenEncoder):
+    """Every frame ``(width, frames)``, for ``features.streams=[encoder]``.
+
+    Attributes:
+        names: of the rows.
+    """
+
+    STREAM = "encoder"
+    kind, setting, group = "frames", "features.streams=[encoder]", "features.encoder"
+
+    @property
+    def names(self) -> list[str]:
+        """Of the rows."""
+        return [f"encoder{place}" for place in range(self.width)]
+
+    def values(self, frames: Tensor) -> Tensor:
+        """See ``FrozenEncoder``."""
+        return frames.T
+
+
+AnyFeatures = Extractor | EncoderFrames
+"""What makes the features of a run."""
+
+
+def extractor_of(audio: AudioSettings, features: FeatureSettings) -> AnyFeatures:
+    """What makes the features that a run's settings describe.
+
+    Raises:
+        UserError: the features do not fit the sample rate, or an encoder's weights are missing.
+    """
+    encoded = features.streams == (EncoderFrames.STREAM,)
+    return EncoderFrames(audio, features.encoder) if encoded else Extractor(audio, features)
+
+
+def encoder_digest(config: Config) -> str:
+    """Of the weights that make the features of a run, where an encoder does; else empty."""
+    extractor = extractor_of(config.audio, config.features)
+    return extractor.digest if isinstance(extractor, EncoderFrames) else ""
 
 
 def _after(layer: int) -> str:

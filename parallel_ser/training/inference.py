@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from parallel_ser.audio.extract import Extractor, Features
+from parallel_ser.audio.extract import Features
 from parallel_ser.audio.spread import spread
 from parallel_ser.classical.recogniser import Recogniser
 from parallel_ser.classical.sample import Sample
@@ -24,6 +24,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json
 from parallel_ser.training import model_file, run_folder, transfer
 from parallel_ser.training.data import Dataset, Views, count_bands, of_attempts, prepare
+from parallel_ser.training.encoder_view import AnyFeatures, encoder_digest, extractor_of
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.sample import classical_notes, sample_of
 
@@ -187,13 +188,20 @@ class NeuralRun(Run):
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
         super().__init__(folder, config, folds)
-        rows = Extractor(config.audio, config.features).names
+        rows = extractor_of(config.audio, config.features).names
         views = Views(config.train.views, config.train.warp, count_bands(rows))
         bf16 = config.train.precision == "bf16"
         self.models = {
             index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config.model, views, bf16)
             for index in folds
         }
+        encoder = encoder_digest(config)
+        for index, model in self.models.items():
+            if model.encoder != encoder:
+                raise UserError(
+                    f"fold {index} of {folder} was trained on features of an encoder whose weights have the digest "
+                    f"{model.encoder[:12]}, and features.encoder.weights={config.features.encoder.weights} are others."
+                )
         self.classes = next(iter(self.models.values())).classes
         self.by_speaker = config.train.normalise == "speaker"
         self.notes = run_folder.normalisation_notes(config.train.normalise) + transfer.notes(folder, folds)
@@ -272,12 +280,12 @@ def _extract_each(
     files: Sequence[Path], config: Config, classes: tuple[str, ...], text: str, jobs: int
 ) -> tuple[Dataset, dict[Path, str]]:
     """Recordings of one speaker as far as they have features, and what is wrong with each of the others."""
-    extractor = Extractor(config.audio, config.features)
+    extractor = extractor_of(config.audio, config.features)
     told = [Utterance(path, "", "one speaker", "unknown", "", text) for path in files]
     attempts = chain.from_iterable(spread(partial(_attempts, extractor), files, jobs))
     data, wrong = of_attempts(told, classes, extractor, attempts)
     return data, {path: str(error) for path, error in wrong.items()}
 
 
-def _attempts(extractor: Extractor, files: Sequence[Path]) -> list[Features | UserError]:
+def _attempts(extractor: AnyFeatures, files: Sequence[Path]) -> list[Features | UserError]:
     return list(extractor.files(files))

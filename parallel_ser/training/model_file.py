@@ -1,9 +1,13 @@
-"""A trained model as one file: weights, classes, normaliser, and what it was trained with."""
+"""A trained model as one file: weights, classes, normaliser, and what it was trained with.
+
+Of an encoder that began with pretrained weights, and of which a part stayed as it was, the file holds the rest and
+names the weights' file with its digest, unless ``train.store=whole``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +18,16 @@ from torch import Tensor
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs, tensors
+from parallel_ser.models.encoder.weights import from_torchaudio
 from parallel_ser.models.registry import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.engine.stage_module import StageModule
-from parallel_ser.training import checkpoint
+from parallel_ser.system.digests import file_digest
+from parallel_ser.training import checkpoint, pretrained
 from parallel_ser.training.data import Views, probabilities
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.normalise import Normaliser
+from parallel_ser.weights_file import tensors as tensors_of
 
 
 @dataclass(frozen=True)
@@ -33,6 +40,7 @@ class Model:
         normaliser: of the features.
         views: of an utterance that an answer is the mean of.
         extras: reads what the network is given beside the features.
+        encoder: digest of the weights that made the features, where an encoder did.
     """
 
     module: StageModule
@@ -40,6 +48,7 @@ class Model:
     normaliser: Normaliser
     views: Views
     extras: Extras
+    encoder: str = ""
 
     def probabilities(self, frames: list[np.ndarray], utterances: Sequence[Utterance], batch: int = 32) -> np.ndarray:
         """Class probabilities ``(utterances, classes)`` of features as extracted, and of what stands beside them.
@@ -59,6 +68,23 @@ class Model:
             return logits.clone()
 
 
+@dataclass(frozen=True)
+class Base:
+    """Pretrained weights that a model file leaves out.
+
+    Attributes:
+        name: of the model, as in ``model.name``.
+        size: likewise.
+        weights: their file, or the bundle's name.
+        digest: of the file.
+    """
+
+    name: str
+    size: str
+    weights: str
+    digest: str
+
+
 def save(
     path: Path,
     signature: Mapping[str, list[int]],
@@ -67,23 +93,53 @@ def save(
     normaliser: Normaliser,
     seen: Mapping[str, Mapping[str, list[str]]],
     extras: Extras,
+    base: Base | None = None,
+    encoder: str = "",
 ) -> None:
-    """Write a model whole or not at all; ``seen`` is what it was trained and selected on, see ``transfer.sides``."""
+    """Write a model whole or not at all; ``seen`` is what it was trained and selected on, see ``transfer.sides``.
+
+    ``weights`` may lack what ``base`` holds; ``encoder`` is the digest of the weights that made the features, where an
+    encoder did.
+    """
     content = {"weights": weights, "classes": list(classes), "normaliser": normaliser.state(), "seen": seen}
+    content |= {"base": asdict(base)} if base else {}
+    content |= {"encoder": encoder} if encoder else {}
     content |= extras.state
     checkpoint.save(path, content, signature)
 
 
 def read(path: Path) -> dict[str, Any]:
-    """What ``save`` wrote.
+    """What ``save`` wrote, with all weights.
 
     Raises:
-        UserError: no such file, a damaged one, or one that holds no model.
+        UserError: no such file, a damaged one, or one that holds no model; the pretrained weights that it leaves out
+            are missing, or are others.
     """
     content = checkpoint.load(path)
     if "normaliser" not in content:
         raise UserError(f"{path} holds no model: give a file such as fold-0/model.pt.")
+    if "base" in content:
+        content["weights"] = {**_rest(path, Base(**content["base"]), content["signature"]), **content["weights"]}
     return content
+
+
+def _rest(path: Path, base: Base, signature: Mapping[str, list[int]]) -> dict[str, Tensor]:
+    """The weights of a base by their names in the chain."""
+    holds = f"{path} holds only what was trained beside the weights of {base.weights}"
+    given = Path(base.weights)
+    if given.suffix and not given.exists():
+        raise UserError(f"{holds}, which is missing: put that file back (its digest is {base.digest}).")
+    settings = ModelSettings.model_validate({"name": base.name, "size": base.size, "weights": given})
+    try:
+        file = pretrained.file_of(settings)
+    except UserError as error:
+        raise UserError(f"{holds}, and {error}") from error
+    if file is None or file_digest(file) != base.digest:
+        raise UserError(f"{holds}, and {file or given} is another file now: put back the one of digest {base.digest}.")
+    try:
+        return from_torchaudio(tensors_of(file), signature)
+    except ValueError as error:
+        raise UserError(f"{holds}, and {error}.") from error
 
 
 def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) -> Model:
@@ -99,4 +155,5 @@ def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) 
     chain.load(content["weights"])
     module = StageModule(chain, torch.device("cpu"), bf16).eval()
     module.to(memory_format=torch.channels_last)
-    return Model(module, classes, normaliser, views, Extras.from_state(settings, content))
+    extras = Extras.from_state(settings, content)
+    return Model(module, classes, normaliser, views, extras, content.get("encoder", ""))

@@ -18,12 +18,13 @@ import soundfile
 from scipy.signal import butter, sosfilt
 
 from parallel_ser.audio.cache import FeatureCache
-from parallel_ser.audio.extract import Extractor, read
+from parallel_ser.audio.extract import read
 from parallel_ser.audio.load import resampled
 from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.training.data import Dataset, of_attempts, prepare
+from parallel_ser.training.encoder_view import extractor_of
 from parallel_ser.training.inference import Places, Run, where
 from parallel_ser.training.metrics import confusion_matrix, uar
 
@@ -147,7 +148,7 @@ def _answers(run: Run, data: Dataset, places: Places, alteration: Alteration) ->
         def load(one: Run) -> tuple[Dataset, Places]:
             own = one.config.model_copy(update={"run": one.config.run.model_copy(update={"cache": folder / "cache"})})
             before.callback(setattr, one, "config", one.config)
-            one.config, extractor = own, Extractor(own.audio, own.features)  # views of files look there, too
+            one.config, extractor = own, extractor_of(own.audio, own.features)  # views of files look there, too
             found = FeatureCache(folder / "cache", extractor).attempt(list(files.values()), own.run.jobs or -1)
             utterances = [replace(data.utterances[place], path=path) for place, path in files.items()]
             heard, _ = of_attempts(utterances, data.classes, extractor, found)

@@ -50,7 +50,7 @@ RUNS = Path("runs")
 """Where runs without a ``run.folder`` go."""
 FUSION = "fusion.json"
 """In the folder of a fusion: the runs that it is of; in those of its folds: how they are pooled."""
-FREE = ("threads", "device", "checkpoint_every", "views", "bind", "shared_memory", "peer_timeout")
+FREE = ("threads", "device", "checkpoint_every", "store", "views", "bind", "shared_memory", "peer_timeout")
 """Settings of ``train`` with which a run may go on that was begun with others."""
 UNCHANGED = "# Written by the run; digest "
 """Begins the line of config.yaml by which a change is found."""
@@ -160,7 +160,9 @@ def anywhere(config: Config) -> Config:
     model = config.model.model_copy(update=placed(config.model.weights))
     encoder = config.classical.encoder.model_copy(update=placed(config.classical.encoder.weights))
     classical = config.classical.model_copy(update={"encoder": encoder})
-    changed = config.model_copy(update={"model": model, "classical": classical})
+    frames = config.features.encoder.model_copy(update=placed(config.features.encoder.weights))
+    features = config.features.model_copy(update={"encoder": frames})
+    changed = config.model_copy(update={"model": model, "classical": classical, "features": features})
     return _with_folders(changed, lambda path: path and path.absolute())
 
 

@@ -43,9 +43,9 @@ def sample_of(data: Dataset, config: Config, progress: Advance | None = None) ->
 def table(data: Dataset, config: Config, view: str, progress: Advance | None = None) -> tuple[np.ndarray, list[str]]:
     """A vector view: (utterances, values) float64, and the values' names."""
     if view == "functionals":
-        if "waveform" in config.features.streams:
+        if {"waveform", "encoder"} & {*config.features.streams}:
             raise UserError(
-                "features.streams=[waveform] has no contours to take functionals of: give others, "
+                f"features.streams=[{config.features.streams[0]}] has no contours to take functionals of: give others, "
                 "such as logmel, pitch and loudness."
             )
         functionals = Functionals(data.rows, config.functionals, config.features.hop)

@@ -36,6 +36,8 @@ class TrainSettings(Settings):
     ``ema``: decay of the weights' moving average, 0 turns it off.
     ``precision``: of what is computed; weights and optimizer stay ``fp32``.
     ``keep``: the model of the epoch with the best selection UAR, or the last.
+    ``store``: of an encoder that began with a file of pretrained weights the kept model has what was ``trained`` and
+    names the file, or is ``whole``.
     ``patience``: epochs without a better selection UAR before stopping, 0 never stops early.
     ``normalise``: what standardises the features: nothing, each utterance's, the training set's or (transductive)
     each speaker's own statistics.
@@ -71,6 +73,7 @@ class TrainSettings(Settings):
     ema: float = Field(0.0, ge=0.0, lt=1.0)
     precision: Literal["fp32", "bf16"] = "fp32"
     keep: Literal["best", "last"] = "best"
+    store: Literal["trained", "whole"] = "trained"
     patience: int = Field(0, ge=0)
     normalise: Literal["none", "utterance", "train", "speaker"] = "train"
     checkpoint_every: int = Field(50, ge=1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -19,13 +21,22 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
 from parallel_ser.models.chain import Chain
+from parallel_ser.models.encoder.weights import pretrained_names
+from parallel_ser.models.registry import outline
 from parallel_ser.parallel.comm.context import ProcessContext, peak_memory
+from parallel_ser.parallel.comm.dims import ParallelDims
+from parallel_ser.parallel.cost.rebalance import Left, described
+from parallel_ser.parallel.engine.strategy import Strategy
+from parallel_ser.parallel.settings import layout, stage_ranks
+from parallel_ser.system import digests
 from parallel_ser.training import checkpoint, metrics, model_file, pretrained, run_folder, standing, transfer
+from parallel_ser.training.balance import Balance
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
+from parallel_ser.training.encoder_view import encoder_digest
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
-from parallel_ser.training.optim import learning_rate
+from parallel_ser.training.optim import freeze, learning_rate
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.start import started
 from parallel_ser.training.tracing import Tracer
@@ -48,6 +59,8 @@ class Progress:
         best: highest selection UAR so far.
         best_epoch: where it was reached, from 1; 0 is nowhere yet.
         history: a row per finished epoch.
+        cuts: of the stages, once blocks have moved.
+        left: the cuts before, and how slow each rank was then.
     """
 
     epoch: int = 0
@@ -57,6 +70,8 @@ class Progress:
     best: float = -1.0
     best_epoch: int = 0
     history: list[dict[str, Any]] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+    left: list[list[list[float]]] = field(default_factory=list)
 
 
 class Trainer:
@@ -88,13 +103,17 @@ class Trainer:
             self.normaliser.mean if settings.normalise == "none" else None,
             self.beside(fold.train),
         )
-        typical = typical_frames([one.shape[1] for one in self.training.frames])
+        self.typical, self.dtype = typical_frames([one.shape[1] for one in self.training.frames]), dtype
         self.began: Mapping[str, Any] | None = None
         initial = self._initial if config.model.weights or self.extras.beside.word_vectors else None
-        self.strategy = started(config, len(data.rows), len(data.classes), typical, mesh, dtype, initial)
+        began = time.perf_counter()
+        self.strategy = self._started(self._kept_cuts(), initial)
+        self.starting, self.saving = time.perf_counter() - began, 0.0
         self.seen = transfer.sides(data, fold, self.began and self.began["seen"])
         self.signature = self.strategy.signature
         self.progress = Progress()
+        staged = len(self.strategy.stages.ranks) > 1
+        self.balance = Balance(self.strategy) if config.strategy.rebalance and staged else None
 
     def _initial(self, chain: Chain) -> Mapping[str, Tensor]:
         """The weights of another run to begin with, or the words' vectors; none where training goes on."""
@@ -114,6 +133,34 @@ class Trainer:
         self.began = found.record
         return pretrained.read(found.file, chain, self.config.model) if found.file else found.weights
 
+    def _started(
+        self,
+        cuts: Sequence[int],
+        initial: Callable[[Chain], Mapping[str, Tensor]] | None = None,
+        dims: ParallelDims | None = None,
+    ) -> Strategy:
+        """The strategy with stages that are cut so; as the settings say where no cuts are given."""
+        config, data = self.config, self.data
+        if cuts:
+            config = config.model_copy(update={"strategy": config.strategy.model_copy(update={"stages": tuple(cuts)})})
+        return started(config, len(data.rows), len(data.classes), self.typical, self.mesh, self.dtype, initial, dims)
+
+    def _kept_cuts(self) -> list[int]:
+        """Where the run that goes on had cut last, if it still has as many stages."""
+        settings = self.config.strategy
+        if not (self.config.run.resume and settings.rebalance):
+            return []
+
+        def read() -> list[int]:
+            path = standing.newest(self.last)
+            said = path and digests.cached_json(path / standing.INFO)
+            cuts: list[int] = said["progress"].get("cuts", []) if said else []
+            return cuts
+
+        cuts = self.mesh.rank0_first(read, share=True)
+        stages = len(stage_ranks(settings, layout(settings, self.mesh.size).pipeline))
+        return cuts if len(cuts) == stages - 1 else []
+
     def standardised(self, indices: tuple[int, ...]) -> list[np.ndarray]:
         """Features of utterances as the network sees them, each (rows, frames)."""
         return self.normaliser([self.data.frames[index] for index in indices], self.data.speakers(indices))
@@ -132,6 +179,27 @@ class Trainer:
         """The model that the fold keeps."""
         return self.folder / "model.pt"
 
+    @cached_property
+    def _left_out(self) -> tuple[model_file.Base | None, set[str]]:
+        """Pretrained weights that the kept model only names, and which of all names they have."""
+        config, began = self.config, self.began
+        if not began or not began.get("pretrained") or config.train.store == "whole":
+            return None, set()
+        chain = outline(config.model, len(self.data.rows), len(self.data.classes))
+        freeze(chain, config.train.freeze)
+        trained = {name for name, parameter in chain.named_parameters() if parameter.requires_grad}
+        names = pretrained_names(self.signature) - trained
+        given = config.model.weights
+        assert given is not None
+        weights = began["path"] if given.suffix else given.name
+        base = model_file.Base(config.model.name, config.model.size, weights, began["digest"])
+        return (base, names) if names else (None, names)
+
+    @cached_property
+    def _encoder(self) -> str:
+        """See ``encoder_digest``."""
+        return encoder_digest(self.config)
+
     @property
     def first_step(self) -> int:
         """Steps that are done already."""
@@ -139,16 +207,27 @@ class Trainer:
 
     def resume(self) -> None:
         """Go on from the last checkpoint, where there is one, made under whatever strategy."""
+        info = self._load()
+        if info is None:
+            return
+        self.progress = Progress(**info["progress"])
+        if self.progress.cuts != list(self.strategy.stages.cuts):
+            self.progress.cuts, self.progress.left = [], []
+
+    def _load(self) -> dict[str, Any] | None:
+        """Give the strategy the last checkpoint, where there is one; what it says of itself."""
         path = standing.newest(self.last)
         if path is None:
-            return
-        info = self.mesh.rank0_first(lambda: standing.info(path, self.signature))
+            return None
+        info: dict[str, Any] = self.mesh.rank0_first(lambda: standing.info(path, self.signature))
         standing.load(path, self.strategy, info, self.mesh)
-        self.progress = Progress(**info["progress"])
+        return info
 
     def save(self) -> None:
         """Write where training stands."""
+        began = time.perf_counter()
         standing.save(self.last, self.first_step, self.strategy, asdict(self.progress), self.mesh)
+        self.saving = max(self.saving, time.perf_counter() - began)
 
     def train(self, watch: Watch, trace: bool = False) -> dict[str, Any] | None:
         """Train to the last epoch, or until the selection UAR has not risen for ``patience`` epochs.
@@ -172,7 +251,9 @@ class Trainer:
                 self.strategy.set_learning_rate(learning_rate(done, settings.epochs * steps, settings))
                 with tracer.batch() if tracer else nullcontext():
                     batch = next(batches)
-                loss = self.strategy.train_step(batch.inputs, batch.targets)
+                measured = self.balance.step(self.strategy.stats, steps - step - 1) if self.balance else nullcontext()
+                with measured:
+                    loss = self.strategy.train_step(batch.inputs, batch.targets)
                 if tracer:
                     tracer.done()
                 if not math.isfinite(loss):  # the same on every rank
@@ -189,12 +270,34 @@ class Trainer:
                 self._finish_epoch(selection, beside, watch)
             except _Asked:  # the epoch's steps are done, its selection begins anew
                 self._stop(steps)
+            if self.balance and progress.epoch < settings.epochs and not self._patience_is_out():
+                self._rebalance(self.balance, watch)
         self.save()
         return tracer.record if tracer else None
 
     def _tracer(self, steps: int) -> Tracer:
         """What traces the first of the ``steps`` steps that are left."""
         return Tracer(self.strategy.stats, self.config.strategy, self.mesh, self.folder / "trace.json", steps)
+
+    def _rebalance(self, balance: Balance, watch: Watch) -> None:
+        """Move blocks between stages where that pays: stop, and go on from the checkpoint with another cut."""
+        progress, stages = self.progress, self.strategy.stages
+        if not self.saving:  # a move takes a checkpoint written, one read, and a start
+            self.save()
+        left = [Left(tuple(map(int, cuts)), tuple(slowness)) for cuts, slowness in progress.left]
+        steps = (self.config.train.epochs - progress.epoch) * len(self.training)
+        move = balance.decided(self.strategy, steps, 2 * self.saving + self.starting, left)
+        if move is None:
+            return
+        progress.left.append([list(stages.cuts), list(move.slowness)])
+        progress.cuts = list(move.cuts)
+        self.save()
+        dims, line = self.strategy.dims, described(move, stages.cuts, len(stages.blocks))
+        del self.strategy, stages
+        gc.collect()  # torch's pipelines hold what they hold in circles
+        self.strategy = self._started(move.cuts, dims=dims)
+        self._load()
+        watch.told(line)
 
     def _stop(self, steps: int) -> NoReturn:
         self.save()
@@ -229,15 +332,18 @@ class Trainer:
             kept = settings.keep == "last" or uar > progress.best
             if kept:
                 weights = self.strategy.state.weights()
+                base, names = self._left_out
                 self.mesh.rank0_only(
                     lambda: model_file.save(
                         self.model,
                         self.signature,
-                        weights,
+                        {name: value for name, value in weights.items() if name not in names},
                         self.data.classes,
                         self.normaliser,
                         self.seen,
                         self.extras,
+                        base,
+                        self._encoder,
                     )
                 )
         if uar > progress.best:

@@ -36,7 +36,8 @@ class Initial:
 
     Attributes:
         weights: of all that they hold for the chain, by name; empty where training goes on.
-        record: ``path``, ``digest``, ``seen`` and the names of the blocks that begin ``anew``.
+        record: ``path``, ``digest``, ``seen`` and the names of the blocks that begin ``anew``; and ``pretrained`` where
+            it is a file of pretrained weights.
         file: of pretrained weights, which each rank maps by itself; None where ``weights`` are all.
     """
 
@@ -88,7 +89,8 @@ def initial(config: Config, chain: Chain, data: Dataset, fold: Fold) -> Initial:
     assert given is not None
     if file := pretrained.file_of(config.model):
         pretrained.read(file, chain, config.model)
-        return Initial({}, _record(file, list(dict(chain.named_children()))[-3:], dict.fromkeys(SIDES, UNSEEN)), file)
+        record = _record(file, list(dict(chain.named_children()))[-3:], dict.fromkeys(SIDES, UNSEEN))
+        return Initial({}, {**record, "pretrained": True}, file)
     folder, files = _models(given)
     _same_features(folder, config)
     seen = ""

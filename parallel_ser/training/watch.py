@@ -77,6 +77,9 @@ class Watch:
     def epoch(self, row: Epoch, kept: bool) -> None:
         """An epoch is done; ``kept`` says that its model is better than those before it, and is kept."""
 
+    def told(self, line: str) -> None:
+        """Something has happened between two epochs."""
+
     def tested(self, record: Mapping[str, Any]) -> None:
         """The fold is tested, with the record of its ``metrics.json``."""
 
@@ -148,6 +151,10 @@ class Screen(Watch):
             self.writer.add_scalar(name, value, self.steps)
         self.writer.flush()
         self._print(row, "kept" if kept else "")
+
+    def told(self, line: str) -> None:
+        """See ``Watch``."""
+        self.console.print(line, highlight=False, soft_wrap=True)
 
     def tested(self, record: Mapping[str, Any]) -> None:
         """See ``Watch``."""

@@ -113,6 +113,26 @@ def test_the_planner_says_where_to_begin_and_how_to_cut(monkeypatch: pytest.Monk
     assert len(found.emptiest(pipeline, 2, 0).cuts) == 1
 
 
+def test_an_encoder_has_rows_of_other_ways_to_tune_it() -> None:
+    rows = memory.strategies(4, 8, 8, 19, 4, ["pipeline 1f1b", "tensor_split channel"], tuple(memory.VARIANTS))
+    assert [name for name in rows if name.startswith("tensor_split")] == [
+        "tensor_split channel",
+        "tensor_split channel, checkpointing",
+        "tensor_split channel, LoRA",
+        "tensor_split channel, bf16",
+    ]
+    assert rows["single, LoRA"] == memory.Row(rows["single"].settings, 1, "LoRA")
+    found = Search(load(None, ["model.name=wavlm", "model.size=tiny"]), (4, 1, 320, 32), 4, 2**31, 2)
+    lora, whole = found.of("LoRA"), found.of("")
+    assert whole is found
+    assert found.of("bf16").config.train.precision == "bf16"
+    chains = [one._chain(3) for one in (lora, whole)]
+    trained, every = ([p.numel() for p in chain.parameters() if p.requires_grad] for chain in chains)
+    assert sum(trained) < sum(every) / 2
+    # adapters have no moments of what stays, and a search for them begins at a larger network
+    assert lora.emptiest(SINGLE, 1, 3).memory < whole.emptiest(SINGLE, 1, 3).memory
+
+
 def test_a_problem_of_another_kind_is_told_and_ends_the_search(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found, _ = search(2**30)
     monkeypatch.setattr(found, "expected", lambda settings, ranks: 0)
@@ -122,7 +142,7 @@ def test_a_problem_of_another_kind_is_told_and_ends_the_search(tmp_path: Path, m
             return {"problem": "rank 0: something else"}
 
     found.pool = Broken()  # type: ignore[assignment]
-    made = memory.measure(found, {"single": (SINGLE, 1)}, Kept(tmp_path, "memory"), untold)
+    made = memory.measure(found, {"single": memory.Row(SINGLE, 1)}, Kept(tmp_path, "memory"), untold)
     assert made.rows[0][2] == "none"
     assert made.rows[0][-1] == "rank 0: something else"
 
@@ -247,7 +267,7 @@ def test_a_networks_rows_are_compared_with_one_process(tmp_path: Path, monkeypat
     monkeypatch.setattr(efficiency.Pool, "run", lambda self, task, ranks, seconds: made[ranks])
     config = load(None, ["model.name=wavlm", "model.size=tiny", "train.device=cpu"])
     search = Search(config, (4, 1, 320, 32), 4, 2**30, 2)
-    rows = {"single": (SINGLE, 1), "pipeline 1f1b": (StrategySettings(microbatches=2), 2)}
+    rows = {"single": memory.Row(SINGLE, 1), "pipeline 1f1b": memory.Row(StrategySettings(microbatches=2), 2)}
     table = efficiency.measure(search, rows, 1, Kept(tmp_path, "efficiency"), untold)
     named = [dict(zip(efficiency.HEADINGS, row)) for row in table.rows]
     assert [one["utterances/s"] for one in named] == ["2.00", "4.00"]

@@ -25,6 +25,7 @@ BLOCK = BlockProfile(
     entering=10,
     leaving=20,
     parameters=5,
+    trained=5,
     flops=100.0,
 )
 

@@ -12,7 +12,7 @@ from rich.console import Console
 from safetensors.torch import save_file
 from torch import Tensor
 
-from parallel_ser.classical.settings import EncoderSettings
+from parallel_ser.audio.settings import EncoderSettings
 from parallel_ser.config import load
 from parallel_ser.corpora.registry import load as load_corpus
 from parallel_ser.errors import UserError

@@ -34,6 +34,11 @@ WRAPPED = ("wav2vec2.", "model.")
 """Before all names where the encoder is a part of a model that is pretrained, or normalises its input."""
 
 
+def pretrained_names(signature: Mapping[str, object]) -> set[str]:
+    """Of all that is stored of a chain what torchaudio's weights hold."""
+    return {name for name in signature if not name.startswith(OWN) and not name.endswith(ALWAYS)}
+
+
 def from_torchaudio(state: Mapping[str, Tensor], signature: Mapping[str, object]) -> dict[str, Tensor]:
     """The weights of torchaudio's state dict by their names in the chain with this signature.
 
@@ -45,7 +50,7 @@ def from_torchaudio(state: Mapping[str, Tensor], signature: Mapping[str, object]
         bare = next((name.removeprefix(start) for start in WRAPPED if name.startswith(start)), name)
         if not bare.startswith(BESIDE):
             found.update(_renamed(bare, value, signature))
-    wanted = {name for name in signature if not name.startswith(OWN) and not name.endswith(ALWAYS)}
+    wanted = pretrained_names(signature)
     if missing := sorted(wanted - found.keys()):
         raise ValueError(f"it lacks {missing[0]}" + (f" and {len(missing) - 1} more" if missing[1:] else ""))
     if unknown := sorted(found.keys() - wanted):

@@ -16,7 +16,7 @@ import torch.distributed as dist
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm import shared
 from parallel_ser.parallel.comm.heartbeat import heartbeat
-from parallel_ser.system.cores import threads_a_rank
+from parallel_ser.system.cores import threads_a_rank, usable_cores
 from parallel_ser.system.launcher import end_with_launcher
 from parallel_ser.system.process import keep_freed, peak_uss
 
@@ -168,6 +168,7 @@ def process_context(
             raise QuietExit(2) from None
         raise
     keep_freed()
+    usable_cores()  # which is asked once, before ranks keep to cores of their own
     torch.set_num_threads(threads_a_rank(threads, here))
     if place.type == "cuda":
         torch.cuda.set_device(place)

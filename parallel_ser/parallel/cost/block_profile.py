@@ -25,7 +25,7 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
 from parallel_ser.system.files import cache_folder, cache_key
 
-VERSION = 7
+VERSION = 8
 REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
 HEAVY = 5e9
@@ -48,6 +48,7 @@ class BlockProfile:
         entering: bytes of the input.
         leaving: bytes of the output.
         parameters: bytes of the parameters.
+        trained: of these the bytes of those that are trained.
         flops: floating-point operations of the forward pass.
     """
 
@@ -60,6 +61,7 @@ class BlockProfile:
     entering: int
     leaving: int
     parameters: int
+    trained: int
     flops: float
 
 
@@ -126,7 +128,8 @@ def _key(chain: Chain, given: Sequence[int] | Inputs, bf16: bool, threads: int, 
     place = torch.cuda.get_device_name(device) if device.type == "cuda" else processor()
     shape = given.key if isinstance(given, Inputs) else list(given)
     kinds = [type(block).__name__ for block in chain]
-    facts = [VERSION, chain.signature(), kinds, shape, bf16, threads, note, place, torch.__version__]
+    trained = [p.requires_grad for p in chain.parameters()]
+    facts = [VERSION, chain.signature(), kinds, trained, shape, bf16, threads, note, place, torch.__version__]
     return cache_key(facts)
 
 
@@ -140,11 +143,12 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
     place = "cuda" if device.type == "cuda" else "cpu"
     training = chain.training
     chain.train()
-    measured, x = [], inputs.x
+    measured, x, later = [], inputs.x, False  # a gradient enters what is behind a block that is trained
     alike: dict[Any, BlockProfile] = {}
-    for number, (name, block) in enumerate(chain.named_children()):
+    for name, block in chain.named_children():
+        graded, later = later, later or any(p.requires_grad for p in block.parameters())
         entering = each(_channels_last, x)
-        kind = number > 0, kind_of(block, x)
+        kind = graded, kind_of(block, x)
         if kind in alike:
             measured.append(replace(alike[kind], name=name))
             with torch.no_grad(), torch.autocast(place, torch.bfloat16, enabled=bf16):
@@ -157,9 +161,9 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
 
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             forward(entering)
-        y, saved = _saved(forward, leaf(entering, number > 0), block)
+        y, saved = _saved(forward, leaf(entering, graded), block)
         parameters = [p for p in block.parameters() if p.requires_grad]
-        own = leaf(entering, number > 0)
+        own = leaf(entering, graded)
         targets = differentiable(own) + parameters
 
         def backward(y: Activations, targets: list[Tensor]) -> Callable[[], object]:
@@ -170,7 +174,7 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
         whole = time_of(backward(forward(own), targets), device) if targets else 0.0
         ahead = time_of(lambda forward=forward, own=own: forward(own), device)  # type: ignore[misc]
         of_input, of_weight = 0.0, whole  # without an input's gradient nothing is there to be done first
-        if number and differentiable(own):
+        if graded and differentiable(own):
             of_input, of_weight = _halves(block, forward, own, ahead, device)
         measured.append(
             BlockProfile(
@@ -183,6 +187,7 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
                 entering=nbytes(x),
                 leaving=nbytes(y),
                 parameters=nbytes(tuple(block.parameters())),
+                trained=nbytes(tuple(p for p in block.parameters() if p.requires_grad)),
                 flops=float(counter.get_total_flops()),
             )
         )
@@ -219,17 +224,19 @@ def estimate(
 
     inputs = example(given, next(chain.parameters()).dtype, "meta")
     blocks: list[BlockProfile] = []
+    later = False
     x = inputs.x
     alike: dict[object, tuple[int, Activations]] = {}
     for number, (name, block) in enumerate(chain.named_children()):
-        kind = number > 0, kind_of(block, x)
+        graded, later = later, later or any(p.requires_grad for p in block.parameters())
+        kind = graded, kind_of(block, x)
         if kind in alike:
             place, x = alike[kind]
             blocks.append(replace(blocks[place], name=name))
             if again:
                 again(place)
             continue
-        x = leaf(x, number > 0)
+        x = leaf(x, graded)
         with FlopCounterMode(display=False) as counter:
             y, saved = _saved(partial(call, block, beside=inputs.beside), x, block)
         if visit:
@@ -246,6 +253,7 @@ def estimate(
                 entering=nbytes(x),
                 leaving=nbytes(y),
                 parameters=nbytes(tuple(block.parameters())),
+                trained=nbytes(tuple(p for p in block.parameters() if p.requires_grad)),
                 flops=work,
             )
         )

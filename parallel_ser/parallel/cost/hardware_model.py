@@ -9,8 +9,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from parallel_ser.errors import UserError
@@ -21,6 +21,24 @@ from parallel_ser.system.launcher import owned, torchrun_options
 
 VERSION = 7
 LIMIT = 600  # seconds; a busy machine takes its time to start processes
+
+
+@dataclass(frozen=True)
+class Link:
+    """What passes from machine to machine, as in ``HardwareModel``."""
+
+    latency: float
+    bandwidth: float
+    reduce_latency: float
+    reduce_bandwidth: float
+
+    def narrowed(self, bandwidth: float) -> Link:
+        """The same, through which no more bytes pass in a second."""
+        return replace(
+            self,
+            bandwidth=min(self.bandwidth, bandwidth),
+            reduce_bandwidth=min(self.reduce_bandwidth, bandwidth),
+        )
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,8 @@ class HardwareModel:
             schedule; ``fsdp`` for each block and micro-batch.
         jitter: share by which work takes longer where all ranks meet every few milliseconds, for the slowest of them.
         resident: bytes that torch takes once in each process that trains, beside the model's.
+        local: ranks of each machine, which follow each other; 0 is all.
+        between: the link of each machine to the others, which its ranks share.
     """
 
     slowdown: tuple[float, ...]
@@ -49,6 +69,8 @@ class HardwareModel:
     overheads: Mapping[str, float] = field(default_factory=dict)
     jitter: float = 0.0
     resident: float = 0.0
+    local: int = 0
+    between: Link | None = None
 
     def slower(self, active: float) -> float:
         """The slowdown with so many processes at work, between the measured numbers in a straight line."""
@@ -66,11 +88,39 @@ class HardwareModel:
         """Seconds for ``calls`` collectives in which a rank sends ``size`` bytes in all."""
         return calls * self.reduce_latency + size / self.reduce_bandwidth
 
+    def among(self, ranks: Sequence[int], groups: int = 1) -> HardwareModel:
+        """The same with the links that ``ranks`` have among them, where so many groups of ranks send at once."""
+        if self.between is None or len({rank // self.local for rank in ranks}) < 2:
+            return self
+        link = self.between
+        return replace(
+            self,
+            latency=link.latency,
+            bandwidth=link.bandwidth / groups,
+            reduce_latency=link.reduce_latency,
+            reduce_bandwidth=link.reduce_bandwidth / groups,
+        )
+
 
 def described(ranks: int, latency: float, bandwidth: float, flops: float) -> HardwareModel:
     """A machine that is not here: its devices do not disturb each other."""
     steps = max(1.0, 2.0 * (ranks - 1))
     return HardwareModel((1.0,) * ranks, latency, bandwidth, steps * latency, bandwidth, flops)
+
+
+def joined(machine: HardwareModel, machines: int, ranks: int, latency: float, bandwidth: float) -> HardwareModel:
+    """So many machines like one that was measured, with ``ranks`` in all, and a link from each to the others.
+
+    Args:
+        machine: with as many ranks as one has, or more.
+        machines: how many.
+        ranks: of all of them.
+        latency: of the link, seconds.
+        bandwidth: of it, bytes a second in each direction.
+    """
+    local = ranks // machines
+    link = Link(latency, bandwidth, 2 * (machines - 1) * latency, bandwidth)
+    return replace(machine, slowdown=machine.slowdown[:local], local=local, between=link)
 
 
 def probe(ranks: int, threads: int, folder: Path | None = None, share: bool = True) -> HardwareModel:

@@ -9,7 +9,6 @@ from parallel_ser.parallel.cost.block_profile import BlockProfile
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategies.descriptor import Shards
 
-WEIGHTS = 2  # weights and gradients
 MOMENTS = 2  # of AdamW, each as large as the weights
 COPIES = 2  # of a block's weights: as measured, its layers' new gradients and what convolutions make of their weights
 GATHERED = 3  # of a block's weights under FSDP: gathered, their gradients, and those in the message
@@ -20,7 +19,7 @@ ALONE = Shards()
 def stage_bytes(
     settings: StrategySettings, blocks: Sequence[BlockProfile], in_flight: float, shards: Shards = ALONE
 ) -> float:
-    """Bytes of a stage: weights, gradients, moments, and what a step holds beside them.
+    """Bytes of a stage: weights, gradients and moments of those that are trained, and what a step holds beside them.
 
     Args:
         settings: of the strategy.
@@ -29,7 +28,8 @@ def stage_bytes(
         shards: how many ranks share the state.
     """
     parameters = sum(block.parameters for block in blocks)
-    state = parameters * (WEIGHTS / shards.weights + MOMENTS / shards.moments)
+    trained = sum(block.trained for block in blocks)
+    state = (parameters + trained) / shards.weights + MOMENTS * trained / shards.moments
     gathered = GATHERED * max(block.parameters for block in blocks) if shards.weights > 1 else 0
     return state + gathered + activation_bytes(settings, blocks, in_flight)
 
@@ -49,7 +49,7 @@ def activation_bytes(settings: StrategySettings, blocks: Sequence[BlockProfile],
     if settings.checkpointing == "stage":
         again, kept = list(accumulate(again)), [0.0] * len(blocks)
     backward = [
-        alive + more + 2.0 * block.leaving + COPIES * block.parameters
+        alive + more + 2.0 * block.leaving + COPIES * block.trained
         for alive, more, block in zip(accumulate(kept), again, blocks, strict=True)
     ]
     return in_flight * blocks[0].entering + max(0.0, in_flight - 1.0) * sum(kept) + max(backward)

@@ -152,7 +152,7 @@ class ModelProfile:
         def shared(block: BlockProfile, own: BlockProfile, every: BlockProfile) -> BlockProfile:
             share = own.flops / every.flops if every.flops else 1.0 / size
             kept = own.saved / every.saved if every.saved else 1.0
-            sizes = {name: getattr(own, name) for name in ("entering", "leaving", "parameters")}
+            sizes = {name: getattr(own, name) for name in ("entering", "leaving", "parameters", "trained")}
             return replace(scaled(block, share, kept), **sizes)
 
         blocks = map(shared, whole.blocks, ours.blocks, all_of_it.blocks)

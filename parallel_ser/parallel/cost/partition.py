@@ -83,7 +83,12 @@ class _Way:
         return all(mine <= its for mine, its in zip(ours, theirs, strict=True))
 
 
-def partition(costs: Sequence[float], ranks: Sequence[int], memory: Memory | None = None) -> tuple[int, ...]:
+def partition(
+    costs: Sequence[float],
+    ranks: Sequence[int],
+    memory: Memory | None = None,
+    slowness: Sequence[float] | None = None,
+) -> tuple[int, ...]:
     """The cut points that make the costliest rank and the costliest stage together as cheap as can be.
 
     A step is about as many times the costliest rank as there are micro-batches, while the pipeline fills and empties at
@@ -99,11 +104,14 @@ def partition(costs: Sequence[float], ranks: Sequence[int], memory: Memory | Non
     (2,)
     >>> partition([4, 2, 2, 1, 1, 1, 1], [0, 1, 1, 0])  # there and back: stages of 4, 2, 4 and 2
     (1, 2, 5)
+    >>> partition([1, 1, 1, 1, 1, 1], [0, 1], slowness=[1, 2])  # the second takes twice as long for each
+    (4,)
 
     Args:
         costs: of the blocks, in order.
         ranks: the rank of each stage, which may hold several; no stage is empty.
         memory: what the stages of a rank may take.
+        slowness: how many times as long each rank takes, above 0; by default they are alike.
 
     Returns:
         Rising indices, each of the block that opens the next stage.
@@ -115,8 +123,9 @@ def partition(costs: Sequence[float], ranks: Sequence[int], memory: Memory | Non
     if not 1 <= stages <= count:
         raise ValueError(f"{count} blocks cannot make {stages} stages")
     best, bound = None, float("inf")
+    slow = tuple(slowness or (1.0,) * (max(ranks) + 1))
     for most in (FEW, max(FEW, WORK // (count * stages))):  # the first finds a bound for the second
-        found, complete = _cheapest(costs, ranks, memory, most, bound)
+        found, complete = _cheapest(costs, ranks, slow, memory, most, bound)
         if found:
             best, bound = found, found.rank + found.stage
         if complete:
@@ -128,7 +137,12 @@ def partition(costs: Sequence[float], ranks: Sequence[int], memory: Memory | Non
 
 
 def _cheapest(
-    costs: Sequence[float], ranks: Sequence[int], memory: Memory | None, most: int, bound: float
+    costs: Sequence[float],
+    ranks: Sequence[int],
+    slowness: Sequence[float],
+    memory: Memory | None,
+    most: int,
+    bound: float,
 ) -> tuple[_Way | None, bool]:
     """The best way of those that cost no more than ``bound``; and whether no more than ``most`` were kept anywhere."""
     count, complete = len(costs), True
@@ -139,7 +153,8 @@ def _cheapest(
     for stage, rank in enumerate(ranks):
         further: dict[int, list[_Way]] = {}
         ahead = ranks[stage + 1 :]
-        returns, open_ranks = rank in ahead, len(set(ahead))
+        returns, quickest = rank in ahead, min((slowness[one] for one in ahead), default=1.0)
+        open_speed, ahead_speed = sum(1 / slowness[one] for one in set(ahead)), sum(1 / slowness[one] for one in ahead)
         for stop in range(stage + 1, count - len(ahead) + 1) if ahead else (count,):
             left = total[count] - total[stop]
             found: list[tuple[float, _Way]] = []
@@ -147,7 +162,7 @@ def _cheapest(
                 if start >= stop:
                     continue
                 size = memory.bytes_of(stage, start, stop) if memory else 0.0
-                own = total[stop] - total[start]
+                own = slowness[rank] * (total[stop] - total[start])
                 for way in before:
                     held, cost = way.held[rank] + size, way.costs[rank] + own
                     if memory and held > memory.limit:
@@ -156,8 +171,9 @@ def _cheapest(
                     open_costs = _with(way.costs, rank, cost if returns else 0.0)
                     least = highest + widest  # that it can come to
                     if ahead:
-                        least = max(highest, (sum(open_costs) + left) / open_ranks)
-                        least += max(widest, largest[stop], left / len(ahead))
+                        work = left + sum(cost / slow for cost, slow in zip(open_costs, slowness, strict=True))
+                        least = max(highest, work / open_speed)
+                        least += max(widest, quickest * largest[stop], left / ahead_speed)
                     if least <= bound * (1 + 1e-12):
                         open_held = _with(way.held, rank, held if returns else 0.0)
                         cuts = (*way.cuts, start) if stage else ()

@@ -5,7 +5,8 @@ What is predicted of a candidate with data × pipeline × tensor ranks and m mic
 step time
     its schedule played by ``simulate`` with the stages' measured times and the links' transfers; a rank of a tensor
     split adds its collectives and halos to its work; then the sum of the gradients and the optimizer. Times grow with
-    the ranks that compute at once, as the machine was measured to slow down.
+    the ranks that compute at once, as the machine was measured to slow down. What passes from machine to machine takes
+    their link, which the ranks of a machine share.
 memory
     of the fullest rank, see ``memory_model``.
 bytes
@@ -20,6 +21,7 @@ from functools import cache
 from typing import Any
 
 from parallel_ser.errors import UserError
+from parallel_ser.parallel.cost.block_profile import BlockProfile
 from parallel_ser.parallel.cost.hardware_model import HardwareModel
 from parallel_ser.parallel.cost.memory_model import stage_bytes
 from parallel_ser.parallel.cost.model_profile import ModelProfile, Part
@@ -29,7 +31,7 @@ from parallel_ser.parallel.schedule.actions import Orders
 from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.schedule.simulate import Simulation, Times, simulate
 from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name, stage_ranks
-from parallel_ser.parallel.strategies.descriptor import Layout, Traffic
+from parallel_ser.parallel.strategies.descriptor import Layout, Shards, Traffic
 from parallel_ser.parallel.strategies.registry import descriptor_of, strategies
 
 MICROBATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -89,13 +91,14 @@ def _shapes(ranks: int, base: StrategySettings) -> Iterator[dict[str, Any]]:
         if (ranks == 1) != (strategy.most == 1):
             continue
         for data in divisors[:-1] if "data_parallel" in strategy.takes else [1]:
-            meshes: list[dict[str, Any]] = [{"axis": base.axis}]
+            follows = base.rebalance and "rebalance" in strategy.takes
+            meshes: list[dict[str, Any]] = [{"axis": base.axis, "rebalance": follows}]
             if "tensor_parallel" in strategy.takes:
                 shares = [n for n in divisors if 1 < n < ranks // data and ranks // data % n == 0]
                 meshes += [{"tensor_parallel": n, "axis": axis} for n in shares for axis in ("time", "channel")]
             for mesh in meshes:
                 for given in strategy.variants(data).values():
-                    yield {"name": strategy.name, "data_parallel": data, **mesh, **given}
+                    yield {"name": strategy.name, "data_parallel": data, **meshes[0], **mesh, **given}
 
 
 def predict(
@@ -151,10 +154,11 @@ def _staged(
     schedule = schedule_name(settings)
     where = stage_ranks(settings, pipeline)
     orders = _orders(schedule, pipeline, settings.microbatches)
+    inner = machine.among(range(tensor))
     wire = [
-        machine.collective(part.collective_bytes[k], part.collectives[k])
-        + part.halos[k] * machine.latency
-        + part.halo_bytes[k] / machine.bandwidth
+        inner.collective(part.collective_bytes[k], part.collectives[k])
+        + part.halos[k] * inner.latency
+        + part.halo_bytes[k] / inner.bandwidth
         for k in range(len(part.blocks))
     ]
     recompute = _recomputed(settings, part)
@@ -182,6 +186,10 @@ def _staged(
     of_input[0], of_weight[0] = 0.0, backward[0]  # so torch does it where nobody asks for the gradient of the features
     messages = [once / 2 for once in stages(wire)]  # as many forward as backward
     leaving = [part.passing * part.blocks[stop - 1].leaving for _, stop in edges]
+    links = [
+        machine.among([where[stage] * tensor for stage in (boundary, boundary + 1)], tensor)
+        for boundary in range(len(edges) - 1)
+    ]
 
     of_actions = pipeline > 1 and strategy.overhead == "action"
     overhead = machine.overheads.get(settings.name, 0.0) if of_actions else 0.0
@@ -199,24 +207,35 @@ def _staged(
             weight=[slower * one for one in of_weight],
             backward=with_messages(backward),
         )
-        return simulate(orders, times, lambda boundary: machine.send(leaving[boundary]))
+        return simulate(
+            orders,
+            times,
+            lambda boundary: links[boundary].send(leaving[boundary]),
+            lambda boundary: leaving[boundary] / links[boundary].bandwidth,
+        )
 
     ranks = data * pipeline * tensor
-    first = played(machine.slower(ranks))
-    active = ranks * (1.0 - first.bubble)
-    play = played(machine.slower(active)) if machine.slower(active) < machine.slower(ranks) else first
+    here = min(ranks, len(machine.slowdown))
+    first = played(machine.slower(here))
+    active = here * (1.0 - first.bubble)
+    play = played(machine.slower(active)) if machine.slower(active) < machine.slower(here) else first
     held = [0.0] * pipeline
     weights = [0.0] * pipeline
     sent = [0.0] * pipeline
     for stage, (start, stop) in enumerate(edges):
         rank = where[stage]
         held[rank] += bytes_of(stage, start, stop)
-        weights[rank] += sum(block.parameters for block in part.blocks[start:stop]) / shards.weights
+        weights[rank] += sum(_sent(block, shards) for block in part.blocks[start:stop])
         sent[rank] += settings.microbatches * sum(part.collective_bytes[start:stop] + part.halo_bytes[start:stop])
         if stage + 1 < len(edges) and where[stage + 1] != rank:
             sent[rank] += settings.microbatches * leaving[stage]
             sent[where[stage + 1]] += settings.microbatches * leaving[stage]
     return play.step, max(held) + machine.resident, max(sent), play.bubble, tuple(cuts), max(weights)
+
+
+def _sent(block: BlockProfile, shards: Shards) -> float:
+    """Bytes of a block's parameters that a rank has a gradient of, or a share of all where they are gathered."""
+    return block.parameters / shards.weights if shards.weights > 1 else block.trained
 
 
 @cache
@@ -263,7 +282,10 @@ def _after(
     shards = strategy.shards(settings, layout)
     stepped = own * shards.weights / shards.moments
     update = stepped * facts.update_rate * machine.slower(layout.data * layout.pipeline * layout.tensor)
-    return machine.collective(traffic.size, traffic.calls) + overhead + update
+    apart = layout.pipeline * layout.tensor  # ranks from one copy to the next, each of which has a group of its own
+    group = range(0, layout.data * apart, apart) if layout.data > 1 else range(layout.tensor)
+    links = machine.among(group, min(apart, machine.local or 1) if layout.data > 1 else 1)
+    return links.collective(traffic.size, traffic.calls) + overhead + update
 
 
 def plan(

@@ -11,7 +11,7 @@ from parallel_ser.models.chain import Chain
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.comm.messages import TimedWork
-from parallel_ser.parallel.cost.block_profile import profile
+from parallel_ser.parallel.cost.block_profile import BlockProfile, profile
 from parallel_ser.parallel.cost.partition import block_costs, partition, stage_slices
 from parallel_ser.parallel.engine.stage_module import StageModule
 from parallel_ser.parallel.settings import StrategySettings, stage_ranks
@@ -25,7 +25,9 @@ class Stages:
 
     Attributes:
         ranks: of the pipeline, by stage.
+        cuts: the block that opens each stage but the first.
         slices: first block and one past the last block, by stage.
+        profiles: of the blocks, where they may move between stages; else none.
         own: stages of this rank.
         first: whether this rank has the first stage, and so reads ``Inputs.x``.
         last: whether it has the last one.
@@ -44,8 +46,13 @@ class Stages:
         self.axis, self.bf16, self.parts = axis, bf16, settings.microbatches
         self.device, self.dtype = context.device, next(chain.parameters()).dtype
         self.ranks = stage_ranks(settings, axis.size)
-        cuts = settings.stages or partition(_costs(chain, inputs, settings, context, len(self.ranks), bf16), self.ranks)
-        self.slices = stage_slices(cuts, len(chain))
+        self.profiles: tuple[BlockProfile, ...] = ()
+        if settings.rebalance and len(self.ranks) > 1:
+            self.profiles = _profiles(chain, inputs, context, bf16)
+        self.cuts = settings.stages or partition(
+            _costs(chain, inputs, settings, context, len(self.ranks), bf16), self.ranks
+        )
+        self.slices = stage_slices(self.cuts, len(chain))
         self.own = [number for number, rank in enumerate(self.ranks) if rank == axis.rank]
         self.first = 0 in self.own
         self.last = len(self.ranks) - 1 in self.own
@@ -160,8 +167,9 @@ def _costs(
         return block_costs(chain, inputs)
     if settings.cut == "parameters":
         return [float(sum(p.numel() for p in block.parameters())) for block in chain]
+    return [block.forward + block.backward for block in _profiles(chain, inputs, context, bf16)]
 
-    def measured() -> list[float]:
-        return [block.forward + block.backward for block in profile(chain, inputs, bf16).blocks]
 
-    return context.rank0_first(measured, share=True)
+def _profiles(chain: Chain, inputs: Inputs, context: ProcessContext, bf16: bool) -> tuple[BlockProfile, ...]:
+    """What the first rank measured of each block, now or before, the same on every rank."""
+    return context.rank0_first(lambda: profile(chain, inputs, bf16).blocks, share=True)

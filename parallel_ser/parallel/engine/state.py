@@ -60,8 +60,8 @@ class ShardedState:
             self._write(own)
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
-        """Take this rank's part of the weights of a whole chain."""
-        self._write({name: self.shard(name, weights[name]) for name in self.stored})
+        """Take this rank's part of weights by their names in the chain; those that are not given stay."""
+        self._write({name: self.shard(name, weights[name]) for name in self.stored if name in weights})
 
     def _write(self, weights: Mapping[str, Tensor]) -> None:
         stored = self.stored

@@ -68,6 +68,7 @@ class Strategy:
         optimizer: MakeOptimizer,
         context: ProcessContext,
         inputs: Inputs | tuple[int, ...],
+        dims: ParallelDims | None = None,
     ) -> None:
         """Keep this rank's part of the chain.
 
@@ -77,6 +78,7 @@ class Strategy:
             optimizer: makes the optimizer of the named parameters that this rank keeps.
             context: this rank among the others.
             inputs: typical ones, by which the work is divided, or the shape of images.
+            dims: those of a strategy of the same mesh, whose groups and ``stats`` this one goes on with.
 
         Raises:
             UserError: a block cannot be split so, or would be trained to other weights than one process trains it.
@@ -85,11 +87,13 @@ class Strategy:
         self.signature = chain.signature()
         self.dtype = next(chain.parameters()).dtype
         inputs = example(inputs, self.dtype)
+        if dims:
+            self.stats = dims.data.stats
         if context.device.type == "cuda":
             self.stats.synchronize = lambda: torch.cuda.current_stream().synchronize()
         self.pieces = pieces = strategies()[self.settings.name].compose(self.settings)
         tried = context.rank0_first(lambda: behaviours(chain, inputs), share=True)
-        self.dims = ParallelDims.make(context.device, layout(self.settings, context.size), self.stats)
+        self.dims = dims or ParallelDims.make(context.device, layout(self.settings, context.size), self.stats)
         self.stages = Stages(
             chain, inputs, self.settings, context, self.dims.pipeline, self.bf16, pieces.every_edge_differentiable
         )

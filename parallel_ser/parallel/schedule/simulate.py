@@ -10,8 +10,8 @@ B or I      its own F; B or I of stage s + 1, and its transfer
 W           its own I
 ==========  =========================================================================
 
-A transfer costs time between two ranks and none within one; it keeps no rank from computing, and any number of them
-travel at once.
+A transfer costs time between two ranks and none within one, and keeps no rank from computing. Those from one rank to
+another travel at once, but for the time that each of them fills the wire.
 """
 
 from __future__ import annotations
@@ -98,6 +98,7 @@ def simulate(
     orders: Sequence[Sequence[Action]],
     times: Times | None = None,
     transfer: float | Callable[[int], float] = 0.0,
+    wire: Callable[[int], float] = lambda boundary: 0.0,
 ) -> Simulation:
     """Play a schedule.
 
@@ -106,6 +107,7 @@ def simulate(
         times: how long they take; by default F, I and W one unit each and B two.
         transfer: how long what passes between two ranks is on its way: one number, or a function of the boundary, where
             boundary ``s`` lies between stages ``s`` and ``s + 1``. The same in both directions.
+        wire: for how long of that nothing else goes from the one rank to the other.
 
     Raises:
         ValueError: an action is there twice, or the ranks wait for each other for ever; names the stuck actions.
@@ -113,7 +115,9 @@ def simulate(
     times = times or Times()
     ranks = ranks_of(orders)
     last = max(ranks, default=0)
-    ends: dict[tuple[str, int, int], float] = {}  # by kind, stage, micro-batch; "G" is the input's gradient, by B or I
+    ends: dict[tuple[str, int, int], float] = {}  # by kind, stage, micro-batch
+    arrived: dict[tuple[str, int, int], float] = {}  # what the stage behind needs of F, and the one before of B or I
+    free: dict[tuple[int, int], float] = {}  # when the wire from a rank to another is
     clocks = [0.0] * len(orders)
     places = [0] * len(orders)
     played: list[list[TimedAction]] = [[] for _ in orders]
@@ -125,15 +129,24 @@ def simulate(
 
     delays = [delay(boundary) for boundary in range(last)]
 
-    def inputs(action: Action) -> list[tuple[tuple[str, int, int], float]]:
-        """What an action waits for, and how long that is on its way."""
+    def send(kind: str, stage: int, to: int, micro: int, end: float) -> None:
+        """What a stage gives at ``end`` is on its way to its neighbour."""
+        here, there, boundary = ranks[stage], ranks.get(to, -1), min(stage, to)
+        start = end
+        if here != there:
+            start = max(end, free.get((here, there), 0.0))
+            free[here, there] = start + wire(boundary)
+        arrived[kind, stage, micro] = start + delays[boundary]
+
+    def inputs(action: Action) -> list[float | None]:
+        """When what an action waits for is there; None where that is not known yet."""
         kind, stage, micro = action
         if kind == "F":
-            return [(("F", stage - 1, micro), delays[stage - 1])] if stage else []
+            return [arrived.get(("F", stage - 1, micro))] if stage else []
         if kind == "W":
-            return [(("I", stage, micro), 0.0)]
-        after = [(("G", stage + 1, micro), delays[stage])] if stage < last else []
-        return [(("F", stage, micro), 0.0), *after]
+            return [ends.get(("I", stage, micro))]
+        after = [arrived.get(("G", stage + 1, micro))] if stage < last else []
+        return [ends.get(("F", stage, micro)), *after]
 
     moved = True
     while moved:
@@ -142,15 +155,18 @@ def simulate(
             while places[rank] < len(order):
                 action = order[places[rank]]
                 needed = inputs(action)
-                if any(key not in ends for key, _ in needed):
+                known = [when for when in needed if when is not None]
+                if len(known) < len(needed):
                     break
-                start = max([clocks[rank], *(ends[key] + wait for key, wait in needed)])
+                start = max([clocks[rank], *known])
                 end = start + times.of(action.kind, action.stage)
                 if action in ends:
                     raise ValueError(f"rank {rank} has {action} twice")
                 ends[action] = clocks[rank] = end
-                if action.kind in "BI":
-                    ends["G", action.stage, action.microbatch] = end
+                if action.kind == "F" and action.stage < last:
+                    send("F", action.stage, action.stage + 1, action.microbatch, end)
+                if action.kind in "BI" and action.stage:
+                    send("G", action.stage, action.stage - 1, action.microbatch, end)
                 played[rank].append(TimedAction(rank, action.kind, action.stage, action.microbatch, start, end))
                 places[rank] += 1
                 moved = True

@@ -88,8 +88,8 @@ class StrategyDescriptor:
         sends: what it sends, for tables.
         rank: place among the others in lists.
         layout: of the mesh, for the settings and a number of processes.
-        takes: the settings of those that not every strategy takes: ``schedule``, ``stages``, ``axis``,
-            ``tensor_parallel``, ``data_parallel``, ``zero``.
+        takes: the settings of those that not every strategy takes: ``schedule``, ``stages``, ``rebalance``,
+            ``axis``, ``tensor_parallel``, ``data_parallel``, ``zero``.
         schedules: the values of ``strategy.schedule`` that it takes; empty for all.
         most: processes that it can use.
         any_microbatches: whether it runs a schedule with fewer micro-batches than the schedule asks for.

@@ -14,7 +14,7 @@ AUTO = StrategyDescriptor(
     holds="what `parallel-ser plan` puts first",
     sends="",
     layout=stages,
-    takes=frozenset({"schedule", "stages", "axis", "tensor_parallel", "data_parallel", "zero"}),
+    takes=frozenset({"schedule", "stages", "rebalance", "axis", "tensor_parallel", "data_parallel", "zero"}),
 )
 """Stands for the strategy that is still to be chosen."""
 

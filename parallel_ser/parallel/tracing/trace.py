@@ -80,6 +80,20 @@ def shifted(spans: Sequence[Span], seconds: float) -> list[Span]:
     ]
 
 
+def passes(spans: Sequence[Span]) -> tuple[float, float]:
+    """What a rank's own forward and backward passes take, without the messages within them.
+
+    Returns:
+        Seconds of the clock, and seconds of the processor.
+    """
+    own = sorted((one for one in spans if one.kind in PASSES), key=lambda one: one.start)
+    messages = [one for one in spans if one.kind in MESSAGES]
+    within = [one for outer in own for one in _within(messages, outer)]
+    wall = sum(one.end - one.start for one in own) - covered(within)
+    cpu = sum(one.cpu for one in own) - sum(one.cpu for one in within)
+    return wall, max(0.0, cpu)
+
+
 def waits(spans: Spans) -> dict[int, list[Span]]:
     """Within each rank's messages the time until the last of their other ranks had come, as spans of kind ``wait``."""
     came: dict[str, dict[int, float]] = {}

@@ -45,6 +45,24 @@ def test_cut_is_as_good_as_the_best_of_all_cuts(costs: list[float], ranks: int, 
     assert partition(costs, places) == cuts
 
 
+@given(
+    costs=st.lists(st.integers(0, 9).map(float), min_size=4, max_size=8),
+    slowness=st.lists(st.sampled_from([0.5, 1.0, 1.5, 4.0]), min_size=2, max_size=4),
+    placement=st.sampled_from(["one", "v"]),
+)
+def test_slow_ranks_count_so_many_times(costs: list[float], slowness: list[float], placement: str) -> None:
+    places = places_of(placement, len(slowness))[: len(costs)]
+
+    def judge(cuts: tuple[int, ...]) -> float:
+        stages = [sum(costs[start:stop]) for start, stop in zip((0, *cuts), (*cuts, len(costs)))]
+        times = [slowness[place] * cost for place, cost in zip(places, stages)]
+        loads = [sum(time for place, time in zip(places, times) if place == rank) for rank in range(len(slowness))]
+        return max(loads) + max(times)
+
+    best = min(judge(every) for every in combinations(range(1, len(costs)), len(places) - 1))
+    assert judge(partition(costs, places, slowness=slowness)) <= best * (1 + 1e-9)
+
+
 @given(data=st.data(), ranks=st.integers(1, 3), placement=st.sampled_from(["one", "loop", "v"]))
 def test_a_cut_within_memory_is_as_good_as_the_best_of_all_that_fit(
     data: st.DataObject, ranks: int, placement: str

@@ -16,7 +16,7 @@ from parallel_ser.models.chain import chain_of
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.cost.block_profile import BlockProfile
-from parallel_ser.parallel.cost.hardware_model import HardwareModel, described
+from parallel_ser.parallel.cost.hardware_model import HardwareModel, Link, described, joined
 from parallel_ser.parallel.cost.model_profile import ModelProfile, Part
 from parallel_ser.parallel.cost.planner import candidates, plan, predict
 from parallel_ser.parallel.settings import StrategySettings
@@ -44,7 +44,7 @@ class Equal:
         sizes = {"saved": SAVED * share, "entering": EDGE * share, "leaving": EDGE * share}
         times = {"forward": share, "backward": 2 * share, "input": share, "weight": share}
         weights = WEIGHTS // size if axis == "channel" else WEIGHTS
-        block = BlockProfile(name="b", parameters=weights, flops=1.0, **times, **sizes)  # type: ignore[arg-type]
+        block = BlockProfile(name="b", parameters=weights, trained=weights, flops=1.0, **times, **sizes)  # type: ignore[arg-type]
         none = (0,) * BLOCKS
         return Part((block,) * BLOCKS, none, none, none, none)
 
@@ -165,6 +165,45 @@ def test_a_models_own_rules_split_its_blocks() -> None:
     assert split.blocks[0].parameters == 4 * (8 * 8 // 2 + 8)
 
 
+def test_between_machines_everything_takes_their_link() -> None:
+    """Two machines of two ranks, within which nothing takes time; a link of 10 s and 8 bytes a second."""
+    pair = joined(FREE, 2, 4, latency=10.0, bandwidth=8.0)
+    assert pair.between == Link(10.0, 8.0, 20.0, 8.0)
+    assert pair.among([0, 1]) is pair
+    assert pair.among([1, 2], groups=2).send(8.0) == 10 + 2
+    size = BLOCKS * WEIGHTS
+    # a ring over both machines, and the norm; a copy on each machine, of which both ranks send at once
+    ddp = predicted(4, pair, name="ddp").step - predicted(4, FREE, name="ddp").step
+    assert ddp == pytest.approx(2 * 20 + 2 * 3 / 4 * size / 8)
+    copies = {"name": "pipeline", "microbatches": 8, "data_parallel": 2}
+    halves = predicted(4, pair, **copies).step - predicted(4, FREE, **copies).step
+    assert halves == pytest.approx(2 * 20 + 2 * 1 / 2 * (size / 2) / (8 / 2))
+    # of four stages the middle boundary alone, which each micro-batch of 4 utterances fills for 20 s, there and back
+    chain = predicted(4, pair, name="pipeline", microbatches=8)
+    assert chain.step >= predicted(4, FREE, name="pipeline", microbatches=8).step + 2 * (10 + 20)
+    narrow = predicted(4, joined(FREE, 2, 4, latency=0.0, bandwidth=0.08), name="pipeline", microbatches=8)
+    assert narrow.step >= 8 * 4 * EDGE / 0.08  # one after another, while what comes back passes beside it
+    apart = predicted(2, joined(FREE, 2, 2, latency=10.0, bandwidth=8.0), name="tensor_split", axis="time")
+    assert apart.step > predicted(2, FREE, name="tensor_split", axis="time").step
+
+
+def test_the_command_plans_for_several_machines_like_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    from parallel_ser.parallel.cost import hardware_model
+
+    monkeypatch.setattr(
+        hardware_model, "probe", lambda ranks, threads, share: HardwareModel((1.0,) * ranks, 0, 1e30, 0, 1e30)
+    )
+    fast, slow = (
+        json.loads(
+            CliRunner().invoke(app, ["plan", "-n", "4", "--machines", "2", "--link", link, "--json", *SMALL]).stdout
+        )
+        for link in ("100GB/s,1us", "1MB/s,1ms")
+    )
+    assert {one["name"] for one in fast} == {one["name"] for one in slow}
+    assert fast[0]["step"] < slow[0]["step"]
+
+
+SMALL = ["train.batch=4", "--seconds", "0.3"]
 FAR = ["plan", "--ranks", "4", "--link", "25GB/s,10us", "--device-flops", "4e14", "train.batch=16"]
 
 
@@ -183,6 +222,9 @@ def test_the_command_plans_for_a_machine_that_is_not_here() -> None:
     ("given", "said"),
     [
         (["--link", "fast"], "needs --link and --device-flops"),
+        (["--machines", "2"], "need --link and --machines"),
+        (["--link", "1GB/s,1us", "--machines", "2", "--device-flops", "1e12"], "need --link and --machines"),
+        (["--link", "1GB/s,1us", "--machines", "2", "--nproc", "3"], "--nproc 3 does not divide by --machines 2"),
         (["--link", "fast", "--device-flops", "1e12"], "--link fast is not RATE,LATENCY"),
         (["--link", "5XB/s,1us", "--device-flops", "1e12"], "--link 5XB is no size"),
         (["--memory-per-rank", "lots"], "--memory-per-rank lots is no size"),

@@ -64,6 +64,21 @@ def test_split_backward_by_hand() -> None:
     assert [(start, end) for *_, start, end in spans(played)] == [(0, 1), (4, 6), (6, 10), (1, 2), (2, 4), (4, 8)]
 
 
+def test_what_fills_the_wire_is_sent_one_after_another() -> None:
+    """Four micro-batches of a second, which the wire takes three seconds for: the second rank gets one each 3 s."""
+    orders = actions("gpipe", 2, 4)
+    free = simulate(orders, transfer=4.0)
+    assert [one.start for one in free.actions if (one.rank, one.kind) == (1, "F")] == [5, 6, 7, 8]
+    filled = simulate(orders, transfer=4.0, wire=lambda boundary: 3.0)
+    assert [one.start for one in filled.actions if (one.rank, one.kind) == (1, "F")] == [5, 8, 11, 14]
+    # backward the other way: the last two of F and the first of B do not meet
+    backward = [one for one in filled.actions if one.kind == "B"]
+    assert [one.start for one in backward if one.rank == 1] == [15, 17, 19, 21]
+    assert [one.start for one in backward if one.rank == 0] == [21, 24, 27, 30]
+    # within a rank there is no wire
+    assert simulate(actions("gpipe", 1, 4), wire=lambda boundary: 3.0).step == 12
+
+
 def test_no_transfer_within_a_rank_and_each_boundary_its_own() -> None:
     """Stages 0 and 3 are on rank 0, 1 and 2 on rank 1: boundary 1 is within a rank and costs nothing."""
     orders = [

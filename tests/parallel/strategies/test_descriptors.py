@@ -44,9 +44,10 @@ def test_its_variants_are_settings_that_it_takes_and_fill_its_ranks(name: str) -
         assert data * pipeline * tensor == ranks
 
 
-@pytest.mark.parametrize("setting", ["tensor_parallel", "data_parallel", "zero", "stages"])
+@pytest.mark.parametrize("setting", ["tensor_parallel", "data_parallel", "zero", "stages", "rebalance"])
 def test_a_setting_that_it_does_not_take_is_refused_with_those_that_do(setting: str) -> None:
-    value: object = (2,) if setting == "stages" else 1 if setting == "zero" else 2
+    values: dict[str, object] = {"stages": (2,), "zero": 1, "rebalance": True}
+    value = values.get(setting, 2)
     for one in strategies().values():
         if setting not in one.takes:
             with pytest.raises(ValidationError, match=r"belongs to strategy\.name="):

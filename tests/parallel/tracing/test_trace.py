@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.tracing.clock import estimate
 from parallel_ser.parallel.tracing.stats import CommStats, Span
-from parallel_ser.parallel.tracing.trace import Breakdown, Spans, breakdown, covered, document, shifted, waits
+from parallel_ser.parallel.tracing.trace import Breakdown, Spans, breakdown, covered, document, passes, shifted, waits
 
 
 def message(kind: str, start: float, end: float, *names: str, posted: float | None = None) -> Span:
@@ -41,6 +41,19 @@ SPLIT: Spans = {
         message("all-reduce", 10, 14, "0,1#1"),
     ],
 }
+
+
+def test_own_passes_are_without_the_messages_within_them() -> None:
+    spans = [
+        Span("step", 0, 20, cpu=19),
+        Span("forward", 0, 6, cpu=5),
+        Span("all-reduce", 2, 4, cpu=1),
+        Span("halo", 3, 5, cpu=0.5),  # on its way beside the other: two seconds of both are the same
+        Span("receive", 6, 10, cpu=4),
+        Span("backward", 10, 15, cpu=5),
+        Span("optimizer", 15, 20, cpu=5),
+    ]
+    assert passes(spans) == (3 + 5, 5 - 1.5 + 5)
 
 
 def test_a_rank_waits_until_the_last_of_the_others_has_come() -> None:

@@ -45,7 +45,7 @@ STRATEGY = StrategyDescriptor(
     sends="activations and their gradients",
     rank=4,
     layout=stages,
-    takes=frozenset({"schedule", "stages", "data_parallel", "zero"}),
+    takes=frozenset({"schedule", "stages", "rebalance", "data_parallel", "zero"}),
     schedules=SCHEDULES,
     any_microbatches=lambda settings: settings.schedule == "1f1b",
     variants=variants,

@@ -13,6 +13,6 @@ STRATEGY = StrategyDescriptor(
     sends="activations and their gradients",
     rank=1,
     layout=stages,
-    takes=frozenset({"stages", "data_parallel"}),
+    takes=frozenset({"stages", "rebalance", "data_parallel"}),
     overhead="action",
 )

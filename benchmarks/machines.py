@@ -1,0 +1,322 @@
+"""Several machines on one: network namespaces joined by links of a given rate, and every strategy across them.
+
+    python benchmarks/machines.py            # 0.1, 1 and 10 Gbit/s, one and two ranks a machine
+    python benchmarks/machines.py --quick    # 1 Gbit/s, two strategies, a small network
+
+Each machine is a network namespace with a host name, processes and shared memory of its own, so that nothing is shared
+but the link: a veth pair to a bridge, of which ``tc … tbf`` holds what each machine sends to the rate. It needs root,
+``ip``, ``tc`` and ``unshare``; without them it says so and ends.
+
+For every link one start of the processes steps each strategy: a step to warm up, then the median of ``--steps``. Beside
+it stands what the planner predicts for that link: this machine measured once with messages through sockets, of which
+no more pass in a second than the link lets through (``HardwareModel.between``; within a machine, through memory).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from parallel_ser.models.batch import random_batch
+from parallel_ser.models.cnn import build
+from parallel_ser.models.plans import GROUPS
+from parallel_ser.models.settings import ModelSettings
+from parallel_ser.parallel.comm.context import process_context
+from parallel_ser.parallel.cost.hardware_model import HardwareModel, Link, probe
+from parallel_ser.parallel.cost.model_profile import ModelProfile
+from parallel_ser.parallel.cost.planner import Prediction, predict
+from parallel_ser.parallel.engine.strategy import Strategy
+from parallel_ser.parallel.settings import StrategySettings, microbatch
+from parallel_ser.system.cores import usable_cores
+from parallel_ser.system.environment import processor
+from parallel_ser.system.files import write_text
+from parallel_ser.system.hard_exit import HardExit
+from parallel_ser.training.optim import adamw, cross_entropy
+from parallel_ser.training.settings import TrainSettings
+
+ROWS, CLASSES, WARM, PORT = 64, 8, 1, 29571
+SUBNET = "10.77.33"
+ONE = {
+    "ddp": {"name": "ddp"},
+    "fsdp": {"name": "fsdp"},
+    "pipeline 1f1b": {"name": "pipeline", "schedule": "1f1b", "microbatches": 8},
+    "tensor_split channel": {"name": "tensor_split", "axis": "channel"},
+    "tensor_split time": {"name": "tensor_split", "axis": "time"},
+}
+"""Across two machines of a rank each."""
+TWO = {
+    "ddp": {"name": "ddp"},
+    "pipeline 1f1b": {"name": "pipeline", "schedule": "1f1b", "microbatches": 8},
+    "pipeline × data 2": {"name": "pipeline", "schedule": "1f1b", "microbatches": 4, "data_parallel": 2},
+    "pipeline × channel 2": {
+        "name": "pipeline",
+        "schedule": "1f1b",
+        "microbatches": 4,
+        "tensor_parallel": 2,
+        "axis": "channel",
+    },
+}
+"""Across two machines of two ranks each: copies on both machines, or stages on both."""
+
+
+@dataclass(frozen=True)
+class Given:
+    """What is trained how often, the same for all.
+
+    Attributes:
+        size: of the CNN.
+        batch: utterances.
+        frames: of each.
+        steps: that are timed.
+    """
+
+    size: str
+    batch: int
+    frames: int
+    steps: int
+
+
+def rank(cases: dict[str, dict[str, Any]], given: Given) -> None:
+    """One process; the first prints the seconds of every case's steps."""
+    leave = HardExit()
+    found: dict[str, list[float]] = {}
+    with process_context("cpu", 1, timeout=240) as ranks:
+        for name, case in cases.items():
+            settings = settings_of(case)
+            chain = build(ModelSettings(size=given.size), ROWS, CLASSES, 0)
+            strategy = Strategy(settings, clip_norm=1.0)
+            shape = (microbatch(settings, ranks.size, given.batch), 1, ROWS, given.frames)
+            strategy.setup(chain, cross_entropy, lambda p: adamw(p, TrainSettings()), ranks, shape)
+            inputs, targets = random_batch((given.batch, 1, ROWS, given.frames), CLASSES)
+            times = []
+            for _ in range(WARM + given.steps):
+                began = time.perf_counter()
+                strategy.train_step(inputs, targets)
+                times.append(time.perf_counter() - began)
+            found[name] = times[WARM:]
+            del strategy, chain
+        if ranks.first:
+            print("RESULT " + json.dumps(found), flush=True)
+    leave(0)
+
+
+def settings_of(case: dict[str, Any]) -> StrategySettings:
+    """One micro-batch where nothing else is said; cut by arithmetic, as the same on every machine."""
+    return StrategySettings.model_validate({"microbatches": 1, **case})
+
+
+def refusal() -> str:
+    """Why no machines can be laid here; empty where they can."""
+    missing = [name for name in ("ip", "tc", "unshare") if not shutil.which(name)]
+    if missing:
+        return f"it needs {' and '.join(missing)}, which this machine has not (iproute2, util-linux)"
+    trial = f"pser{os.getpid()}t"
+    done = subprocess.run(["ip", "netns", "add", trial], capture_output=True, text=True, check=False)
+    if done.returncode:
+        return f"network namespaces cannot be made here ({done.stderr.strip() or 'ip netns add failed'}): it needs root"
+    subprocess.run(["ip", "netns", "del", trial], check=False)
+    return ""
+
+
+@contextmanager
+def laid(count: int, rate: float) -> Iterator[list[str]]:
+    """So many machines, each with a link of ``rate`` bit/s to a bridge; gives the names of their namespaces."""
+
+    def ip(*words: str) -> None:
+        done = subprocess.run(["ip", *words], capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"Skipped: no machines can be laid here: ip {' '.join(words)}: {done.stderr.strip()}.")
+
+    def inside(space: str, *words: str) -> None:
+        ip("netns", "exec", space, *words)
+
+    hub = f"pser{os.getpid()}h"
+    spaces = [f"pser{os.getpid()}m{number}" for number in range(count)]
+    burst = max(65536, round(rate / 8 * 1e-3))
+    with ExitStack() as made:
+        for space in (hub, *spaces):
+            ip("netns", "add", space)
+            made.callback(subprocess.run, ["ip", "netns", "del", space], check=False)
+            inside(space, "ip", "link", "set", "lo", "up")
+        inside(hub, "ip", "link", "add", "bridge", "type", "bridge")
+        inside(hub, "ip", "link", "set", "bridge", "up")
+        for number, space in enumerate(spaces):
+            ip("link", "add", "wire", "netns", space, "type", "veth", "peer", "name", f"port{number}", "netns", hub)
+            inside(hub, "ip", "link", "set", f"port{number}", "master", "bridge")
+            inside(hub, "ip", "link", "set", f"port{number}", "up")
+            inside(space, "ip", "addr", "add", f"{SUBNET}.{number + 1}/24", "dev", "wire")
+            inside(space, "ip", "link", "set", "wire", "up")
+            limit = ("rate", f"{rate:.0f}bit", "burst", f"{burst}", "latency", "50ms")
+            inside(space, "tc", "qdisc", "add", "dev", "wire", "root", "tbf", *limit)
+        yield spaces
+
+
+def run(spaces: Sequence[str], per_machine: int, cases: dict[str, Any], given: Given) -> dict[str, list[float]]:
+    """The seconds of every case's steps on the machines."""
+    what = json.dumps({"cases": cases, "given": vars(given)})
+    inner = 'mount -t tmpfs tmpfs /dev/shm; hostname node$0; exec "$@"'
+    processes = []
+    for number, space in enumerate(spaces):
+        command = ["ip", "netns", "exec", space, "unshare", "-m", "-u", "-p", "-f", "--mount-proc", "--kill-child"]
+        command += ["sh", "-c", inner, str(number), sys.executable, "-m", "torch.distributed.run"]
+        command += [f"--nnodes={len(spaces)}", f"--nproc_per_node={per_machine}", f"--node_rank={number}"]
+        command += [f"--master_addr={SUBNET}.1", f"--master_port={PORT}", str(Path(__file__).resolve())]
+        surroundings = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "wire"}
+        processes.append(
+            subprocess.Popen(
+                [*command, "--rank", what],
+                env=surroundings,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    try:
+        said = [process.communicate(timeout=400) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    lines = [line for out, _ in said for line in out.splitlines() if line.startswith("RESULT ")]
+    if not lines:
+        sys.exit("\n".join(errors[-1500:] for _, errors in said))
+    found: dict[str, list[float]] = json.loads(lines[-1].removeprefix("RESULT "))
+    return found
+
+
+def machine_of(ranks: int, per_machine: int, rate: float) -> HardwareModel:
+    """This machine as several with such a link: within one through memory, between them through sockets."""
+    within, outside = probe(ranks, 1, share=True), probe(ranks, 1, share=False)
+    link = Link(outside.latency, outside.bandwidth, outside.reduce_latency, outside.reduce_bandwidth)
+    whole = outside if per_machine == 1 else within
+    return replace(whole, local=per_machine, between=link.narrowed(rate / 8), overheads=outside.overheads)
+
+
+def predictions(
+    cases: dict[str, Any], facts: ModelProfile, ranks: int, machine: HardwareModel
+) -> dict[str, Prediction]:
+    """What the planner says of each case."""
+    return {name: predict(settings_of(case), ranks, facts, machine, GROUPS) for name, case in cases.items()}
+
+
+def picture(rows: list[dict[str, Any]], path: Path) -> None:
+    """Measured steps as bars and predicted ones as marks, by link; a panel for each number of ranks a machine."""
+    from parallel_ser.report.canvas import BLUE, GREY, ORANGE, SKY, new_figure, plain, save
+
+    layouts = sorted({row["per_machine"] for row in rows})
+    figure = new_figure(10, 3.6 * len(layouts))
+    colours = [BLUE, ORANGE, SKY, GREY, "#009E73"]
+    for panel, per_machine in enumerate(layouts):
+        axes = figure.add_subplot(len(layouts), 1, panel + 1)
+        own = [row for row in rows if row["per_machine"] == per_machine]
+        rates = sorted({row["gbit"] for row in own})
+        names = list(dict.fromkeys(row["name"] for row in own))
+        width = 0.8 / len(names)
+        for place, name in enumerate(names):
+            at = [
+                rates.index(row["gbit"]) + (place - (len(names) - 1) / 2) * width for row in own if row["name"] == name
+            ]
+            values = [row for row in own if row["name"] == name]
+            axes.bar(at, [row["measured"] for row in values], 0.9 * width, label=name, color=colours[place])
+            axes.plot(
+                at, [row["predicted"] for row in values], "k_", markersize=12, label="predicted" if not place else ""
+            )
+        axes.set_yscale("log")
+        axes.set_xticks(range(len(rates)), [f"{rate:g} Gbit/s" for rate in rates])
+        axes.set_ylabel("s a step")
+        axes.set_title(f"2 machines of {per_machine} rank{'s' * (per_machine > 1)}", loc="left", fontsize=10)
+        axes.legend(fontsize=8, frameon=False, ncols=3)
+        plain(axes)
+    save(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rank", help=argparse.SUPPRESS)
+    parser.add_argument("--machines", type=int, default=2)
+    parser.add_argument("--gbit", type=float, nargs="+", default=[0.1, 1.0, 10.0], help="rates of the links")
+    parser.add_argument("--per-machine", type=int, nargs="+", default=[1, 2], choices=[1, 2], help="ranks")
+    parser.add_argument("--size", default="m", help="of the CNN")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--frames", type=int, default=128)
+    parser.add_argument("--steps", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="one link, two strategies, a small network; no record")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/machines.json")
+    parser.add_argument("--picture", type=Path, default=Path(__file__).parents[1] / "docs/images/machines.png")
+    asked = parser.parse_args()
+    if asked.rank:
+        what = json.loads(asked.rank)
+        rank(what["cases"], Given(**what["given"]))
+    if said := refusal():
+        print(f"Skipped: {said}.")
+        return
+    given = Given(asked.size, asked.batch, asked.frames, asked.steps)
+    rates, layouts, every = asked.gbit, asked.per_machine, {1: ONE, 2: TWO}
+    if asked.quick:
+        given, rates, layouts = Given("s", 8, 64, 3), [1.0], [1]
+        every = {1: {name: ONE[name] for name in ("ddp", "pipeline 1f1b")}}
+    torch.set_num_threads(1)
+    chain = build(ModelSettings(size=given.size), ROWS, CLASSES, 0)
+    facts = ModelProfile(chain, (given.batch, 1, ROWS, given.frames))
+    rows: list[dict[str, Any]] = []
+    for per_machine in layouts:
+        ranks = asked.machines * per_machine
+        for gbit in rates:
+            expected = predictions(every[per_machine], facts, ranks, machine_of(ranks, per_machine, gbit * 1e9))
+            with laid(asked.machines, gbit * 1e9) as spaces:
+                measured = run(spaces, per_machine, every[per_machine], given)
+            for name, times in measured.items():
+                about = {"per_machine": per_machine, "gbit": gbit, "name": name, "refusal": expected[name].refusal}
+                about |= {"measured": statistics.median(times), "predicted": expected[name].step, "steps": times}
+                rows.append(about)
+            print(f"{gbit:g} Gbit/s, {per_machine} a machine: done", file=sys.stderr)
+    told(rows)
+    if not asked.quick:
+        record = {
+            "machine": {"processor": processor(), "cores": usable_cores(), "torch": torch.__version__},
+            "given": {**vars(given), "machines": asked.machines},
+            "rows": rows,
+        }
+        write_text(asked.out, json.dumps(record, indent=1) + "\n")
+        picture(rows, asked.picture)
+
+
+def told(rows: list[dict[str, Any]]) -> None:
+    """The table, the error and how often the winner was named right."""
+    print("| ranks a machine | link | strategy | predicted ms | measured ms | off by |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for row in rows:
+        off = f"{row['predicted'] / row['measured'] - 1:+.0%}"
+        times = f"{1e3 * row['predicted']:.0f} | {1e3 * row['measured']:.0f} | {off}"
+        print(f"| {row['per_machine']} | {row['gbit']:g} Gbit/s | {row['name']} | {times} |")
+    errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
+    groups = {(row["per_machine"], row["gbit"]) for row in rows}
+    right = 0
+    print()
+    for group in sorted(groups):
+        own = [row for row in rows if (row["per_machine"], row["gbit"]) == group]
+        first, fastest = min(own, key=lambda row: row["predicted"]), min(own, key=lambda row: row["measured"])
+        right += first is fastest
+        lost = first["measured"] / fastest["measured"] - 1
+        print(
+            f"{group[0]} a machine, {group[1]:g} Gbit/s: {fastest['name']} won, {first['name']} was predicted"
+            + (f", which took {lost:.0%} longer." if lost else ".")
+        )
+    off = statistics.median(errors)
+    print(f"Median error of the step {off:.0%}; the winner was named right in {right} of {len(groups)}.")
+
+
+if __name__ == "__main__":
+    main()
