@@ -1,6 +1,7 @@
 """A long recording with known labels, analysed: time, memory, borders, recall and what was told from speech.
 
     python benchmarks/long_recording.py RUN --minutes 60 --out benchmarks/results/long_recording.json
+    python benchmarks/long_recording.py --borders FOLDER… --minutes 10
 
 The speech is what a fold of the run was tested on, where its corpus lies (or below --corpus). Between utterances are
 pauses; every tenth gap holds music, noise or digital silence, which are made here. The figures are of the folds' models
@@ -13,6 +14,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,13 @@ import soundfile
 import torch
 
 from parallel_ser.analysis.analyse import Segment, analyse
+from parallel_ser.analysis.listen import Listener
+from parallel_ser.analysis.segments import Span
 from parallel_ser.analysis.settings import AnalysisSettings
 from parallel_ser.audio.load import load
 from parallel_ser.audio.pitch import Pitch
 from parallel_ser.audio.preprocess import levels
+from parallel_ser.corpora.folder import audio_files
 from parallel_ser.system.process import reset_peak, status
 from parallel_ser.training.inference import Run
 
@@ -133,7 +138,7 @@ def build(path: Path, paths: list[Path], labels: list[str], minutes: float, seed
     return parts
 
 
-def overlap(one: Part, other: Segment) -> float:
+def overlap(one: Part, other: Segment | Span) -> float:
     """Seconds."""
     return max(0.0, min(one.end, other.end) - max(one.start, other.start))
 
@@ -145,15 +150,29 @@ def uar(truth: list[str], said: list[str]) -> float:
     return float(np.mean(recalls))
 
 
+def found(speech: list[Part], segments: Sequence[Segment | Span]) -> dict[str, Any]:
+    """How many utterances were found, and how many with both borders near."""
+    near, missed = 0, 0
+    for true in speech:
+        own = [other for other in segments if overlap(true, other) > 0.1]
+        missed += not own
+        near += bool(own) and abs(own[0].start - true.start) <= NEAR and abs(own[-1].end - true.end) <= NEAR
+    return {"utterances": len(speech), "borders_near": near / len(speech), "missed": missed / len(speech)}
+
+
+def borders_of(folders: list[Path], minutes: float) -> dict[str, Any]:
+    """Of a recording of all utterances below the folders, without a run."""
+    paths = sorted(path for folder in folders for path in audio_files(folder))
+    with tempfile.TemporaryDirectory() as folder:
+        recording = Path(folder) / "long.flac"
+        parts = build(recording, paths, [""] * len(paths), minutes)
+        spans = [heard.span for heard in Listener(recording, RATE, "silero")()]
+    return found([one for one in parts if one.speech], spans)
+
+
 def judge(parts: list[Part], segments: list[Segment]) -> dict[str, Any]:
     """What the analysis found of what is there."""
     speech = [one for one in parts if one.speech]
-    near, missed = 0, 0
-    for true in speech:
-        found = [other for other in segments if overlap(true, other) > 0.1]
-        missed += not found
-        if found:
-            near += abs(found[0].start - true.start) <= NEAR and abs(found[-1].end - true.end) <= NEAR
     truth, said = [], []
     for other in segments:
         best = max(speech, key=lambda one: overlap(one, other))
@@ -167,10 +186,8 @@ def judge(parts: list[Part], segments: list[Segment]) -> dict[str, Any]:
         whole = sum(one.end - one.start for one in stretches)
         kinds[kind] = 1.0 - heard / whole if whole else float("nan")
     return {
-        "utterances": len(speech),
+        **found(speech, segments),
         "segments": len(segments),
-        "borders_near": near / len(speech),
-        "missed": missed / len(speech),
         "segment_uar": uar(truth, said),
         "recognised_segments": len(said),
         "not_taken_for_speech": kinds,
@@ -181,12 +198,16 @@ def judge(parts: list[Part], segments: list[Segment]) -> dict[str, Any]:
 def main() -> None:
     """Build, analyse, judge."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("run", type=Path)
+    parser.add_argument("run", type=Path, nargs="?")
+    parser.add_argument("--borders", type=Path, nargs="+", help="folders of utterances: their borders alone, no run")
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--fold", type=int, default=0)
     parser.add_argument("--corpus", type=Path, help="where the test recordings lie now, found by their names")
     parser.add_argument("--out", type=Path)
     asked = parser.parse_args()
+    if asked.borders:
+        print(json.dumps(borders_of(asked.borders, asked.minutes)))
+        return
     run = Run.open(asked.run)
     said = run.tested()[asked.fold]
     paths = [Path(one) for one in said.paths]
