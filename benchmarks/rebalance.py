@@ -94,7 +94,7 @@ FIXED = [
     "train.bind=true",
     "train.device=cpu",
     "train.warp=0",
-    "train.crop=1.5",
+    "train.crop=0.64",
 ]
 
 
