@@ -212,32 +212,36 @@ def predictions(
 
 
 def picture(rows: list[dict[str, Any]], path: Path) -> None:
-    """Measured steps as bars and predicted ones as marks, by link; a panel for each number of ranks a machine."""
+    """Measured and predicted steps by link, a panel for each number of ranks a machine and a colour for a strategy."""
+    from matplotlib.ticker import NullFormatter
+
     from parallel_ser.report.canvas import BLUE, GREY, ORANGE, SKY, new_figure, plain, save
 
     layouts = sorted({row["per_machine"] for row in rows})
+    every = list(dict.fromkeys(row["name"] for row in rows))
+    colours = dict(zip(every, [BLUE, "#CC79A7", ORANGE, GREY, "#009E73", SKY, "#E69F00"], strict=False))
     figure = new_figure(10, 3.6 * len(layouts))
-    colours = [BLUE, ORANGE, SKY, GREY, "#009E73"]
     for panel, per_machine in enumerate(layouts):
         axes = figure.add_subplot(len(layouts), 1, panel + 1)
         own = [row for row in rows if row["per_machine"] == per_machine]
         rates = sorted({row["gbit"] for row in own})
-        names = list(dict.fromkeys(row["name"] for row in own))
-        width = 0.8 / len(names)
+        names = [name for name in every if any(row["name"] == name for row in own)]
         for place, name in enumerate(names):
-            at = [
-                rates.index(row["gbit"]) + (place - (len(names) - 1) / 2) * width for row in own if row["name"] == name
-            ]
             values = [row for row in own if row["name"] == name]
-            axes.bar(at, [row["measured"] for row in values], 0.9 * width, label=name, color=colours[place])
-            axes.plot(
-                at, [row["predicted"] for row in values], "k_", markersize=12, label="predicted" if not place else ""
-            )
+            at = [rates.index(row["gbit"]) + (place - (len(names) - 1) / 2) * 0.8 / len(names) for row in values]
+            measured, predicted = ([1e3 * row[kind] for row in values] for kind in ("measured", "predicted"))
+            axes.vlines(at, measured, predicted, color=colours[name], linewidth=1)
+            axes.plot(at, measured, "o", color=colours[name], markersize=7, label=name)
+            axes.plot(at, predicted, "_", color=colours[name], markersize=14, markeredgewidth=2)
+        axes.plot([], [], "ko", label="measured")
+        axes.plot([], [], "k_", markersize=14, label="predicted")
         axes.set_yscale("log")
+        axes.set_yticks([500, 1000, 2000, 4000], ["500", "1,000", "2,000", "4,000"])
+        axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xticks(range(len(rates)), [f"{rate:g} Gbit/s" for rate in rates])
-        axes.set_ylabel("s a step")
+        axes.set_ylabel("ms a step")
         axes.set_title(f"2 machines of {per_machine} rank{'s' * (per_machine > 1)}", loc="left", fontsize=10)
-        axes.legend(fontsize=8, frameon=False, ncols=3)
+        axes.legend(fontsize=8, frameon=False, ncols=2)
         plain(axes)
     save(figure, path)
 
