@@ -29,6 +29,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from resident import prediction, table
 
 from parallel_ser.models.batch import random_batch
 from parallel_ser.models.cnn import build
@@ -299,12 +300,9 @@ def main() -> None:
 
 def told(rows: list[dict[str, Any]]) -> None:
     """The table, the error and how often the winner was named right."""
-    print("| ranks a machine | link | strategy | predicted ms | measured ms | off by |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for row in rows:
-        off = f"{row['predicted'] / row['measured'] - 1:+.0%}"
-        times = f"{1e3 * row['predicted']:.0f} | {1e3 * row['measured']:.0f} | {off}"
-        print(f"| {row['per_machine']} | {row['gbit']:g} Gbit/s | {row['name']} | {times} |")
+    heads = ["ranks a machine", "link", "strategy", "predicted ms", "measured ms", "off by"]
+    cells = [[f"{row['per_machine']}", f"{row['gbit']:g} Gbit/s", row["name"], *prediction(row)] for row in rows]
+    print(table(heads, cells))
     errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
     groups = {(row["per_machine"], row["gbit"]) for row in rows}
     right = 0

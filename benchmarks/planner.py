@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from resident import prediction, table
 
 from parallel_ser.models.batch import random_batch
 from parallel_ser.models.cnn import build
@@ -154,12 +155,9 @@ def main() -> None:
         memory_errors.append(abs(one.memory / peak - 1))
         rows.append({"name": one.name, "predicted": one.step, "measured": step, "memory": one.memory, "peak": peak})
     fastest = min(row["measured"] for row in rows)
-    print("| strategy | predicted ms | measured ms | off by | predicted MiB | measured MiB |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for row in rows:
-        off = f"{row['predicted'] / row['measured'] - 1:+.0%}"
-        times = f"{1e3 * row['predicted']:.0f} | {1e3 * row['measured']:.0f} | {off}"
-        print(f"| {row['name']} | {times} | {row['memory'] / 2**20:.0f} | {row['peak'] / 2**20:.0f} |")
+    heads = ["strategy", "predicted ms", "measured ms", "off by", "predicted MiB", "measured MiB"]
+    sizes = ([f"{row[kind] / 2**20:.0f}" for kind in ("memory", "peak")] for row in rows)
+    print(table(heads, [[row["name"], *prediction(row), *size] for row, size in zip(rows, sizes)]))
     off, off_memory = statistics.median(errors), statistics.median(memory_errors)
     print(f"\nmedian error of the step time {off:.0%}, of memory {off_memory:.0%};")
     print(f"the first choice takes {rows[0]['measured'] / fastest:.2f} of the fastest measured step.")

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from resident import table
 
 from parallel_ser.parallel.comm.pinning import cores_of, memory_nodes
 from parallel_ser.parallel.engine.strategy import Strategy
@@ -133,10 +134,8 @@ def main() -> None:
         ("after the moves", last, rate([one for one in steps[slow:] if one["cuts"] == last])),
         ("best cut by hand", [best], hand[best]),
     ]
-    print("| | cut | steps/s | of before |")
-    print("| --- | --- | --- | --- |")
-    for name, cut, speed in rows:
-        print(f"| {name} | {cut[0]} of {blocks} | {speed:.2f} | {speed / rows[0][2]:.2f} |")
+    cells = [[name, f"{cut[0]} of {blocks}", f"{speed:.2f}", f"{speed / rows[0][2]:.2f}"] for name, cut, speed in rows]
+    print(table(["", "cut", "steps/s", "of before"], cells))
     print("\n" + "\n".join(told))
     record = {
         "machine": {"processor": processor(), "cores": usable_cores(), "torch": torch.__version__},

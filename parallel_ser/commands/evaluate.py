@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from parallel_ser.commands.changes import changed
 from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
 
@@ -45,11 +46,11 @@ def evaluate(
     """Test a run's models again: each fold's on the speakers that it was not trained on.
 
     With --corpus all folds' models together are tested on a corpus that none of them has seen, of which corpus.where,
-    corpus.emotions, corpus.merge and corpus.labels choose. With --merge a model of
-    more emotions is judged on fewer: what it gives those that count as one is summed. With --robustness the run's model
-    card says what becomes of its answers when the sound is altered.
+    corpus.emotions, corpus.merge and corpus.labels choose. With --merge a model of more emotions is judged on fewer:
+    what it gives those that count as one is summed. With --robustness the run's model card says what becomes of its
+    answers when the sound is altered.
     """
-    from parallel_ser.config import dump, load
+    from parallel_ser.config import load
     from parallel_ser.corpora.choose import merge_note, merged_names
     from parallel_ser.report.tables import print_metrics
     from parallel_ser.report.terminal import screen
@@ -63,13 +64,9 @@ def evaluate(
     trained = Run.open(run)
     chosen = [word for word in overrides or [] if corpus is not None and word.startswith(_CHOOSE)]
     changes = [word for word in overrides or [] if word not in chosen]
-    config = load(trained.settings_file, changes)
-    if dump(config) != dump(trained.config):
-        changed = {name.partition("=")[0] for name in changes}
-        if wrong := sorted(changed - set(_MAY_CHANGE)):
-            raise UserError(f"{wrong[0]} belongs to the training of {run}; evaluate takes {', '.join(_MAY_CHANGE)}.")
-        if run_folder.without_folders(config).corpus != run_folder.without_folders(trained.config).corpus:
-            raise UserError(f"corpus.also has other corpora than the training of {run}; its folders alone may change.")
+    config = changed(trained, run, changes, _MAY_CHANGE, "evaluate")
+    if run_folder.without_folders(config).corpus != run_folder.without_folders(trained.config).corpus:
+        raise UserError(f"corpus.also has other corpora than the training of {run}; its folders alone may change.")
     if robustness:
         if corpus is not None or merge:
             raise UserError("--robustness tests the run on its own test sides: leave --corpus and --merge out.")

@@ -5,16 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
 
+from parallel_ser.commands.changes import changed
 from parallel_ser.commands.options import Wide
 from parallel_ser.errors import UserError
-
-if TYPE_CHECKING:
-    from parallel_ser.training.inference import Run
 
 
 class EnrolCommand(TyperCommand):
@@ -86,7 +84,7 @@ def predict(
         if out.suffix not in (".csv", ".json"):
             raise UserError(f"--out {out} must end in .csv or .json.")
         require_writable(out.parent)
-    given, changed = _parted(words)
+    given, changes = _parted(words)
     files = list(dict.fromkeys(path for word in given for path in asked_for(Path(word), audio_files)))
     if text and len(files) > 1:
         raise UserError(
@@ -94,7 +92,7 @@ def predict(
             "column text in a CSV for parallel-ser evaluate."
         )
     trained = Run.open(run)
-    jobs = _jobs(trained, changed)
+    jobs = changed(trained, run, changes, ("run.jobs",), "predict").run.jobs or -1
     least = thresholds(trained, error) if error is not None else 0.0
     if enrol and not trained.by_speaker:
         raise UserError(f"--enrol is for runs that standardise by speaker, and {run} does not: leave it out.")
@@ -149,20 +147,6 @@ def _parted(words: Sequence[str]) -> tuple[list[str], list[str]]:
     if not files:
         raise UserError("name recordings: parallel-ser predict RUN FILE…")
     return files, settings
-
-
-def _jobs(trained: Run, changed: Sequence[str]) -> int:
-    """Processes that make features, by the run's settings as they were changed."""
-    from parallel_ser.config import dump, load
-
-    if not changed:
-        return trained.config.run.jobs or -1
-    config = load(trained.settings_file, changed)
-    jobs = {"run": trained.config.run.model_copy(update={"jobs": config.run.jobs})}
-    if dump(trained.config.model_copy(update=jobs)) != dump(config):
-        wrong = next(word.partition("=")[0] for word in changed if not word.startswith("run.jobs="))
-        raise UserError(f"{wrong} belongs to the training of {trained.folder}; predict takes run.jobs.")
-    return config.run.jobs or -1
 
 
 def _notes(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -7,6 +7,7 @@ As one vector for a classical system (``classical.views=[encoder]``), or frame b
 from __future__ import annotations
 
 import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
@@ -19,7 +20,6 @@ from torch import Tensor
 
 from parallel_ser.audio.extract import Extractor, Features, attempted
 from parallel_ser.audio.settings import AudioSettings, EncoderSettings, FeatureSettings
-from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.models.chain import Chain, call, stored
 from parallel_ser.models.encoder.blocks import frames as frames_of
@@ -32,7 +32,7 @@ VERSION = 1
 CLASSES = 2  # of a head that is not computed
 
 
-class FrozenEncoder:
+class FrozenEncoder(ABC):
     """An encoder's layers, of files and signals.
 
     Attributes:
@@ -79,9 +79,9 @@ class FrozenEncoder:
         """Each process maps the weights by itself."""
         return type(self), (self.audio, self.settings)
 
+    @abstractmethod
     def values(self, frames: Tensor) -> Tensor:
         """What is kept of the encoder's output ``(frames, width)``."""
-        raise NotImplementedError
 
     def file(self, path: Path) -> Features:
         """The values of an audio file.
@@ -170,9 +170,8 @@ def extractor_of(audio: AudioSettings, features: FeatureSettings) -> AnyFeatures
     return EncoderFrames(audio, features.encoder) if encoded else Extractor(audio, features)
 
 
-def encoder_digest(config: Config) -> str:
-    """Of the weights that make the features of a run, where an encoder does; else empty."""
-    extractor = extractor_of(config.audio, config.features)
+def encoder_digest(extractor: AnyFeatures) -> str:
+    """Of the weights that make features, where an encoder does; else empty."""
     return extractor.digest if isinstance(extractor, EncoderFrames) else ""
 
 

@@ -188,14 +188,14 @@ class NeuralRun(Run):
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
         super().__init__(folder, config, folds)
-        rows = extractor_of(config.audio, config.features).names
-        views = Views(config.train.views, config.train.warp, count_bands(rows))
+        extractor = extractor_of(config.audio, config.features)
+        views = Views(config.train.views, config.train.warp, count_bands(extractor.names))
         bf16 = config.train.precision == "bf16"
         self.models = {
             index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config.model, views, bf16)
             for index in folds
         }
-        encoder = encoder_digest(config)
+        encoder = encoder_digest(extractor)
         for index, model in self.models.items():
             if model.encoder != encoder:
                 raise UserError(

@@ -32,7 +32,7 @@ from parallel_ser.system import digests
 from parallel_ser.training import checkpoint, metrics, model_file, pretrained, run_folder, standing, transfer
 from parallel_ser.training.balance import Balance
 from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
-from parallel_ser.training.encoder_view import encoder_digest
+from parallel_ser.training.encoder_view import encoder_digest, extractor_of
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.interrupts import Request, Stopped
 from parallel_ser.training.normalise import Normaliser
@@ -198,7 +198,7 @@ class Trainer:
     @cached_property
     def _encoder(self) -> str:
         """See ``encoder_digest``."""
-        return encoder_digest(self.config)
+        return encoder_digest(extractor_of(self.config.audio, self.config.features))
 
     @property
     def first_step(self) -> int:

@@ -92,13 +92,13 @@ def _shapes(ranks: int, base: StrategySettings) -> Iterator[dict[str, Any]]:
             continue
         for data in divisors[:-1] if "data_parallel" in strategy.takes else [1]:
             follows = base.rebalance and "rebalance" in strategy.takes
-            meshes: list[dict[str, Any]] = [{"axis": base.axis, "rebalance": follows}]
+            meshes: list[dict[str, Any]] = [{"axis": base.axis}]
             if "tensor_parallel" in strategy.takes:
                 shares = [n for n in divisors if 1 < n < ranks // data and ranks // data % n == 0]
                 meshes += [{"tensor_parallel": n, "axis": axis} for n in shares for axis in ("time", "channel")]
             for mesh in meshes:
                 for given in strategy.variants(data).values():
-                    yield {"name": strategy.name, "data_parallel": data, **meshes[0], **mesh, **given}
+                    yield {"name": strategy.name, "data_parallel": data, "rebalance": follows, **mesh, **given}
 
 
 def predict(
