@@ -1,9 +1,10 @@
 """A step of one process against a plain PyTorch loop, in training and in recognition.
 
-``python benchmarks/step.py [--size m] [--batch 32] [--threads N] [--rounds 15]`` writes
+``python benchmarks/step.py [--size m] [--batch 32] [--threads N] [--rounds 15] [--precisions fp32]`` writes
 ``benchmarks/results/step-SIZE.json`` and prints a table. The machine must be idle. The plain loop is what one writes
 first: float32, channels first, eager, the whole batch at once, torch's AdamW and, to recognise, ``no_grad``. Ours is
-``strategy.name=single`` at several micro-batches, in float32 and in bfloat16. Each has a process of its own, as memory
+``strategy.name=single`` at several micro-batches, in float32 and in bfloat16 (minutes on a processor without
+instructions for it). Each has a process of its own, as memory
 is allocated differently in ours, and they take turns, so that drift hits all alike; a ratio is the median over the
 rounds of two times of one round.
 """
@@ -39,6 +40,7 @@ from parallel_ser.training.settings import TrainSettings
 FRAMES = 224  # of a batch, 2.2 seconds
 PARTS = (4, 2, 1)  # a micro-batch is the batch by so many
 WARM = 2  # rounds
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 Pair = tuple[Callable[[], object], Callable[[], object]]
 
@@ -109,13 +111,14 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=32)
     parser.add_argument("--threads", type=int, default=usable_cores())
     parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--precisions", nargs="+", default=list(TYPES), choices=TYPES)
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     cpu = torch.device("cpu")
-    limits = {"fp32": measure_peaks(cpu, torch.float32), "bf16": measure_peaks(cpu, torch.bfloat16)}
+    limits = {name: measure_peaks(cpu, TYPES[name]) for name in {"fp32": 0, **dict.fromkeys(given.precisions)}}
     loops: dict[str, tuple[object, ...]] = {"plain": (plain, given.size, given.batch)}
-    for precision in ("fp32", "bf16"):
+    for precision in given.precisions:
         for parts in PARTS:
             name = f"{precision}, micro-batches of {-(-given.batch // parts)}"
             loops[name] = (ours, given.size, given.batch, parts, precision == "bf16")

@@ -1,6 +1,6 @@
 """The same benchmarks under two environments in turn, such as two releases of torch: step times side by side.
 
-    python benchmarks/two_environments.py TREE:PYTHON TREE:PYTHON [--rounds 2] [--scripts messages step] [--out FILE]
+    python benchmarks/two_environments.py TREE:PYTHON TREE:PYTHON [--rounds 2] [--scripts …] [--precisions …] [--out F]
 
 Each TREE is a checkout whose packages PYTHON has. A round runs the scripts of each in turn: ``messages.py`` (the CNN m
 under three strategies), ``pipelines.py`` and ``step.py``. The machine must be idle. A ratio is the second's time over
@@ -43,9 +43,10 @@ def pipelines(run: Run, folder: Path) -> dict[str, float]:
     return {f"1F1B, {name}, ms": 1e3 * statistics.median(each) for name, each in read["seconds"].items()}
 
 
-def step(run: Run, folder: Path) -> dict[str, float]:
+def step(run: Run, folder: Path, precisions: Sequence[str]) -> dict[str, float]:
     """Milliseconds of a step and of recognition of one process, in each precision."""
-    read = run("step.py", "--size", "m", "--rounds", "5", "--out", str(folder / "s.json"))
+    words = ["--precisions", *precisions, "--out", str(folder / "s.json")]
+    read = run("step.py", "--size", "m", "--rounds", "5", *words)
     found = {}
     for name, (train, recognise) in read["samples"].items():
         found[f"one process, {name}, step, ms"] = 1e3 * statistics.median(train)
@@ -53,14 +54,14 @@ def step(run: Run, folder: Path) -> dict[str, float]:
     return found
 
 
-SCRIPTS: dict[str, Callable[[Run, Path], dict[str, float]]] = {
+SCRIPTS: dict[str, Callable[..., dict[str, float]]] = {
     "messages": messages,
     "pipelines": pipelines,
     "step": step,
 }
 
 
-def measured(tree: Path, python: str, scripts: Sequence[str]) -> dict[str, float]:
+def measured(tree: Path, python: str, scripts: Sequence[str], precisions: Sequence[str]) -> dict[str, float]:
     """What the scripts of one environment measure, in turn."""
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as folder:
@@ -78,7 +79,7 @@ def measured(tree: Path, python: str, scripts: Sequence[str]) -> dict[str, float
             return json.loads(Path(words[-1]).read_text())
 
         for name in scripts:
-            found |= SCRIPTS[name](run, Path(folder))
+            found |= SCRIPTS[name](run, Path(folder), **({"precisions": precisions} if name == "step" else {}))
     return found
 
 
@@ -87,6 +88,7 @@ def main() -> None:
     parser.add_argument("environments", nargs=2, metavar="TREE:PYTHON")
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--scripts", nargs="+", choices=SCRIPTS, default=list(SCRIPTS))
+    parser.add_argument("--precisions", nargs="+", default=["fp32", "bf16"], choices=["fp32", "bf16"])
     parser.add_argument("--out", type=Path)
     given = parser.parse_args()
     rounds: list[list[dict[str, float]]] = []
@@ -94,7 +96,7 @@ def main() -> None:
         rounds.append([])
         for one in given.environments:
             tree, _, python = one.partition(":")
-            rounds[-1].append(measured(Path(tree).resolve(), python, given.scripts))
+            rounds[-1].append(measured(Path(tree).resolve(), python, given.scripts, given.precisions))
     rows = []
     for name in rounds[0][0]:
         pairs = [(first[name], second[name]) for first, second in rounds]

@@ -94,10 +94,8 @@ class Config(Settings):
             raise ValueError(
                 f"features.streams=[waveform] is what {', '.join(those)} take, not model.name={model.name}"
             )
+        self._alterations(bool(model.waveform))
         if not model.waveform:
-            if self.train.noise is not None or self.train.gain:
-                setting = "noise" if self.train.noise is not None else "gain"
-                raise ValueError(f"train.{setting} changes a waveform, which {', '.join(those)} take, not {model.name}")
             return
         for group, name, needed in (
             ("audio", "sample_rate", model.defaults["audio.sample_rate"]),
@@ -107,6 +105,29 @@ class Config(Settings):
             if (value := getattr(getattr(self, group), name)) != needed:
                 asked, given = (yaml_text.write({name: one}).strip().replace(": ", "=") for one in (needed, value))
                 raise ValueError(f"model.name={model.name} takes the waveform and needs {group}.{asked}, not {given}")
+
+    def _alterations(self, waveform: bool) -> None:
+        """Refuse changes of the sound in training that nothing would make."""
+        train = self.train
+        changes = {"noise": train.noise is not None, "gain": train.gain > 0, "band": train.band is not None}
+        asked = next((name for name, one in changes.items() if one), None)
+        if waveform:
+            wrong = "copies" if train.copies else "band" if changes["band"] else None
+            if wrong:
+                raise ValueError(
+                    f"train.{wrong} is for features of frames, and model.name={self.model.name} takes the waveform, "
+                    "which train.noise and train.gain change in each batch"
+                )
+        elif asked and not train.copies:
+            raise ValueError(
+                f"train.{asked} changes the sound, of which model.name={self.model.name} sees features alone: with "
+                "train.copies=3, say, training draws from altered copies of the recordings"
+            )
+        if train.band is not None and 2 * train.band > self.audio.sample_rate:
+            raise ValueError(
+                f"train.band={train.band:g} is above half of audio.sample_rate={self.audio.sample_rate}, where the "
+                "band ends anyway"
+            )
 
 
 def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()) -> Config:

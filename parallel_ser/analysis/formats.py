@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
-from parallel_ser.system.terminal import cell, printable
+from parallel_ser.system.csv_text import csv_text
+from parallel_ser.system.terminal import printable
 
 Row = dict[str, Any]
 
@@ -38,13 +39,8 @@ def rows(record: Mapping[str, Any]) -> list[Row]:
 
 def comma_separated(table: Sequence[Row]) -> str:
     """One line a segment, whose texts no spreadsheet takes for a formula."""
-    from parallel_ser.report.bench import comma_separated_texts
-
-    def text(value: Any) -> str:
-        return "" if value is None else cell(value) if isinstance(value, str) else repr(value)
-
     titles = list(table[0]) if table else ["start", "end", "status"]
-    return comma_separated_texts(titles, [[text(row[name]) for name in titles] for row in table])
+    return csv_text([titles, *([row[name] for name in titles] for row in table)])
 
 
 def write_parquet(path: Path, table: Sequence[Row]) -> bool:

@@ -19,7 +19,8 @@ from parallel_ser.config import Config
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.parallel.comm.context import ProcessContext
 from parallel_ser.parallel.settings import layout
-from parallel_ser.training.data import Dataset, evaluation_batches
+from parallel_ser.training.batches import evaluation_batches
+from parallel_ser.training.data import Dataset
 from parallel_ser.training.interrupts import Request
 from parallel_ser.training.trainer import Trainer
 

@@ -16,6 +16,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.registry import count_blocks, count_parts, descriptor_of
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.system.cores import usable_cores
+from parallel_ser.training.copies import prepare_training
 from parallel_ser.training.data import corpora_of, input_shape, prepare
 from parallel_ser.training.run_folder import results
 
@@ -81,7 +82,7 @@ def _steps(asked: Asked, folder: Path) -> Record:
         config = Config.model_validate(record.settings)
     jobs = _jobs(asked, config, cores)
     with progress("features") as advance:
-        data, folds, _ = prepare(config, advance)
+        data, folds, _ = prepare_training(config, advance)
     plan = Plan(asked.suite, jobs, asked.repeats, asked.budget_seconds, tune=asked.suite == "strategies")
     with rounds() as told:
         return Runner(config, data, folds[0], path, told, asked.hooks).run(plan, record)

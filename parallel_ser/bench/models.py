@@ -33,6 +33,15 @@ SYSTEMS = (
         run="train",
         settings=("model.name=conformer", "features.streams=[logmel, pitch, voicing, intensity]"),
     ),
+    System(
+        name="ResNet-1D",
+        run="train",
+        settings=(
+            "model.name=resnet1d",
+            "features.streams=[mfcc, mfcc_delta, spectral, quality, pitch, voicing, loudness, intensity]",
+            "features.hop=0.02",
+        ),
+    ),
     System(name="MFCC-LSTM", run="train", settings=("model.name=mfcc_lstm", *_MFCC)),
     System(
         name="LSTM-Transformer",
@@ -168,10 +177,10 @@ def _features(system: System, given: Given) -> None:
     """Have the cache hold the features, which every system would else make in its time."""
     from parallel_ser.config import load
     from parallel_ser.training.baseline import BASE
-    from parallel_ser.training.data import prepare
+    from parallel_ser.training.copies import prepare_training
 
     base = BASE if system.run.split()[0] == "baseline" else ()
-    prepare(load(given.config, [*given.settings, *system.settings], base))
+    prepare_training(load(given.config, [*given.settings, *system.settings], base))
 
 
 def _timed(system: System, command: Sequence[str]) -> tuple[float, int]:

@@ -12,8 +12,9 @@ from parallel_ser.bench.analyse import verdict
 from parallel_ser.bench.plain import RECORD, Plain
 from parallel_ser.bench.record import Record
 from parallel_ser.report import bench_figures
-from parallel_ser.report.bench import comma_separated, comma_separated_texts, headings, markdown, markdown_table
+from parallel_ser.report.bench import comma_separated, headings, markdown, markdown_table
 from parallel_ser.report.bench_page import Page, page_row, text_row, write_page
+from parallel_ser.system.csv_text import csv_text
 from parallel_ser.system.files import write_text
 from parallel_ser.training.run_folder import read_json
 
@@ -76,7 +77,7 @@ def write(folder: Path, record: Record, rows: Rows) -> None:
 def write_plain(folder: Path, found: Plain) -> None:
     """The same of a suite whose rows are no training steps."""
     record = read_json(folder / RECORD)
-    write_text(folder / "table.csv", comma_separated_texts(found.headings, found.rows))
+    write_text(folder / "table.csv", csv_text([found.headings, *found.rows], str))
     write_text(folder / "table.md", markdown_table(found.headings, found.rows, found.said))
     picture = folder / f"{found.suite}.png"
     drawn = [asdict(one) for one in found.bars]

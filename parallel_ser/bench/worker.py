@@ -25,7 +25,8 @@ from parallel_ser.parallel.comm.context import ProcessContext, process_context
 from parallel_ser.parallel.cost.partition import block_costs
 from parallel_ser.system.process import busy, energy, peak_uss, reset_peak, thread_seconds, uss, uss_after_trim
 from parallel_ser.training import metrics
-from parallel_ser.training.data import Dataset, probabilities
+from parallel_ser.training.batches import probabilities
+from parallel_ser.training.data import Dataset
 from parallel_ser.training.interrupts import Request
 from parallel_ser.training.tracing import TRACED, Tracer
 from parallel_ser.training.trainer import Trainer

@@ -166,8 +166,7 @@ def _notes(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _table(rows: list[dict[str, Any]], failed: list[dict[str, str]], classes: Sequence[str]) -> str:
     """One line a file; of a failed one its name and what is wrong."""
-    from parallel_ser.report.bench import comma_separated_texts
-    from parallel_ser.system.terminal import cell
+    from parallel_ser.system.csv_text import csv_text
 
     titles = (
         "file",
@@ -181,16 +180,16 @@ def _table(rows: list[dict[str, Any]], failed: list[dict[str, str]], classes: Se
     )
     lines = [
         [
-            cell(row["file"]),
-            cell(row["emotion"]),
-            repr(row["confidence"]),
-            *(repr(row["probabilities"][name]) for name in classes),
-            repr(row["seconds"]),
-            repr(row["snr_db"]),
+            row["file"],
+            row["emotion"],
+            row["confidence"],
+            *(row["probabilities"][name] for name in classes),
+            row["seconds"],
+            row["snr_db"],
             "; ".join(row["notes"]),
             "",
         ]
         for row in rows
     ]
-    lines += [[cell(one["file"]), *[""] * (len(titles) - 2), cell(one["error"])] for one in failed]
-    return comma_separated_texts(titles, lines)
+    lines += [[one["file"], *[""] * (len(titles) - 2), one["error"]] for one in failed]
+    return csv_text([titles, *lines])

@@ -36,7 +36,7 @@ def runs(
         raise UserError(f"there is no folder {RUNS} here: give the folders of runs, or one that holds them.")
     rows = [record(folder) for folder in find(folders or [RUNS])]
     if csv:
-        typer.echo(runs_csv(rows), nl=False)
+        typer.echo(runs_csv(rows).replace("\r\n", "\n"), nl=False)
     elif json:
         typer.echo(encoder.dumps({"runs": rows, "seeds": over_seeds(rows)}, indent=1))
     else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -17,8 +15,8 @@ from parallel_ser.corpora.content import RecordingError, blocks
 from parallel_ser.corpora.manifest import WHOLE, seconds
 from parallel_ser.corpora.table import Finder, rows
 from parallel_ser.errors import UserError
+from parallel_ser.system.csv_text import csv_text
 from parallel_ser.system.files import write_atomic, write_text
-from parallel_ser.system.terminal import cell
 
 LIST = "utterances.csv"
 _BLOCK = 10.0  # seconds that are decoded at a time
@@ -126,8 +124,5 @@ def _write(out: BinaryIO, samples: NDArray[np.float32], rate: int) -> None:
 
 
 def _table(records: Sequence[Mapping[str, str]]) -> str:
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(dict.fromkeys(name for record in records for name in record)), restval="")
-    writer.writeheader()
-    writer.writerows({name: cell(value) for name, value in record.items()} for record in records)
-    return text.getvalue()
+    titles = list(dict.fromkeys(name for record in records for name in record))
+    return csv_text([titles, *([record.get(name) for name in titles] for record in records)])

@@ -155,9 +155,9 @@ def frames_of(x: Tensor, valid: Tensor) -> tuple[Tensor, Tensor]:
     return widened(x).flatten(1, 2).transpose(1, 2), frame_mask(valid, x.shape[-1])
 
 
-def conv3x3(inputs: int, outputs: int, stride: tuple[int, int]) -> nn.Conv2d:
-    """A 3 × 3 convolution over (rows, frames) without bias: the normalisation behind it has one."""
-    return nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+def convolution(inputs: int, outputs: int, stride: tuple[int, int], rows: int = 3) -> nn.Conv2d:
+    """A convolution over ``rows`` and three frames without bias: the normalisation behind it has one."""
+    return nn.Conv2d(inputs, outputs, (rows, 3), stride=stride, padding=(rows // 2, 1), bias=False)
 
 
 class Stem(Block):
@@ -178,13 +178,13 @@ class Stem(Block):
 
 
 class Residual(Block):
-    """Two convolutions and a shortcut (He et al. 2016), with GroupNorm."""
+    """Two convolutions over ``rows`` and three frames, and a shortcut (He et al. 2016), with GroupNorm."""
 
-    def __init__(self, inputs: int, outputs: int, groups: int, stride: tuple[int, int]) -> None:
+    def __init__(self, inputs: int, outputs: int, groups: int, stride: tuple[int, int], rows: int = 3) -> None:
         super().__init__()
-        self.conv1 = conv3x3(inputs, outputs, stride)
+        self.conv1 = convolution(inputs, outputs, stride, rows)
         self.norm1 = MaskedGroupNorm(groups, outputs)
-        self.conv2 = conv3x3(outputs, outputs, (1, 1))
+        self.conv2 = convolution(outputs, outputs, (1, 1), rows)
         self.norm2 = MaskedGroupNorm(groups, outputs)
         plain = inputs == outputs and stride == (1, 1)
         self.shortcut = None if plain else nn.Conv2d(inputs, outputs, 1, stride=stride, bias=False)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,6 +9,7 @@ from rich.console import Console
 from rich.text import Text
 
 from parallel_ser.report.columns import Column, print_table
+from parallel_ser.system.csv_text import csv_text
 
 COLUMNS: Sequence[tuple[str, str, str]] = (
     ("name", "strategy", "{}"),
@@ -143,18 +142,9 @@ def markdown(rows: Sequence[Mapping[str, Any]], said: Sequence[str]) -> str:
 
 def comma_separated(rows: Sequence[Mapping[str, Any]]) -> str:
     """All values unrounded, one line a row."""
-    text = io.StringIO()
     names = [name for name in rows[0] if name not in ("flags", "speedup_interval")]
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, "speedup_low", "speedup_high", "flags"])
+    lines: list[list[Any]] = [[*names, "speedup_low", "speedup_high", "flags"]]
     for row in rows:
         interval = row["speedup_interval"] or ("", "")
-        writer.writerow([*(row[name] for name in names), *interval, "; ".join(row["flags"])])
-    return text.getvalue()
-
-
-def comma_separated_texts(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Texts, one line a row."""
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([titles, *rows])
-    return text.getvalue()
+        lines.append([*(row[name] for name in names), *interval, "; ".join(row["flags"])])
+    return csv_text(lines, str)

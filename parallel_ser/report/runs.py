@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
@@ -12,7 +10,8 @@ from rich.console import Console
 from rich.text import Text
 
 from parallel_ser.report.columns import Column, print_table
-from parallel_ser.system.terminal import cell, printable
+from parallel_ser.system.csv_text import csv_text
+from parallel_ser.system.terminal import printable
 
 
 def print_runs(console: Console, rows: Sequence[Mapping[str, Any]], seeds: Sequence[Mapping[str, Any]]) -> None:
@@ -55,9 +54,4 @@ def print_runs(console: Console, rows: Sequence[Mapping[str, Any]], seeds: Seque
 
 def runs_csv(rows: Sequence[Mapping[str, Any]]) -> str:
     """All of the records, unrounded, one line a run."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(rows[0])
-    for row in rows:
-        writer.writerow([cell(value) if isinstance(value, str) else value for value in row.values()])
-    return text.getvalue()
+    return csv_text([rows[0], *(row.values() for row in rows)])

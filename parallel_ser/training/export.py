@@ -18,7 +18,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs
 from parallel_ser.models.chain import Chain
 from parallel_ser.training import run_folder
-from parallel_ser.training.data import FRAMES_STEP
+from parallel_ser.training.batches import FRAMES_STEP
 from parallel_ser.training.inference import ClassicalRun, NeuralRun, Run
 from parallel_ser.training.model_file import Model
 from parallel_ser.training.normalise import FLOOR, Normaliser

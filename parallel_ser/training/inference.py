@@ -23,7 +23,8 @@ from parallel_ser.decision import calibration
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import read_json
 from parallel_ser.training import model_file, run_folder, transfer
-from parallel_ser.training.data import Dataset, Views, count_bands, of_attempts, prepare
+from parallel_ser.training.batches import Views
+from parallel_ser.training.data import Dataset, count_bands, of_attempts, prepare
 from parallel_ser.training.encoder_view import AnyFeatures, encoder_digest, extractor_of
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.sample import classical_notes, sample_of

@@ -187,19 +187,19 @@ def _prepare(config: Config, ranks: ProcessContext, quiet: bool) -> tuple[Datase
     from parallel_ser.parallel.requirements import validate
     from parallel_ser.report.terminal import progress
     from parallel_ser.training import run_folder
-    from parallel_ser.training.data import prepare
+    from parallel_ser.training.copies import prepare_training
     from parallel_ser.training.start import require_trainable
 
     validate(config.strategy, ranks.size, count_blocks(config.model), count_parts(config.model))
     require_trainable(config)
     if not ranks.first:
-        return prepare(config)
+        return prepare_training(config)
     if config.run.resume:
         run_folder.same_run(config)
     if quiet:
-        return prepare(config)
+        return prepare_training(config)
     with progress("features") as advance:
-        return prepare(config, advance)
+        return prepare_training(config, advance)
 
 
 def _chosen(config: Config, data: Dataset, ranks: ProcessContext, console: Console) -> Config:

@@ -24,7 +24,7 @@ from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.engine.stage_module import StageModule
 from parallel_ser.system.digests import file_digest
 from parallel_ser.training import checkpoint, pretrained
-from parallel_ser.training.data import Views, probabilities
+from parallel_ser.training.batches import Views, probabilities
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.normalise import Normaliser
 from parallel_ser.weights_file import tensors as tensors_of

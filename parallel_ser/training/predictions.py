@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -12,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.csv_text import csv_text
 from parallel_ser.system.files import write_atomic
-from parallel_ser.system.terminal import cell, text_of
+from parallel_ser.system.terminal import text_of
 
 _COLUMNS = ("path", "speaker", "sex", "fold", "truth", "predicted", "confidence")
 _PREFIX = "p."
@@ -124,16 +124,11 @@ class Predictions:
         Raises:
             UserError: the file cannot be written.
         """
-        text = io.StringIO()
-        # The writer quotes the line ends it writes: with the standard's \r\n, a name with either comes back.
-        writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow([*_COLUMNS, *(_PREFIX + name for name in self.classes)])
-        rows = zip(self.paths, self.speakers, self.sexes, self.folds.tolist(), self.truth, self.predicted, strict=True)
-        for row, values in zip(rows, self.probabilities.tolist(), strict=True):
-            texts = (cell(one) if isinstance(one, str) else one for one in row)
-            writer.writerow([*texts, *map(repr, (max(values), *values))])
+        titles = [*_COLUMNS, *(_PREFIX + name for name in self.classes)]
+        about = zip(self.paths, self.speakers, self.sexes, self.folds.tolist(), self.truth, self.predicted, strict=True)
+        rows = ([*one, max(values), *values] for one, values in zip(about, self.probabilities.tolist(), strict=True))
         # File names need not be UTF-8; this encoding brings the same bytes back.
-        data = text.getvalue().encode("utf-8", "surrogateescape")
+        data = csv_text([titles, *rows]).encode("utf-8", "surrogateescape")
         write_atomic(path, lambda file: file.write(data))
 
     @classmethod

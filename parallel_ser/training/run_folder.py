@@ -38,11 +38,11 @@ from parallel_ser.corpora.settings import CorpusSettings, PartSettings
 from parallel_ser.errors import UserError
 from parallel_ser.models.registry import title
 from parallel_ser.parallel.strategies.registry import one_process
-from parallel_ser.report.bench import comma_separated_texts
+from parallel_ser.system.csv_text import csv_text
 from parallel_ser.system.digests import file_digest
 from parallel_ser.system.environment import environment
 from parallel_ser.system.files import cache_key, extra, require_writable, write_text
-from parallel_ser.system.terminal import cell, printable
+from parallel_ser.system.terminal import printable, text_of
 from parallel_ser.training.metrics import Metrics, measure
 from parallel_ser.training.predictions import Predictions, concatenate
 
@@ -288,8 +288,8 @@ def read_json(path: Path) -> Any:
 def write_left_out(folder: Path, problems: Sequence[Problem]) -> None:
     """Store which recordings a run has left out, and why; nothing where none."""
     if problems:
-        rows = [(cell(str(one.path)), one.kind, cell(one.detail)) for one in problems]
-        write_text(folder / "left-out.csv", comma_separated_texts(("path", "kind", "why"), rows))
+        rows = [(str(one.path), one.kind, one.detail) for one in problems]
+        write_text(folder / "left-out.csv", csv_text([("path", "kind", "why"), *rows]))
 
 
 def write_split(home: Path, utterances: Sequence[Utterance], fold: Fold, audit: Audit) -> None:
@@ -300,7 +300,7 @@ def write_split(home: Path, utterances: Sequence[Utterance], fold: Fold, audit: 
     """
     sides = {"train": fold.train, "select": fold.select, "test": fold.test}
     rows = [
-        (side, cell(one.speaker), cell(one.emotion), cell(str(one.path.absolute())))
+        (side, one.speaker, one.emotion, str(one.path.absolute()))
         for side, indices in sides.items()
         for one in (utterances[index] for index in indices)
     ]
@@ -310,13 +310,13 @@ def write_split(home: Path, utterances: Sequence[Utterance], fold: Fold, audit: 
             f"the corpus has other recordings than when {home.parent} was begun, which {path} lists: put it back as it "
             "was, or begin another run."
         )
-    write_text(path, comma_separated_texts(("split", "speaker", "emotion", "path"), rows))
+    write_text(path, csv_text([("split", "speaker", "emotion", "path"), *rows]))
     write_json(home / "audit.json", {**audit.model_dump(mode="json"), "verdict": audit.verdict()})
 
 
 def _split_rows(path: Path) -> list[tuple[str, ...]]:
     with path.open(encoding="utf-8", newline="") as file:
-        return [tuple(row) for row in csv.reader(file)][1:]
+        return [tuple(map(text_of, row)) for row in csv.reader(file)][1:]
 
 
 def _without_folders(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -31,7 +31,8 @@ from parallel_ser.parallel.settings import layout, stage_ranks
 from parallel_ser.system import digests
 from parallel_ser.training import checkpoint, metrics, model_file, pretrained, run_folder, standing, transfer
 from parallel_ser.training.balance import Balance
-from parallel_ser.training.data import Dataset, Training, Views, probabilities, typical_frames
+from parallel_ser.training.batches import Training, Views, probabilities, typical_frames
+from parallel_ser.training.data import Dataset
 from parallel_ser.training.encoder_view import encoder_digest, extractor_of
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.interrupts import Request, Stopped
@@ -102,6 +103,7 @@ class Trainer:
             config.features.hop,
             self.normaliser.mean if settings.normalise == "none" else None,
             self.beside(fold.train),
+            [self._standardised(copy, fold.train) for copy in data.copies],
         )
         self.typical, self.dtype = typical_frames([one.shape[1] for one in self.training.frames]), dtype
         self.began: Mapping[str, Any] | None = None
@@ -163,7 +165,10 @@ class Trainer:
 
     def standardised(self, indices: tuple[int, ...]) -> list[np.ndarray]:
         """Features of utterances as the network sees them, each (rows, frames)."""
-        return self.normaliser([self.data.frames[index] for index in indices], self.data.speakers(indices))
+        return self._standardised(self.data.frames, indices)
+
+    def _standardised(self, frames: Sequence[np.ndarray], indices: tuple[int, ...]) -> list[np.ndarray]:
+        return self.normaliser([frames[index] for index in indices], self.data.speakers(indices))
 
     def beside(self, indices: tuple[int, ...]) -> dict[str, Tensor]:
         """What the network reads of utterances beside their features, a row an utterance."""

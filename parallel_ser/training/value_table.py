@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +9,8 @@ import numpy as np
 
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
+from parallel_ser.system.csv_text import csv_text
 from parallel_ser.system.files import write_atomic
-from parallel_ser.system.terminal import cell
 
 _ABOUT = ("path", "corpus", "speaker", "sex", "emotion", "text")
 
@@ -43,12 +41,8 @@ def write(path: Path, utterances: Sequence[Utterance], values: np.ndarray, names
     check_kind(path)
     about = {name: [str(getattr(one, name)) for one in utterances] for name in _ABOUT}
     if path.suffix == ".csv":
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\r\n")
-        writer.writerow([*_ABOUT, *names])
-        for place, row in enumerate(values.tolist()):
-            writer.writerow([*(cell(column[place]) for column in about.values()), *map(repr, row)])
-        data = text.getvalue().encode("utf-8", "surrogateescape")
+        rows = ([*who, *row] for who, row in zip(zip(*about.values(), strict=True), values.tolist(), strict=True))
+        data = csv_text([[*_ABOUT, *names], *rows]).encode("utf-8", "surrogateescape")
         write_atomic(path, lambda file: file.write(data))
         return
     import pyarrow

@@ -268,7 +268,15 @@ def test_adapters_begin_as_nothing_and_merge_into_the_weights() -> None:
         (["model.name=hubert", "features.hop=0.01"], "needs features.hop=0.02, not hop=0.01"),
         (["features.streams=[waveform,logmel]"], "it stands alone"),
         (["model.name=wavlm", "model.options={tune: some}"], "tune=some must be one of whole, top, lora, frozen"),
-        (["train.noise=5"], "train.noise changes a waveform, which hubert, wav2vec2, wavlm take, not cnn"),
+        (
+            ["train.noise=5"],
+            "train.noise changes the sound, of which model.name=cnn sees features alone: with train.copies=3",
+        ),
+        (
+            ["model.name=wavlm", "train.copies=2"],
+            "train.copies is for features of frames, and model.name=wavlm takes the wav",
+        ),
+        (["train.copies=2", "train.band=9000"], "train.band=9000 is above half of audio.sample_rate=16000"),
     ],
 )
 def test_other_inputs_are_refused(given: list[str], said: str) -> None:

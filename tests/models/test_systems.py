@@ -8,9 +8,11 @@ import pytest
 import torch
 from pydantic import ValidationError
 from torch import nn
+from torch.nn import functional
 from torchaudio.models.conformer import ConformerLayer as ReferenceConformer
 
 from parallel_ser.models.attention import Attention
+from parallel_ser.models.blocks import Residual
 from parallel_ser.models.conformer import ConformerLayer
 from parallel_ser.models.frames import LSTM, EncoderLayer, FramePooling
 from parallel_ser.models.registry import build, count_blocks, count_parts, models
@@ -72,6 +74,26 @@ def test_an_encoder_layer_is_torchs(speech: tuple[torch.Tensor, torch.Tensor]) -
         getattr(theirs, name).load_state_dict(module.state_dict())
     for row, (y, length) in enumerate(zip(real(ours(image(x), valid, SEEDS)), LENGTHS, strict=True)):
         torch.testing.assert_close(y, theirs(x[row : row + 1, :length])[0])
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_a_residual_block_of_one_row_is_a_convolution_along_time(
+    speech: tuple[torch.Tensor, torch.Tensor], stride: int
+) -> None:
+    x, valid = speech
+    ours = Residual(WIDTH, WIDTH, 3, (1, stride), rows=1).double()
+    randomise(ours)
+
+    def along(module: nn.Conv2d, y: torch.Tensor) -> torch.Tensor:
+        width = module.kernel_size[1]
+        return functional.conv1d(y, module.weight[:, :, 0], None, module.stride[1], width // 2)
+
+    for row, (y, length) in enumerate(zip(ours(image(x), valid, SEEDS), LENGTHS, strict=True)):
+        one = x[row : row + 1, :length].transpose(1, 2)
+        inner = functional.group_norm(along(ours.conv1, one), 3, ours.norm1.weight, ours.norm1.bias).relu()
+        last = functional.group_norm(along(ours.conv2, inner), 3, ours.norm2.weight, ours.norm2.bias)
+        truth = (last + (one if ours.shortcut is None else along(ours.shortcut, one))).relu()
+        torch.testing.assert_close(y[:, 0, : truth.shape[-1]], truth[0])
 
 
 def test_a_conformer_layer_is_torchaudios(speech: tuple[torch.Tensor, torch.Tensor]) -> None:

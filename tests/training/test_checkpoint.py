@@ -19,7 +19,7 @@ from parallel_ser.models.registry import Beside
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.system.digests import seal
 from parallel_ser.training import checkpoint, model_file
-from parallel_ser.training.data import Views
+from parallel_ser.training.batches import Views
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.normalise import Normaliser
 

@@ -69,13 +69,13 @@ def test_a_rank_that_raises_is_shown_and_not_those_that_lost_it(tmp_path: Path) 
     script.write_text(
         """
 import os
-from parallel_ser.training import data, main
-plain = data.Training.batch
+from parallel_ser.training import batches, main
+plain = batches.Training.batch
 def batch(self, *given):
     if os.environ["RANK"] == "1":
         raise ZeroDivisionError("the first cause")
     return plain(self, *given)
-data.Training.batch = batch
+batches.Training.batch = batch
 main.rank()
 """
     )

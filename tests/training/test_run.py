@@ -31,7 +31,7 @@ from parallel_ser.cli import app
 from parallel_ser.config import load
 from parallel_ser.corpora import synthetic
 from parallel_ser.corpora.settings import SyntheticSettings
-from parallel_ser.training import data, standing, trainer
+from parallel_ser.training import batches, data, standing, trainer
 from parallel_ser.training.inference import Run
 from parallel_ser.training.main import main
 from parallel_ser.training.metrics import Metrics
@@ -285,9 +285,9 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(runs: Runs, monkeypatch: 
         pass
 
     made: list[int] = []
-    plain = data.Training.batch
+    plain = batches.Training.batch
 
-    def batch(self: data.Training, *given: Any) -> data.Batch:
+    def batch(self: batches.Training, *given: Any) -> batches.Batch:
         made.append(1)
         if len(made) == 8:
             raise Killed
@@ -295,7 +295,7 @@ def test_a_killed_run_goes_on_from_its_last_checkpoint(runs: Runs, monkeypatch: 
 
     folder = runs["killed"]
     with monkeypatch.context() as patch:
-        patch.setattr(data.Training, "batch", batch)
+        patch.setattr(batches.Training, "batch", batch)
         with pytest.raises(Killed):
             main([*SINGLE, "train.checkpoint_every=3", f"run.folder={folder}"])
     path = standing.newest(folder / "fold-0/last")

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from parallel_ser.training.data import FRAMES_STEP, Training, collate, evaluation_batches, probabilities
+from parallel_ser.training.batches import FRAMES_STEP, Training, collate, evaluation_batches, probabilities
 from parallel_ser.training.optim import cross_entropy
 from parallel_ser.training.settings import TrainSettings
 
@@ -60,6 +60,20 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
     assert side.order(1) == training(frames).order(1)
     assert side.order(1) != side.order(2)
     assert side.order(1) != training(frames, seed=1).order(1)
+
+
+def test_an_utterance_is_itself_or_a_copy_equally_often() -> None:
+    frames = utterances(40)
+    copies = [[(number + 1) * 100 + one for one in frames] for number in range(2)]
+    labels = [index % CLASSES for index in range(len(frames))]
+    chosen = TrainSettings(batch=40, spec_augment=False, warp=0.0, copies=2)
+    side = Training(frames, labels, CLASSES, 4, chosen, HOP, copies=copies)
+    drawn = np.array([side.batch(epoch, range(40)).inputs.x[:, 0, 0, 0].numpy() for epoch in range(60)])
+    assert np.array_equal(drawn % 100, np.tile(np.arange(1, 41), (60, 1)))  # each by its own features
+    shares = [np.mean(drawn // 100 == number) for number in range(3)]
+    assert shares == pytest.approx([1 / 3] * 3, abs=0.03)  # 2400 draws: three deviations
+    again = Training(frames, labels, CLASSES, 4, chosen, HOP, copies=copies)
+    assert np.array_equal(again.batch(7, range(40)).inputs.x[:, 0, 0, 0].numpy(), drawn[7])
 
 
 ALL = {"spec_augment": True, "warp": 0.1, "label_smoothing": 0.1, "mixup": 0.4, "crop": 0.5}

@@ -1,0 +1,102 @@
+"""Copies of recordings as another microphone, room or cut would have given them, and the features of such copies."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from scipy.signal import butter, sosfilt
+
+from parallel_ser.audio.augment import add_noise, gain
+from parallel_ser.audio.extract import Features, attempted, read
+from parallel_ser.audio.load import resampled
+from parallel_ser.audio.settings import AudioSettings
+from parallel_ser.errors import UserError
+from parallel_ser.settings import Settings
+
+VERSION = 1
+CUT = 0.05
+"""Seconds that are cut off at each end at the most."""
+LOW = (20.0, 100.0)
+"""Hz; where a first-order high-pass filter begins."""
+
+
+class AlterationSettings(Settings):
+    """How far a copy may be from its recording.
+
+    ``noise``: lowest signal-to-noise ratio of white noise (dB, up to 40); nothing adds none.
+    ``gain``: how much louder or softer (dB).
+    ``band``: the lowest that the upper end of the band may be (Hz), alike in each octave; nothing leaves the band.
+    """
+
+    noise: float | None = None
+    gain: float = 0.0
+    band: float | None = None
+
+
+class SignalExtractor(Protocol):
+    """What makes features of signals: ``Extractor``, or a frozen encoder. It must travel to another process."""
+
+    key: str
+    audio: AudioSettings
+
+    def signals(self, signals: Sequence[np.ndarray]) -> Iterator[Features | UserError]:
+        """Features of mono signals (samples,) at ``audio.sample_rate``, or why one has none."""
+
+
+def altered(signal: np.ndarray, rate: int, rng: np.random.Generator, settings: AlterationSettings) -> np.ndarray:
+    """A signal (samples,) cut at both ends, filtered, with noise and at another level, of the same type.
+
+    >>> loud = altered(np.ones(16000, np.float32), 16000, np.random.default_rng(0), AlterationSettings(gain=6.0))
+    >>> 14400 <= len(loud) <= 16000
+    True
+    """
+    ends = np.minimum(rng.integers(0, int(CUT * rate) + 1, 2), len(signal) // 4)
+    made = signal[ends[0] : len(signal) - ends[1]]
+    made = sosfilt(butter(1, rng.uniform(*LOW), "highpass", fs=rate, output="sos"), made).astype(signal.dtype)
+    if settings.band is not None and 2 * settings.band < rate:
+        narrow = round(float(np.exp(rng.uniform(np.log(2 * settings.band), np.log(rate)))))
+        made = resampled(resampled(made, rate, narrow), narrow, rate)
+    if settings.noise is not None:
+        made = add_noise(made, rng, settings.noise)
+    return gain(made, rng, settings.gain) if settings.gain else made
+
+
+class AlteredExtractor:
+    """Features of a copy of each recording; which copy is decided by its samples and the copy's number alone.
+
+    Attributes:
+        key: hash of all that decides what comes out of the same audio.
+    """
+
+    def __init__(self, inner: SignalExtractor, settings: AlterationSettings, number: int):
+        self.inner, self.settings, self.number = inner, settings, number
+        described = f"{VERSION}\n{inner.key}\n{settings.model_dump_json()}\n{number}"
+        self.key = hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
+
+    def __reduce__(self) -> tuple[Callable[..., AlteredExtractor], tuple[SignalExtractor, AlterationSettings, int]]:
+        return AlteredExtractor, (self.inner, self.settings, self.number)
+
+    def file(self, path: Path) -> Features:
+        """Features of a file's copy.
+
+        Raises:
+            UserError: the file cannot be read, or its copy has no features.
+        """
+        made = next(self.files([path]))
+        if isinstance(made, UserError):
+            raise made
+        return made
+
+    def files(self, paths: Sequence[Path]) -> Iterator[Features | UserError]:
+        """Of each file's copy, or why it has none."""
+        for found in attempted(self._copy, paths):
+            yield found if isinstance(found, UserError) else next(self.inner.signals([found]))
+
+    def _copy(self, path: Path) -> np.ndarray:
+        signal, identity = read(path, self.inner.audio)
+        rng = np.random.default_rng([self.number, *identity.encode()])
+        return altered(signal, self.inner.audio.sample_rate, rng, self.settings)

@@ -1,0 +1,52 @@
+"""Residual convolutions along time over any features of frames."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from parallel_ser.models.registry import ModelDescriptor
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from parallel_ser.models.chain import Block, Chain
+    from parallel_ser.models.settings import ModelSettings
+
+OPTIONS = {"width": 128, "layers": 4, "groups": 8, "hidden": 128}
+
+
+def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
+    """A linear layer on each frame, residual blocks (He et al. 2016) along time, attentive pooling, two dense layers.
+
+    ``width`` features a frame in ``layers`` blocks of two convolutions of three frames, normalised in ``groups``; the
+    second block halves the frames. ``hidden`` values of the dense layer behind the pooling.
+    """
+    from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, Residual
+    from parallel_ser.models.chain import seeded
+    from parallel_ser.models.frames import Project
+
+    o = settings.chosen(OPTIONS)
+
+    def blocks() -> Iterator[tuple[str, Block]]:
+        yield "project", Project(rows, o["width"])
+        for number in range(1, o["layers"] + 1):
+            stride = (1, 2) if number == 2 else (1, 1)
+            yield f"block_{number}", Residual(o["width"], o["width"], o["groups"], stride, rows=1)
+        yield "pool", AttentiveStatistics(o["width"], o["hidden"])
+        yield "embed", Dense(2 * o["width"], o["hidden"], settings.dropout, "embed")
+        yield "head", Head(o["hidden"], classes, settings.dropout, "head")
+
+    return seeded(blocks, seed)
+
+
+MODEL = ModelDescriptor(
+    name="resnet1d",
+    summary="residual convolutions along time over features of frames",
+    build=build,
+    blocks=lambda settings: settings.chosen(OPTIONS)["layers"] + 4,
+    parts=lambda settings: settings.chosen(OPTIONS)["groups"],
+    options=OPTIONS,
+    problem=lambda o: (
+        f"width={o['width']} does not divide into groups={o['groups']}" if o["width"] % o["groups"] else ""
+    ),
+)

@@ -1,0 +1,247 @@
+"""What a training step and a test see of features: batches, their order, augmentation and padding.
+
+All randomness is a function of (seed, epoch, utterance) or (seed, epoch, step): no generator's state is carried, so a
+run can stop and go on at any step, and every rank draws the same.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from parallel_ser.audio.augment import add_noise, gain, hops_of, shift_bands, signal_of, spec_augment, speed, stretch
+from parallel_ser.models.batch import Inputs
+from parallel_ser.training.settings import TrainSettings
+
+FRAMES_STEP = 32
+"""Frames of a batch are a multiple of it: few shapes to prepare, and divisible by the models' strides."""
+
+
+def typical_frames(lengths: Sequence[int]) -> int:
+    """Frames of a typical batch: the median utterance, filled up as batches are."""
+    return -(-int(np.median(lengths)) // FRAMES_STEP) * FRAMES_STEP
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One training step's utterances and their targets ``(batch, classes)``: probabilities times the class weights."""
+
+    inputs: Inputs
+    targets: Tensor
+
+
+class Training:
+    """The training side of a fold, as batches of an epoch.
+
+    With ``copies`` (frames of altered copies, for each copy of all utterances) an utterance is in each epoch itself or
+    one of its copies, all alike often.
+    """
+
+    def __init__(
+        self,
+        frames: Sequence[np.ndarray],
+        labels: Sequence[int],
+        classes: int,
+        bands: int | None,
+        settings: TrainSettings,
+        hop: float,
+        mean: np.ndarray | None = None,
+        extras: Mapping[str, Tensor] | None = None,
+        copies: Sequence[Sequence[np.ndarray]] = (),
+    ) -> None:
+        self.versions = list(zip(frames, *copies, strict=True))
+        self.frames, self.labels, self.classes, self.bands, self.settings = frames, labels, classes, bands, settings
+        self.mean = np.zeros((len(frames[0]), 1), np.float32) if mean is None else mean
+        self.extras = extras or {}
+        self.class_weights = torch.ones(classes)
+        if settings.class_weights == "balanced":
+            counts = np.bincount(labels, minlength=classes)
+            self.class_weights = torch.from_numpy(len(labels) / (classes * counts.clip(1))).float()
+        self.limit = max(FRAMES_STEP, int(settings.crop / hop) // FRAMES_STEP * FRAMES_STEP)
+
+    def __len__(self) -> int:
+        """Steps of an epoch."""
+        return -(-len(self.frames) // self.settings.batch)
+
+    def order(self, epoch: int) -> list[list[int]]:
+        """The utterances of each step, shuffled.
+
+        Not sorted by length to save padding: length goes with emotion, so batches of like length are lopsided. On
+        RAVDESS that cost 0.08 of selection UAR after 25 epochs.
+        """
+        rng = np.random.default_rng([self.settings.seed, epoch])
+        size = self.settings.batch
+        shuffled = rng.permutation(len(self.frames)).tolist()
+        return [shuffled[start : start + size] for start in range(0, len(shuffled), size)]
+
+    def batches(self, epoch: int, first: int = 0, with_inputs: bool = True) -> Iterator[Batch]:
+        """What the steps of an epoch see, from step ``first`` on; each is made while the step before it is done."""
+        with ThreadPoolExecutor(1, "batches") as pool:
+            steps = self.order(epoch)[first:]
+            later = [pool.submit(self.batch, epoch, indices, with_inputs) for indices in steps[:1]]
+            for indices in steps[1:]:
+                batch = later.pop().result()
+                later.append(pool.submit(self.batch, epoch, indices, with_inputs))
+                yield batch
+            yield from (one.result() for one in later)
+
+    def batch(self, epoch: int, indices: Sequence[int], with_inputs: bool = True) -> Batch:
+        """What a step sees of the utterances; without inputs ``x`` is a meta tensor of the right shape."""
+        parts, lengths = [], []
+        for index in indices:
+            rng = np.random.default_rng([self.settings.seed, epoch, index])
+            frames = self._drawn(index, rng)
+            length = self._length(frames, rng)
+            lengths.append(min(length, self.limit))
+            if with_inputs:
+                parts.append(self._augmented(frames, length, rng))
+        inputs = collate(parts or None, lengths, self.frames[indices[0]].shape[0])
+        seeds = np.random.SeedSequence([self.settings.seed, epoch, *indices]).generate_state(len(indices), np.uint64)
+        seed = torch.from_numpy((seeds >> np.uint64(2)).astype(np.int64))
+        inputs = replace(inputs, seed=seed, extras=taken(self.extras, indices))
+        smooth = self.settings.label_smoothing
+        targets = torch.full((len(indices), self.classes), smooth / self.classes)
+        targets[torch.arange(len(indices)), [self.labels[index] for index in indices]] += 1.0 - smooth
+        return self._mixed(Batch(inputs, targets * self.class_weights), epoch, indices)
+
+    def _drawn(self, index: int, rng: np.random.Generator) -> np.ndarray:
+        """The utterance or one of its copies: the first draw of its generator, where there are copies."""
+        versions = self.versions[index]
+        return versions[int(rng.integers(0, len(versions)))] if len(versions) > 1 else versions[0]
+
+    def _length(self, frames: np.ndarray, rng: np.random.Generator) -> int:
+        """Frames after warping; drawn before all that changes values, so that a length is known without them."""
+        length, warp = frames.shape[1], self.settings.warp
+        return warped_length(length, warp, rng) if warp else length
+
+    def _augmented(self, frames: np.ndarray, length: int, rng: np.random.Generator) -> np.ndarray:
+        if self.settings.warp:
+            frames = warped(frames, length, self.settings.warp, self.bands, rng)
+        if length > self.limit:
+            start = int(rng.integers(0, length - self.limit + 1))
+            frames = frames[:, start : start + self.limit]
+        if self.bands is None:
+            frames = self._as_signal(frames, rng)
+        axes = (1,) if self.bands is None else (0, 1)
+        return spec_augment(frames, rng, self.mean, axes=axes) if self.settings.spec_augment else frames
+
+    def _as_signal(self, frames: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """A waveform's hops with noise and at another level."""
+        signal = signal_of(frames)
+        if self.settings.noise is not None:
+            signal = add_noise(signal, rng, self.settings.noise)
+        if self.settings.gain:
+            signal = gain(signal, rng, self.settings.gain)
+        return hops_of(signal, len(frames))
+
+    def _mixed(self, batch: Batch, epoch: int, indices: Sequence[int]) -> Batch:
+        """Mixup (Zhang et al. 2018): each utterance with another of the batch, in one random proportion."""
+        if not self.settings.mixup or len(indices) < 2:
+            return batch
+        rng = np.random.default_rng([self.settings.seed, epoch, len(indices), *indices[:1]])
+        share = float(rng.beta(self.settings.mixup, self.settings.mixup))
+        other = torch.from_numpy(rng.permutation(len(indices)))
+        inputs = batch.inputs
+        x = inputs.x if inputs.x.is_meta else share * inputs.x + (1.0 - share) * inputs.x[other]
+        valid = torch.maximum(inputs.valid, inputs.valid[other])
+        return Batch(Inputs(x, valid, inputs.seed), share * batch.targets + (1.0 - share) * batch.targets[other])
+
+
+def warped_length(length: int, warp: float, rng: np.random.Generator) -> int:
+    """Frames of an utterance of ``length`` frames after a random stretch of up to ``warp``."""
+    return max(1, round(length * rng.uniform(1.0 - warp, 1.0 + warp)))
+
+
+def warped(frames: np.ndarray, length: int, warp: float, bands: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Features stretched to ``length`` frames, their log-mel bands shifted by up to half of ``warp``; a waveform, where
+    ``bands`` is None, is played at another speed."""
+    if bands is None:
+        return hops_of(speed(signal_of(frames), length * len(frames)), len(frames))
+    return shift_bands(stretch(frames, length), rng.uniform(1.0 - warp / 2, 1.0 + warp / 2), bands)
+
+
+@dataclass(frozen=True)
+class Views:
+    """Several versions of each utterance at test time, whose probabilities are averaged.
+
+    Attributes:
+        count: of versions; the first is the utterance itself.
+        warp: largest relative stretch of time, and half of it of frequency.
+        bands: see ``count_bands``.
+    """
+
+    count: int
+    warp: float
+    bands: int | None
+
+    def mean(self, classify: Callable[[list[np.ndarray]], np.ndarray], frames: Sequence[np.ndarray]) -> np.ndarray:
+        """The mean over the views of ``classify``'s probabilities ``(utterances, classes)``."""
+        return np.mean([classify([self._view(one, number) for one in frames]) for number in range(self.count)], axis=0)
+
+    def _view(self, frames: np.ndarray, number: int) -> np.ndarray:
+        if not number:
+            return frames
+        rng = np.random.default_rng(number)
+        length = warped_length(frames.shape[1], self.warp, rng)
+        return warped(frames, length, self.warp, self.bands, rng)
+
+
+def collate(parts: Sequence[np.ndarray] | None, lengths: Sequence[int], rows: int) -> Inputs:
+    """Features ``(rows, frames)`` of unequal length as one batch, padded with zeros at the end.
+
+    Args:
+        parts: the features; None gives a meta tensor of the same shape.
+        lengths: frames of each before padding.
+        rows: of each frame.
+    """
+    frames = -(-max(lengths) // FRAMES_STEP) * FRAMES_STEP
+    valid = torch.tensor([length / frames for length in lengths])
+    seed = torch.zeros(len(lengths), dtype=torch.int64)
+    if parts is None:
+        return Inputs(torch.empty(len(lengths), 1, rows, frames, device="meta"), valid, seed)
+    x = torch.zeros(len(lengths), 1, rows, frames)
+    for place, part in enumerate(parts):
+        x[place, 0, :, : part.shape[1]] = torch.from_numpy(np.ascontiguousarray(part))
+    return Inputs(x, valid, seed)
+
+
+def taken(extras: Mapping[str, Tensor], places: Sequence[int]) -> dict[str, Tensor]:
+    """The rows of the utterances at ``places``."""
+    return {name: rows[list(places)] for name, rows in extras.items()}
+
+
+def evaluation_batches(
+    frames: Sequence[np.ndarray], batch: int, extras: Mapping[str, Tensor] | None = None
+) -> Iterator[tuple[list[int], Inputs]]:
+    """All utterances, whole, in batches of like length: their places and the inputs. None is left out."""
+    order = sorted(range(len(frames)), key=lambda index: frames[index].shape[1])
+    for start in range(0, len(order), batch):
+        places = order[start : start + batch]
+        parts = [frames[place] for place in places]
+        inputs = collate(parts, [part.shape[1] for part in parts], parts[0].shape[0])
+        yield places, replace(inputs, extras=taken(extras or {}, places))
+
+
+def probabilities(
+    predict: Callable[[Inputs], Tensor],
+    frames: Sequence[np.ndarray],
+    batch: int,
+    extras: Mapping[str, Tensor] | None = None,
+) -> np.ndarray:
+    """Class probabilities ``(utterances, classes)`` in double precision, in the order of ``frames``.
+
+    Args:
+        predict: gives the logits.
+        frames: features of each utterance, as the network sees them.
+        batch: utterances at a time, at the most.
+        extras: what the network reads beside them, a row an utterance.
+    """
+    rows: dict[int, np.ndarray] = {}
+    for places, inputs in evaluation_batches(frames, batch, extras):
+        rows |= zip(places, predict(inputs).double().softmax(1).numpy(), strict=True)
+    return np.stack([rows[place] for place in range(len(frames))])

@@ -1,0 +1,46 @@
+"""A run's recordings with the altered copies that training draws from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from parallel_ser.audio.altered import AlterationSettings, AlteredExtractor
+from parallel_ser.audio.cache import FeatureCache
+from parallel_ser.audio.extract import Features
+from parallel_ser.config import Config
+from parallel_ser.corpora.audit import Audit
+from parallel_ser.corpora.protocols import Fold
+from parallel_ser.training.data import Dataset, prepare
+from parallel_ser.training.encoder_view import extractor_of
+
+
+def prepare_training(
+    config: Config, progress: Callable[[int, int], None] | None = None
+) -> tuple[Dataset, list[Fold], list[Audit]]:
+    """``data.prepare``, and the copies that training draws from."""
+    data, folds, audits = prepare(config, progress)
+    return with_copies(data, config, progress), folds, audits
+
+
+def with_copies(data: Dataset, config: Config, progress: Callable[[int, int], None] | None = None) -> Dataset:
+    """The utterances with ``train.copies`` altered copies of each; a copy without features (now silent, say) is the
+    recording itself.
+
+    Args:
+        data: of the run.
+        config: of the run.
+        progress: called with the number of files done and of all files, for each copy.
+    """
+    train = config.train
+    if not train.copies:
+        return data
+    inner = extractor_of(config.audio, config.features)
+    settings = AlterationSettings(noise=train.noise, gain=train.gain, band=train.band)
+    paths, copies = [one.path for one in data.utterances], []
+    for number in range(train.copies):
+        cache = FeatureCache(config.run.cache, AlteredExtractor(inner, settings, number))
+        found = cache.attempt(paths, config.run.jobs or -1, progress)
+        pairs = zip(found, data.frames, strict=True)
+        copies.append([made.frames if isinstance(made, Features) else frames for made, frames in pairs])
+    return replace(data, copies=tuple(copies))
