@@ -47,6 +47,7 @@ class ModelDescriptor:
         words: what its name in tables says beside ``model.name``.
         options: what ``model.options`` may set, with defaults.
         problem: why such options cannot be, as a clause; empty where they can.
+        channels: which of the options count channels of convolutions over frames.
         files: which of the options are files; an empty one is none.
         beside: what it reads of an utterance beside the features.
         sizes: what ``model.size`` may be; the first where it is not said.
@@ -63,6 +64,7 @@ class ModelDescriptor:
     words: Callable[[ModelSettings], str] = lambda settings: ""
     options: Mapping[str, Any] = field(default_factory=dict)
     problem: Callable[[Mapping[str, Any]], str] = lambda options: ""
+    channels: tuple[str, ...] = ()
     files: tuple[str, ...] = ()
     beside: Callable[[ModelSettings], Beside] = lambda settings: Beside()
     sizes: tuple[str, ...] = ()

@@ -14,6 +14,7 @@ from parallel_ser.settings import Settings, one_of
 
 NARROWEST = 16
 """Channels of a level at the least: convolutions of 8 have corrupted memory in oneDNN on processors with AMX."""
+NARROW = "of which convolutions have corrupted memory on some processors"
 MOST = 65_536
 """Of an option that counts."""
 FIRST = {"s": 32, "m": 64, "l": 128, "xl": 256}
@@ -71,7 +72,7 @@ class ModelSettings(Settings):
         if FIRST[self.size] * self.width < NARROWEST:
             raise ValueError(
                 f"model.width={self.width:g} makes a level of {FIRST[self.size] * self.width:.0f} channels, fewer than "
-                f"{NARROWEST}, of which convolutions have corrupted memory on some processors: "
+                f"{NARROWEST}, {NARROW}: "
                 f"model.size={self.size} takes model.width={NARROWEST / FIRST[self.size]:g} or more"
             )
         return self
@@ -97,6 +98,9 @@ class ModelSettings(Settings):
             if type(value) is not kind or (kind is int and not 1 <= int(value) <= MOST):
                 asked = f"a whole number from 1 to {MOST}" if kind is int else f"like {model.options[name]!r}"
                 raise ValueError(f"model.options.{name} must be {asked}, not {value!r}")
+        for name in model.channels:
+            if (value := self.chosen(model.options)[name]) < NARROWEST:
+                raise ValueError(f"model.options.{name}={value} are fewer channels than {NARROWEST}, {NARROW}")
         for name in model.files:
             if given := self.options.get(name):
                 path = Path(str(given)).absolute()

@@ -163,6 +163,11 @@ def test_every_model_keeps_what_its_description_says(name: str) -> None:
         ({"name": "conformer", "options": {"depth": 3}}, r"options\.depth is none of model\.name=conformer.*layers=4"),
         ({"name": "conformer", "options": {"layers": 0}}, "a whole number from 1"),
         ({"name": "conformer", "options": {"layers": 2.5}}, "a whole number from 1"),
+        (
+            {"name": "conformer", "options": {"channels": 8}},
+            "channels=8 are fewer channels than 16, of which",
+        ),
+        ({"name": "resnet1d", "options": {"width": 36}}, "width=36 does not divide into groups=8"),
         ({"name": "conformer", "options": {"kernel": 4}}, "kernel=4 must be odd"),
         ({"name": "lstm_transformer", "options": {"heads": 5}}, "width=128 does not divide into heads=5"),
         ({"name": "mfcc_lstm", "options": {"pooling": "median"}}, "pooling must be mean or last"),

@@ -30,7 +30,7 @@ TINY = [
     "train.threads=1",
     "split.folds=2",
     "model.name=mscnn_spu_att",
-    "model.options={filters: 8, hidden: 16, vocabulary: 40, word_width: 12}",
+    "model.options={filters: 16, hidden: 16, vocabulary: 40, word_width: 12}",
 ]
 SAID = {"joy": ("lovely", "great", "sunny"), "anger": ("stupid", "awful", "enough")}
 

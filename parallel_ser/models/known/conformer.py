@@ -50,6 +50,7 @@ MODEL = ModelDescriptor(
     blocks=lambda settings: settings.chosen(OPTIONS)["layers"] + 6,
     parts=lambda settings: settings.chosen(OPTIONS)["heads"],
     options=OPTIONS,
+    channels=("channels",),
     problem=lambda o: (
         heads_divide(o, "width", "channels")
         or ("" if o["kernel"] % 2 else f"kernel={o['kernel']} must be odd, so that a frame is in its middle")

@@ -83,6 +83,7 @@ MODEL = ModelDescriptor(
     blocks=lambda settings: 5 if settings.chosen(OPTIONS)["text"] else 3,
     parts=lambda settings: settings.chosen(OPTIONS)["filters"],
     options=OPTIONS,
+    channels=("filters",),
     files=FILES,
     problem=problem,
     beside=lambda settings: beside(settings.chosen(OPTIONS)),

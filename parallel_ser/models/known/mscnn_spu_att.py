@@ -32,6 +32,7 @@ MODEL = ModelDescriptor(
     blocks=lambda settings: 6,
     parts=lambda settings: settings.chosen(OPTIONS)["filters"],
     options=OPTIONS,
+    channels=("filters",),
     files=mscnn_spu.FILES,
     problem=lambda o: "" if o["pairs"] in ("all", "equal") else f"pairs must be all or equal, not {o['pairs']!r}",
     beside=lambda settings: mscnn_spu.beside(settings.chosen(OPTIONS) | TEXT),

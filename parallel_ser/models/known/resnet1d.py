@@ -46,6 +46,7 @@ MODEL = ModelDescriptor(
     blocks=lambda settings: settings.chosen(OPTIONS)["layers"] + 4,
     parts=lambda settings: settings.chosen(OPTIONS)["groups"],
     options=OPTIONS,
+    channels=("width",),
     problem=lambda o: (
         f"width={o['width']} does not divide into groups={o['groups']}" if o["width"] % o["groups"] else ""
     ),

@@ -50,8 +50,8 @@ RECURRENT += [
 OPTIONS = {
     "mfcc_lstm": {"width": 24, "layers": 2, "pooling": "last"},
     "lstm_transformer": {"width": 24, "layers": 2, "heads": 4, "hidden": 32},
-    "mscnn_spu": {"filters": 8, "hidden": 16, "vocabulary": 9, "word_width": 12, "swem": True},
-    "mscnn_spu_att": {"filters": 8, "hidden": 16, "vocabulary": 9, "word_width": 12},
+    "mscnn_spu": {"filters": 16, "hidden": 16, "vocabulary": 9, "word_width": 12, "swem": True},
+    "mscnn_spu_att": {"filters": 16, "hidden": 16, "vocabulary": 9, "word_width": 12},
     "conformer": {"width": 24, "layers": 2, "heads": 4, "kernel": 5, "channels": 16, "hidden": 16},
     "resnet1d": {"width": 24, "layers": 2, "groups": 4, "hidden": 16},
 }
