@@ -22,6 +22,7 @@ from parallel_ser.training.optim import adamw, freeze
 from parallel_ser.training.settings import TrainSettings
 
 STEPS = 6
+EXACT_STEPS = 3  # in fp64: a batch of each shape, and moments that the first step left
 RATE = 1e-5  # as a warm-up begins: at 1e-3 the steps themselves make rounding grow tenfold
 
 
@@ -52,7 +53,7 @@ def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype,
     dtype = torch.float64 if precision == "fp64" else torch.float32
     if case.get("schedule", "").endswith(".csv"):
         case["schedule"] = str(Path(__file__).parents[1] / "schedule" / case["schedule"])
-    model = {kind: case.pop(kind, 0) for kind in ("attention", "recurrent")}
+    model = {"width": 0.5, **{kind: case.pop(kind, 0) for kind in ("attention", "recurrent")}}
     if "model" in case:
         model = {"name": case.pop("model"), "options": case.pop("options"), "size": case.pop("size", "s")}
     frozen = case.pop("freeze", "")
@@ -71,7 +72,8 @@ def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype,
 def run(case: str, ranks: ProcessContext, out: str) -> None:
     strategy, dtype, rows = make(json.loads(case), ranks)
     words = json.loads(case).get("model", "").startswith("mscnn")
-    losses = [strategy.train_step(*batch(step, dtype, rows, words)) for step in range(STEPS)]
+    steps = EXACT_STEPS if dtype == torch.float64 else STEPS
+    losses = [strategy.train_step(*batch(step, dtype, rows, words)) for step in range(steps)]
     logits = strategy.predict(batch(1, dtype, rows, words)[0])
     state = strategy.state.full()
     result = {"losses": losses, "logits": logits, "sent": dict(strategy.stats.sent)}
