@@ -6,7 +6,6 @@ import traceback
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from parallel_ser import __version__
 from parallel_ser.commands import corpus
@@ -18,6 +17,7 @@ from parallel_ser.commands.evaluate import evaluate
 from parallel_ser.commands.export import export
 from parallel_ser.commands.features import features
 from parallel_ser.commands.fuse import fuse
+from parallel_ser.commands.options import Commands
 from parallel_ser.commands.plan import plan
 from parallel_ser.commands.predict import EnrolCommand, predict
 from parallel_ser.commands.profile import profile
@@ -33,7 +33,7 @@ from parallel_ser.system.terminal import any_name
 _TYPED = "parallel_ser.typed"
 
 
-class Shell(TyperGroup):
+class Shell(Commands):
     """Turns what ends a command into a line on stderr and an exit status.
 
     ==================  ===========================  ======

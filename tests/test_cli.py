@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import wave
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,15 @@ def test_every_command_has_help(words: tuple[str, ...]) -> None:
     status, out, _ = run(*words, "--help")
     assert status == 0
     assert "Usage: " in out
+
+
+@pytest.mark.parametrize("words", commands(typer.main.get_command(app)), ids=lambda words: " ".join(words) or "root")
+def test_the_text_of_a_help_fills_the_width(words: tuple[str, ...]) -> None:
+    _, out, _ = run(*words, "--help", env={"COLUMNS": "80"})
+    text = [line.strip() for line in out.split("\u256d")[0].splitlines()]
+    for line, following in pairwise(text):
+        if line and following:
+            assert len(f"{line} {following.split()[0]}") > 78, line
 
 
 def test_help_loads_nothing_heavy() -> None:
