@@ -107,6 +107,19 @@ def test_merges_that_cannot_be(merges: dict[str, list[str]], told: str) -> None:
         choose.merge(corpus_of(), merges)
 
 
+@pytest.mark.parametrize(
+    ("merges", "expected"),
+    [
+        ({"happy": ["surprise"]}, {"joy": ["surprise"]}),  # the class means what was typed
+        ({"joy": ["calmness"], "happy": ["ps"]}, {"joy": ["calm", "surprise"]}),
+        ({"low": ["neutral", "Calm"]}, {"low": ["neutral", "calm"]}),
+        ({"happiness": ["joy"]}, {}),
+    ],
+)
+def test_merges_in_the_words_of_the_classes(merges: dict[str, list[str]], expected: dict[str, list[str]]) -> None:
+    assert choose.in_words_of(("joy", "surprise", "neutral", "calm"), merges, "--merge", "RUN") == expected
+
+
 def test_emotions_in_any_spelling_and_in_the_order_of_the_corpus() -> None:
     chosen = choose.emotions(corpus_of(), ["sadness", "neutral"])
     assert chosen.classes == ("neutral", "sad")
