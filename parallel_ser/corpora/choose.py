@@ -65,7 +65,8 @@ def merge(corpus: Corpus, merges: Mapping[str, Sequence[str]]) -> Corpus:
     names = merged_names(corpus.classes, merges, "corpus.merge", corpus.name)
     utterances = tuple(replace(one, emotion=names[one.emotion]) for one in corpus.utterances)
     classes = tuple(dict.fromkeys(names[name] for name in corpus.classes))
-    return _with(corpus, utterances, classes, merge_note(merges))
+    told = {name: [find(one, corpus.classes, "corpus.merge", corpus.name) for one in merges[name]] for name in merges}
+    return _with(corpus, utterances, classes, merge_note(told))
 
 
 def merge_note(merges: Mapping[str, Sequence[str]]) -> str:

@@ -91,6 +91,10 @@ def test_merge(merges: dict[str, list[str]], expected: str) -> None:
     assert merged.classes == tuple(dict.fromkeys(expected.split()))
 
 
+def test_a_merge_is_told_in_the_names_of_the_classes() -> None:
+    assert choose.merge(corpus_of(), {"low": ["sadness", "Calm"]}).notes == ("sad and calm count as low",)
+
+
 @pytest.mark.parametrize(
     ("merges", "told"),
     [
@@ -150,7 +154,7 @@ def test_merge_comes_before_the_map_and_emotions_after_it(tmp_path: Path) -> Non
     assert [one.emotion for one in corpus.utterances][:5] == ["neutral", "neutral", "happy", "happy", "sad"]
     assert corpus.classes == ("neutral", "happy", "sad")
     assert corpus.notes == (
-        "bored counts as neutral", "corpus.labels=four leaves out 2 of fear", "corpus.emotions leaves out 2 of angry",
+        "boredom counts as neutral", "corpus.labels=four leaves out 2 of fear", "corpus.emotions leaves out 2 of angry",
     )  # fmt: skip
 
 
