@@ -77,11 +77,12 @@ def _no_option(error: Exception, typed: list[str]) -> str | None:
     if type(error).__name__ != "NoSuchOption":  # of click, or of the click that typer brings along
         return None
     command = getattr(getattr(error, "ctx", None), "command", None)
-    if not {"overrides", "settings"} & {parameter.name for parameter in getattr(command, "params", ())}:
+    parameters = getattr(command, "params", ())
+    if not {"overrides", "settings"} & {parameter.name for parameter in parameters}:
         return None
     from parallel_ser.config import option_as_setting
 
-    return option_as_setting(typed)
+    return option_as_setting(typed, [name for parameter in parameters for name in parameter.opts])
 
 
 app = typer.Typer(

@@ -277,6 +277,8 @@ def test_progress_without_a_terminal_is_a_line_every_tenth(capsys: pytest.Captur
     [
         (["train", "--epochs", "3"], "train.epochs=3"),
         (["train", "--epochs=3", "--nproc", "2"], "train.epochs=3"),
+        (["train", "--nproc", "2", "--config", "x.yaml", "--epochs", "3"], "no option --epochs;"),
+        (["plan", "--ranks", "2", "--batch-size", "64"], "no option --batch-size;"),
         (["train", "--lr", "1e-3"], "train.learning_rate=1e-3"),
         (["train", "--batch-size", "64"], "train.batch=64"),
         (["plan", "--model.size", "m"], "model.size=m"),
@@ -292,7 +294,13 @@ def test_an_option_that_is_a_setting_says_the_right_form(typed: list[str], right
     assert right in err
 
 
-@pytest.mark.parametrize("typed", [["train", "--nproc2", "3"], ["predict", "run", "a.wav", "--epochs", "3"]])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["train", "--nproc2", "3"],
+        ["predict", "run", "a.wav", "--epochs", "3"],
+    ],
+)
 def test_another_wrong_option_is_told_by_its_command(typed: list[str]) -> None:
     status, _, err = run(*typed)
     assert status == 2
