@@ -6,7 +6,6 @@ import traceback
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
 
 from parallel_ser import __version__
 from parallel_ser.commands import corpus
@@ -18,6 +17,7 @@ from parallel_ser.commands.evaluate import evaluate
 from parallel_ser.commands.export import export
 from parallel_ser.commands.features import features
 from parallel_ser.commands.fuse import fuse
+from parallel_ser.commands.options import Commands
 from parallel_ser.commands.plan import plan
 from parallel_ser.commands.predict import EnrolCommand, predict
 from parallel_ser.commands.profile import profile
@@ -33,7 +33,7 @@ from parallel_ser.system.terminal import any_name
 _TYPED = "parallel_ser.typed"
 
 
-class Shell(TyperGroup):
+class Shell(Commands):
     """Turns what ends a command into a line on stderr and an exit status.
 
     ==================  ===========================  ======
@@ -77,11 +77,12 @@ def _no_option(error: Exception, typed: list[str]) -> str | None:
     if type(error).__name__ != "NoSuchOption":  # of click, or of the click that typer brings along
         return None
     command = getattr(getattr(error, "ctx", None), "command", None)
-    if not {"overrides", "settings"} & {parameter.name for parameter in getattr(command, "params", ())}:
+    parameters = getattr(command, "params", ())
+    if not {"overrides", "settings"} & {parameter.name for parameter in parameters}:
         return None
     from parallel_ser.config import option_as_setting
 
-    return option_as_setting(typed)
+    return option_as_setting(typed, [name for parameter in parameters for name in parameter.opts])
 
 
 app = typer.Typer(

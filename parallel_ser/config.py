@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -169,15 +169,17 @@ def dump(config: Config) -> str:
     return yaml_text.write(config.model_dump(mode="json"))
 
 
-def option_as_setting(typed: Sequence[str]) -> str | None:
+def option_as_setting(typed: Sequence[str], known: Collection[str] = ()) -> str | None:
     """A sentence about the first option among ``typed`` whose name is one of a setting; None where there is none.
 
-    >>> option_as_setting(["train", "--epochs", "3"])
+    Options that the command has, ``known``, are none that were meant for a setting.
+
+    >>> option_as_setting(["train", "--nproc", "2", "--epochs", "3"], known=["--nproc"])
     'there is no option --epochs; settings are given as group.key=value: train.epochs=3'
     """
     for place, text in enumerate(typed):
         option, equals, value = text.partition("=")
-        if not option.startswith("--") or not (names := settings_called(option[2:], Config)):
+        if option in known or not option.startswith("--") or not (names := settings_called(option[2:], Config)):
             continue
         if not equals:
             following = typed[place + 1] if place + 1 < len(typed) else "-"

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import wave
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +60,15 @@ def test_every_command_has_help(words: tuple[str, ...]) -> None:
     status, out, _ = run(*words, "--help")
     assert status == 0
     assert "Usage: " in out
+
+
+@pytest.mark.parametrize("words", commands(typer.main.get_command(app)), ids=lambda words: " ".join(words) or "root")
+def test_the_text_of_a_help_fills_the_width(words: tuple[str, ...]) -> None:
+    _, out, _ = run(*words, "--help", env={"COLUMNS": "80"})
+    text = [line.strip() for line in out.split("\u256d")[0].splitlines()]
+    for line, following in pairwise(text):
+        if line and following:
+            assert len(f"{line} {following.split()[0]}") > 78, line
 
 
 def test_help_loads_nothing_heavy() -> None:
@@ -267,6 +277,8 @@ def test_progress_without_a_terminal_is_a_line_every_tenth(capsys: pytest.Captur
     [
         (["train", "--epochs", "3"], "train.epochs=3"),
         (["train", "--epochs=3", "--nproc", "2"], "train.epochs=3"),
+        (["train", "--nproc", "2", "--config", "x.yaml", "--epochs", "3"], "no option --epochs;"),
+        (["plan", "--ranks", "2", "--batch-size", "64"], "no option --batch-size;"),
         (["train", "--lr", "1e-3"], "train.learning_rate=1e-3"),
         (["train", "--batch-size", "64"], "train.batch=64"),
         (["plan", "--model.size", "m"], "model.size=m"),
@@ -282,7 +294,13 @@ def test_an_option_that_is_a_setting_says_the_right_form(typed: list[str], right
     assert right in err
 
 
-@pytest.mark.parametrize("typed", [["train", "--nproc2", "3"], ["predict", "run", "a.wav", "--epochs", "3"]])
+@pytest.mark.parametrize(
+    "typed",
+    [
+        ["train", "--nproc2", "3"],
+        ["predict", "run", "a.wav", "--epochs", "3"],
+    ],
+)
 def test_another_wrong_option_is_told_by_its_command(typed: list[str]) -> None:
     status, _, err = run(*typed)
     assert status == 2

@@ -87,6 +87,7 @@ def analyze(
 def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], nproc: int, **asked: Any) -> bool:
     """Analyse and tell; whether a recording failed."""
     from parallel_ser.analysis.many import Session, analyse_all
+    from parallel_ser.analysis.notice import FILE as NOTICE
     from parallel_ser.analysis.settings import AnalysisSettings
     from parallel_ser.corpora.folder import asked_for
     from parallel_ser.report.analysis_table import print_analyses
@@ -101,7 +102,9 @@ def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], n
     rows = [one.row for one in results if one.row is not None]
     if rows:
         print_analyses(screen(False), rows)
-        typer.echo(f"Reports: {printable(str(out))}/NAME/report.html; a notice for the people recorded: notice.md")
+        page = f"{rows[0]['folder'] if len(rows) == 1 else out / 'NAME'}/report.html"
+        typer.echo(f"Report{'s' * (len(rows) > 1)}: {printable(page)}")
+        typer.echo(f"A notice for the people recorded: {printable(str(out / NOTICE))}")
     for one in results:
         if one.problem:
             typer.echo(f"error: {one.problem}", err=True)

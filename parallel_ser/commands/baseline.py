@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
+
+from parallel_ser.errors import UserError, did_you_mean
 
 
 def baseline(
@@ -29,9 +31,13 @@ def baseline(
     """
     from rich.console import Console
 
+    from parallel_ser.classical.settings import SystemName
     from parallel_ser.config import load
     from parallel_ser.training.baseline import BASE, HYBRID, run
 
+    systems = (*get_args(SystemName), "hybrid")
+    if system not in systems:
+        raise UserError(f"there is no system {system}{did_you_mean(system, systems)}; there is {', '.join(systems)}.")
     hybrid = system == "hybrid"
     own = f"classical.system={'svm' if hybrid else system}"
     settings = load(config, [own, *(overrides or [])], (*HYBRID, *BASE) if hybrid else BASE)

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Literal, cast
 
 import typer
 
-from parallel_ser.commands.options import Json, Wide
+from parallel_ser.commands.options import Commands, Json, Wide
 from parallel_ser.errors import UserError, did_you_mean
 
 if TYPE_CHECKING:
     from parallel_ser.corpora.base import Corpus
     from parallel_ser.corpora.check import CheckReport
 
-app = typer.Typer(help="Check the recordings of a corpus, or fetch them.", no_args_is_help=True)
+app = typer.Typer(cls=Commands, help="Check the recordings of a corpus, or fetch them.", no_args_is_help=True)
 
 Jobs = Annotated[int, typer.Option("--jobs", "-j", min=0, help="Files decoded at a time; 0 means one a core.")]
 

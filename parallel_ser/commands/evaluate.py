@@ -51,7 +51,7 @@ def evaluate(
     answers when the sound is altered.
     """
     from parallel_ser.config import load
-    from parallel_ser.corpora.choose import merge_note, merged_names
+    from parallel_ser.corpora.choose import in_words_of, merge_note, merged_names
     from parallel_ser.report.tables import print_metrics
     from parallel_ser.report.terminal import screen
     from parallel_ser.system.files import require_writable, write_text
@@ -75,6 +75,7 @@ def evaluate(
     merges: dict[str, list[str]] = {}
     for emotion, sources in map(_merge, merge or []):
         merges.setdefault(emotion, []).extend(sources)
+    merges = in_words_of(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
     names = merged_names(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
     done = len(list(run.glob("fold-*/predictions.csv")))
     if done < len(trained.folds) or not (run / "metrics.json").exists():

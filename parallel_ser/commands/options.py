@@ -1,10 +1,31 @@
-"""Options that several commands share."""
+"""What several commands share: options, and how their help is set."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 Wide = Annotated[bool, typer.Option("--wide", help="Print every column, however wide.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+class Commands(TyperGroup):
+    """Commands whose help fills the terminal's width: a docstring's lines are not the reader's."""
+
+    def get_command(self, ctx: Any, name: str) -> Any:
+        """The command of that name, each paragraph of its help as one line."""
+        command = super().get_command(ctx, name)
+        if command is not None and command.help:
+            command.help = flowing(command.help)
+        return command
+
+
+def flowing(text: str) -> str:
+    r"""Paragraphs without the line ends within them.
+
+    >>> flowing("What it does.\n\nMore, in\n    two lines.")
+    'What it does.\n\nMore, in two lines.'
+    """
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))

@@ -71,7 +71,7 @@ def predict(
     """
     import json as encoder
 
-    from parallel_ser.corpora.folder import asked_for, audio_files
+    from parallel_ser.corpora.folder import asked_for
     from parallel_ser.decision.confidence import decide
     from parallel_ser.report.tables import NOTICE, print_decisions
     from parallel_ser.report.terminal import screen
@@ -85,7 +85,7 @@ def predict(
             raise UserError(f"--out {out} must end in .csv or .json.")
         require_writable(out.parent)
     given, changes = _parted(words)
-    files = list(dict.fromkeys(path for word in given for path in asked_for(Path(word), audio_files)))
+    files = list(dict.fromkeys(path for word in given for path in asked_for(Path(word))))
     if text and len(files) > 1:
         raise UserError(
             "--text is what one recording says, and there are several: predict them one by one, or list them with a "

@@ -65,7 +65,8 @@ def merge(corpus: Corpus, merges: Mapping[str, Sequence[str]]) -> Corpus:
     names = merged_names(corpus.classes, merges, "corpus.merge", corpus.name)
     utterances = tuple(replace(one, emotion=names[one.emotion]) for one in corpus.utterances)
     classes = tuple(dict.fromkeys(names[name] for name in corpus.classes))
-    return _with(corpus, utterances, classes, merge_note(merges))
+    told = {name: [find(one, corpus.classes, "corpus.merge", corpus.name) for one in merges[name]] for name in merges}
+    return _with(corpus, utterances, classes, merge_note(told))
 
 
 def merge_note(merges: Mapping[str, Sequence[str]]) -> str:
@@ -79,6 +80,27 @@ def merge_note(merges: Mapping[str, Sequence[str]]) -> str:
         for target, sources in merges.items()
     )
     return ", ".join(clauses)
+
+
+def in_words_of(
+    classes: Sequence[str], merges: Mapping[str, Sequence[str]], setting: str, corpus: str
+) -> dict[str, list[str]]:
+    """The merges under the classes' own names; a target that means none of them keeps its name.
+
+    An emotion counts as itself already, so that is left out.
+
+    >>> in_words_of(("joy", "neutral", "calm"), {"happy": ["calmness"], "low": ["neutral"]}, "--merge", "the run")
+    {'joy': ['calm'], 'low': ['neutral']}
+
+    Raises:
+        UserError: an emotion that is none of the classes.
+    """
+    told: dict[str, list[str]] = {}
+    for target, sources in merges.items():
+        name = target if target in classes else next((one for one in classes if _same(one, target)), target)
+        found = (find(source, classes, setting, corpus) for source in sources)
+        told.setdefault(name, []).extend(source for source in dict.fromkeys(found) if source != name)
+    return {name: sources for name, sources in told.items() if sources}
 
 
 def merged_names(

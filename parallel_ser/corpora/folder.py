@@ -16,8 +16,8 @@ from parallel_ser.errors import UserError
 
 SUFFIXES = (
     (".wav", ".flac"),
-    (".mp3", ".ogg", ".opus"),
-    (".m4a", ".mp4", ".aac", ".webm", ".wma", ".mkv", ".mov", ".avi", ".flv", ".3gp", ".amr"),
+    (".mp3", ".ogg", ".opus", ".aiff", ".aif"),
+    (".m4a", ".mp4", ".aac", ".webm", ".wma", ".mkv", ".mov", ".avi", ".flv", ".3gp", ".amr", ".spx"),
 )
 """The recordings; copies that some releases have beside them, and some alone; what ffmpeg reads, videos among it."""
 
@@ -51,7 +51,7 @@ def existing_folder(root: Path, corpus: str, expected: str) -> Path:
 def audio_files(root: Path) -> list[Path]:
     """Every .wav and .flac (any case) below ``root``, in an order that does not depend on the file system.
 
-    Where there is none, every .mp3, .ogg and .opus; where there is none either, what ffmpeg reads.
+    Where there is none, every .mp3, .ogg, .opus and .aiff; where there is none either, what ffmpeg reads.
     Hidden files and folders, macOS's ``._*`` copies and ``__MACOSX`` are passed over; links to folders are followed.
 
     Raises:
@@ -82,27 +82,21 @@ def every_recording(root: Path) -> list[Path]:
     return found
 
 
-def asked_for(path: Path, below: Callable[[Path], list[Path]] = every_recording) -> list[Path]:
-    """The recordings that a word of the command line names: a file, a folder's, or those that a pattern fits.
+def asked_for(path: Path) -> list[Path]:
+    """The recordings that a word of the command line names: a file, all below a folder, or those that a pattern fits.
 
     A pattern is what a shell would be given, in quotes: ``'rec/*.wav'``, ``'rec/**/*.wav'``. A name that is there is
     no pattern.
-
-    Args:
-        path: as it was typed.
-        below: the recordings below a folder.
 
     Raises:
         UserError: a folder holds no recordings, or nothing fits the pattern.
     """
     if path.is_dir():
-        if found := below(path):
-            return found
-        raise UserError(f"the folder {path} holds no recordings.")
+        return every_recording(path)
     if path.exists() or not has_magic(str(path)):
         return [path]
     fitting = [Path(name) for name in glob(os.path.expanduser(path), recursive=True)]
-    files = [one for one in fitting if one.is_file()] or [one for each in fitting for one in below(each)]
+    files = [one for one in fitting if one.is_file()] or [one for each in fitting for one in every_recording(each)]
     if not files:
         raise UserError(f"no file fits the pattern {path}; ** stands for any number of folders.")
     return sorted(files, key=_order)

@@ -105,15 +105,17 @@ def print_table(
     Args:
         console: of whose width the blocks are.
         columns: all of the same number of cells.
-        title: above the first block.
+        title: above the first block, as wide as the console: a narrow table does not break it.
         styles: of each row, as rich names them.
         foot: how many of the last rows are parted from the others by a line.
         more: where the columns that have gone are to be found.
         note: a sentence that stands below.
     """
     blocks, gone = fit(columns, console.width)
-    for place, block in enumerate(blocks):
-        console.print(table(block, "" if place else title, styles, foot))
+    if title:
+        console.print(Text(title, style="bold"))
+    for block in blocks:
+        console.print(table(block, "", styles, foot))
     if gone:
         names = ", ".join(one.heading for one in gone) if len(gone) < 6 else f"{len(gone)} more columns"
         console.print(Text(f"No room for {names}: see {more}.", style="dim"))

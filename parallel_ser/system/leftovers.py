@@ -10,6 +10,7 @@ import atexit
 import fcntl
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -24,6 +25,8 @@ FOLDERS = ("parallel-ser-*", "torchelastic_*")
 """Names of folders that may be claimed."""
 OF_PROCESS = ("joblib_memmapping_folder_{}_*", "sem.loky-{}-*", "loky-{}-*")
 """What joblib makes for a process, by its number."""
+QUIET = "ignore:resource_tracker"
+"""For ``PYTHONWARNINGS``: no word of what joblib's tracker removes."""
 
 
 def claim(folder: Path) -> IO[str] | None:
@@ -44,8 +47,21 @@ def workers() -> Iterator[None]:
     from joblib import parallel_config
 
     _claimed()
+    # joblib's tracker, a process that outlives this one for a moment, removes what was left and warns of each of it
+    filters = [one for one in os.environ.get("PYTHONWARNINGS", "").split(",") if one and one != QUIET]
+    os.environ["PYTHONWARNINGS"] = ",".join([*filters, QUIET])
     with parallel_config("loky", inner_max_num_threads=1):
         yield
+
+
+@contextmanager
+def without_ctrl_c() -> Iterator[None]:
+    """Processes that are started within it never see Ctrl-C: who started them does, and ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @cache

@@ -162,7 +162,11 @@ def thresholds(run: Run, error: float) -> float:
             )
         if known[error]["threshold"] is None:
             least = known[error]["smallest_error"]
-            can = f"the least that it could is {least:.2f}" if least is not None else known[error]["reason"]
-            raise UserError(f"fold {fold} of {run.folder} cannot promise an error of {error:g}; {can}.")
+            why, way = known[error]["reason"], "train with more speakers or more folds"
+            if least is not None:
+                why, way = f"the least that it could is {least:.2f}", "calibrate for a larger error"
+            raise UserError(
+                f"fold {fold} of {run.folder} cannot promise an error of {error:g}: {why}; leave --error out, or {way}."
+            )
         found.append(float(known[error]["threshold"]))
     return max(found)

@@ -21,6 +21,7 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.decision import calibration
 from parallel_ser.errors import UserError
+from parallel_ser.report.terminal import progress
 from parallel_ser.system.digests import read_json
 from parallel_ser.training import model_file, run_folder, transfer
 from parallel_ser.training.batches import Views
@@ -119,7 +120,7 @@ class Run(ABC):
         asked: list[tuple[Dataset, list[Fold], list[Audit]]] = []
 
         def tested(run: Run) -> tuple[Dataset, Places]:
-            data, folds, audits = prepare(where(run.config, config))
+            data, folds, audits = _prepared(where(run.config, config))
             asked.append((data, folds, audits))
             return data, {fold.index: fold.test for fold in folds if fold.index in run.folds}
 
@@ -137,7 +138,7 @@ class Run(ABC):
         asked: list[tuple[Dataset, list[Fold], list[Audit]]] = []
 
         def tested(run: Run) -> tuple[Dataset, Places]:
-            data, folds, audits = prepare(where(run.config, config).model_copy(update={"split": split}))
+            data, folds, audits = _prepared(where(run.config, config).model_copy(update={"split": split}))
             asked.append((data, folds, audits))
             alone = data.take(folds[0].test)
             return alone, dict.fromkeys(run.folds, range(len(alone.utterances)))
@@ -177,11 +178,17 @@ class Run(ABC):
         paths = {fold: run_folder.fold_folder(self.folder, fold) / "selection.csv" for fold in self.folds}
         missing = [fold for fold, path in paths.items() if not path.exists()]
         if missing:
-            data, folds, _ = prepare(self.config)
+            data, folds, _ = _prepared(self.config)
             sides = {fold.index: fold.select for fold in folds if fold.index in missing}
             for index, said in self.raw_answers(lambda _: (data, sides)).items():
                 self._said(data, sides[index], index, said).to_csv(paths[index])
         return {fold: Predictions.from_csv(path) for fold, path in paths.items()}
+
+
+def _prepared(config: Config) -> tuple[Dataset, list[Fold], list[Audit]]:
+    """What a run is asked with; another corpus's features may take minutes, so how far they are is shown."""
+    with progress("features") as advance:
+        return prepare(config, advance)
 
 
 class NeuralRun(Run):

@@ -67,7 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if unknown:
             typed = list(sys.argv[1:] if arguments is None else arguments)
-            raise UserError(option_as_setting(typed) or f"there is no option {unknown[0]}; -h lists them.")
+            raise UserError(
+                option_as_setting(typed, ("--config", "--debug", "--quiet"))
+                or f"there is no option {unknown[0]}; -h lists them."
+            )
         config = load(given.config, given.overrides)
         limits.require_files(int(os.environ.get("WORLD_SIZE", "1")))
         return run(config, given.quiet)
@@ -81,6 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             let_the_first_say()
         return 2
     except KeyboardInterrupt:  # before training, which heeds it by itself
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun passes the terminal's on: once is enough
         if first:
             print("interrupted; the features made so far are kept", file=sys.stderr, flush=True)
         return 130

@@ -91,6 +91,10 @@ def test_merge(merges: dict[str, list[str]], expected: str) -> None:
     assert merged.classes == tuple(dict.fromkeys(expected.split()))
 
 
+def test_a_merge_is_told_in_the_names_of_the_classes() -> None:
+    assert choose.merge(corpus_of(), {"low": ["sadness", "Calm"]}).notes == ("sad and calm count as low",)
+
+
 @pytest.mark.parametrize(
     ("merges", "told"),
     [
@@ -105,6 +109,19 @@ def test_merge(merges: dict[str, list[str]], expected: str) -> None:
 def test_merges_that_cannot_be(merges: dict[str, list[str]], told: str) -> None:
     with pytest.raises(UserError, match=f"^corpus.merge {told}"):
         choose.merge(corpus_of(), merges)
+
+
+@pytest.mark.parametrize(
+    ("merges", "expected"),
+    [
+        ({"happy": ["surprise"]}, {"joy": ["surprise"]}),  # the class means what was typed
+        ({"joy": ["calmness"], "happy": ["ps"]}, {"joy": ["calm", "surprise"]}),
+        ({"low": ["neutral", "Calm"]}, {"low": ["neutral", "calm"]}),
+        ({"happiness": ["joy"]}, {}),
+    ],
+)
+def test_merges_in_the_words_of_the_classes(merges: dict[str, list[str]], expected: dict[str, list[str]]) -> None:
+    assert choose.in_words_of(("joy", "surprise", "neutral", "calm"), merges, "--merge", "RUN") == expected
 
 
 def test_emotions_in_any_spelling_and_in_the_order_of_the_corpus() -> None:
@@ -137,7 +154,7 @@ def test_merge_comes_before_the_map_and_emotions_after_it(tmp_path: Path) -> Non
     assert [one.emotion for one in corpus.utterances][:5] == ["neutral", "neutral", "happy", "happy", "sad"]
     assert corpus.classes == ("neutral", "happy", "sad")
     assert corpus.notes == (
-        "bored counts as neutral", "corpus.labels=four leaves out 2 of fear", "corpus.emotions leaves out 2 of angry",
+        "boredom counts as neutral", "corpus.labels=four leaves out 2 of fear", "corpus.emotions leaves out 2 of angry",
     )  # fmt: skip
 
 

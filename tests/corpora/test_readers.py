@@ -13,7 +13,7 @@ import soundfile
 
 from parallel_ser.corpora import crema_d, emodb, emovo, esd, ravdess, savee, tess
 from parallel_ser.corpora.base import Corpus
-from parallel_ser.corpora.folder import audio_files
+from parallel_ser.corpora.folder import asked_for, audio_files
 from parallel_ser.corpora.registry import recognise
 from parallel_ser.errors import UserError
 
@@ -309,6 +309,17 @@ def test_hidden_and_macos_files_are_passed_over(tmp_path: Path) -> None:
         "a/y.FLAC",
         "b/x.wav",
     ]
+
+
+def test_of_a_folder_asked_for_every_recording_is_taken(tmp_path: Path) -> None:
+    names = ["a.aiff", "b.mp3", "c.wav", "deep/d.ogg", "e.m4a", "f.spx"]
+    touch(tmp_path, *names)
+    (tmp_path / "notes.txt").write_text("no audio")
+    for asked in (tmp_path, tmp_path.parent / f"{tmp_path.name[:-1]}?"):
+        assert {path.relative_to(tmp_path).as_posix() for path in asked_for(asked)} == set(names)
+    assert audio_files(tmp_path) == [tmp_path / "c.wav"]  # of a corpus the others are copies
+    (tmp_path / "c.wav").unlink()
+    assert [path.name for path in audio_files(tmp_path)] == ["a.aiff", "b.mp3", "d.ogg"]
 
 
 @pytest.mark.parametrize("name", sorted(READERS))

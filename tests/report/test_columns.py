@@ -66,3 +66,9 @@ def test_long_texts_are_broken_and_not_cut() -> None:
 def test_the_last_rows_are_parted_by_a_line() -> None:
     lines = printed(80, Column("n", ["1", "2", "3"]), foot=1).splitlines()
     assert lines.index("3") - lines.index("2") == 2 or lines[-2].strip() == "3"
+
+
+def test_a_title_is_not_broken_by_a_narrow_table() -> None:
+    out = io.StringIO()
+    print_table(Console(file=out, width=40), [Column("n", ["1"])], "A title wider than its table")
+    assert out.getvalue().splitlines()[0].rstrip() == "A title wider than its table"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -64,3 +66,25 @@ def test_a_claim_is_one_processs(tmp_path: Path) -> None:
     with leftovers.claim(tmp_path) as file:  # type: ignore[union-attr]
         assert file
         assert leftovers.claim(tmp_path) is None
+
+
+WORK = (
+    "import time; from joblib import Parallel, delayed; from parallel_ser.system.leftovers import workers\n"
+    "with workers():\n"
+    "    made = Parallel(n_jobs=2, return_as='generator')(delayed(time.sleep)(k) for k in (0, 600, 600))\n"
+    "    print(next(made), flush=True); next(made)"
+)
+
+
+def test_a_process_that_is_stopped_with_its_workers_leaves_no_warnings() -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", WORK],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as owner:
+        assert owner.stdout
+        assert owner.stdout.readline() == "None\n"
+        os.killpg(owner.pid, signal.SIGTERM)
+        assert owner.communicate(timeout=60) == ("", "")  # of the tracker too, which has the same stderr

@@ -112,7 +112,7 @@ def test_a_run_is_judged_on_fewer_emotions(svm_run: Path) -> None:
     truth = [names.get(one, one) for one in kept.truth]
     assert list(record["classes"]) == classes
     assert record["wa"]["value"] == pytest.approx(np.mean([a == b for a, b in zip(truth, predicted)]))
-    assert "sad and disgust count as neutral, joy and anger count as high" in record["notes"]
+    assert "sadness and disgust count as neutral, joy and anger count as high" in record["notes"]
     assert "--merge has clam, which is no emotion of the run" in refused("evaluate", svm_run, "--merge", "neutral=clam")
     assert "write the emotion and those that count as it" in refused("evaluate", svm_run, "--merge", "neutral")
 

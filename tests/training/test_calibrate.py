@@ -163,7 +163,7 @@ def test_an_error_without_a_threshold_says_what_to_do(calibrated: Path, svm_run:
     for run, error in ((svm_run, 0.1), (calibrated, 0.2)):
         sentence = refused("predict", run, path, "--error", error)
         assert f"run parallel-ser calibrate {run} --error {error} first" in sentence
-    assert "cannot promise an error of 0.001; the least that it could is 0." in refused(
+    assert "cannot promise an error of 0.001: the least that it could is 0." in refused(
         "predict", calibrated, path, "--error", "0.001"
     )
 

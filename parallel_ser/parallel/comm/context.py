@@ -79,6 +79,8 @@ class ProcessContext:
             return work()
         try:
             told: list[Any] = [True, work() if self.first else None]
+        except KeyboardInterrupt:  # of all ranks: who was waiting may have ended, and cannot be told
+            raise
         except BaseException:
             dist.broadcast_object_list([False, None], src=0)
             raise

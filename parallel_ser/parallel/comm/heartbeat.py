@@ -232,7 +232,9 @@ class _Watch(threading.Thread):
             if line.peer is None:
                 continue
             silent = now - line.heard
-            if self.signalled and line.ended:  # torchrun ends all, for one has failed and says why
+            # SIGTERM: torchrun ends all, for one has failed and says why. Ctrl-C came to all: each may say its word.
+            grace = ENDED if self.signalled == signal.SIGINT else 0.0
+            if self.signalled and line.ended and now - line.ended >= grace:
                 os._exit(128 + self.signalled)
             if self.signalled and silent > STALE:
                 self._end(line.peer, f"has not answered for {silent:.0f} s", 128 + self.signalled)
