@@ -76,7 +76,7 @@ def evaluate(
     for emotion, sources in map(_merge, merge or []):
         merges.setdefault(emotion, []).extend(sources)
     names = merged_names(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
-    done = len(list(run.glob("fold-*/predictions.csv")))
+    done = len(run_folder.tested_folds(run))
     if done < len(trained.folds) or not (run / "metrics.json").exists():
         typer.echo(f"note: this run is not finished; {len(trained.folds)} of its folds have a model so far.", err=True)
     if corpus is not None:

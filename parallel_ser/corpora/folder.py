@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
+from typing import NamedTuple
 
 from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Utterance
 from parallel_ser.corpora.labels import present
@@ -28,6 +29,13 @@ class Named:
 
     utterance: Utterance
     misplaced: str = ""
+
+
+class Asked(NamedTuple):
+    """Recordings, and of each word that names none what is wrong with it."""
+
+    files: list[Path]
+    problems: dict[Path, str]
 
 
 class UnparsableNameError(ValueError):
@@ -82,6 +90,21 @@ def every_recording(root: Path) -> list[Path]:
     return found
 
 
+def without_copies(root: Path) -> list[Path]:
+    """Every recording below ``root``; where names differ in the suffix alone, those of the first row of ``SUFFIXES``.
+
+    Raises:
+        UserError: a folder cannot be read.
+    """
+    ranks = {suffix: rank for rank, suffixes in enumerate(SUFFIXES) for suffix in suffixes}
+    found = sorted(_walk(root, tuple(ranks)), key=lambda path: _order(path.relative_to(root)))
+    best: dict[Path, int] = {}
+    for path in found:
+        stem, rank = path.with_suffix(""), ranks[path.suffix.lower()]
+        best[stem] = min(rank, best.get(stem, rank))
+    return [path for path in found if ranks[path.suffix.lower()] == best[path.with_suffix("")]]
+
+
 def asked_for(path: Path, below: Callable[[Path], list[Path]] = every_recording) -> list[Path]:
     """The recordings that a word of the command line names: a file, a folder's, or those that a pattern fits.
 
@@ -106,6 +129,17 @@ def asked_for(path: Path, below: Callable[[Path], list[Path]] = every_recording)
     if not files:
         raise UserError(f"no file fits the pattern {path}; ** stands for any number of folders.")
     return sorted(files, key=_order)
+
+
+def all_asked_for(words: Iterable[str | Path], below: Callable[[Path], list[Path]] = every_recording) -> Asked:
+    """The recordings that words of the command line name, each once; a word that names none takes no other's."""
+    asked = Asked([], {})
+    for word in words:
+        try:
+            asked.files.extend(asked_for(Path(word), below))
+        except UserError as error:
+            asked.problems[Path(word)] = str(error)
+    return Asked(list(dict.fromkeys(asked.files)), asked.problems)
 
 
 def missing_speakers(name: str, known: Iterable[str], utterances: Iterable[Utterance]) -> tuple[str, ...]:
