@@ -238,7 +238,7 @@ def settings(folder: Path) -> Config:
 
 def _settings_digest(text: str) -> str:
     """Of settings in YAML, without the folders that may move."""
-    data, _ = yaml_text.read(text)
+    data = yaml_text.read(text)[0] or {}
     split = data.get("split") or {}
     corpora = [data.get("corpus") or {}, split.get("test") or {}]
     for part in [part for corpus in corpora for part in (corpus, *corpus.get("also", ()))]:

@@ -12,7 +12,7 @@ import pytest
 
 from parallel_ser.errors import UserError
 from parallel_ser.system import digests
-from parallel_ser.training import listing, run_folder, standing
+from parallel_ser.training import conditions, listing, run_folder, standing
 
 
 def test_copies_of_folds_are_no_folds(tmp_path: Path) -> None:
@@ -45,6 +45,25 @@ def test_no_bit_of_a_result_changes_unnoticed(tmp_path: Path) -> None:
         (tmp_path / run_folder.METRICS).write_bytes(data)
         with pytest.raises(UserError, match="is damaged"):
             run_folder.metrics_of(tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[1]\n", b"{}\n", b'{"band_hz": {"low": 1}}', b"", None])
+def test_recordings_that_were_not_written_so_are_refused(tmp_path: Path, content: bytes | None) -> None:
+    usual = {name: {"low": 1.0, "high": 2.5} for name in conditions.MEASURES}
+    path = tmp_path / conditions.FILE
+    digests.write_json(path, usual)
+    assert conditions.read(tmp_path) == usual
+    data = bytearray(path.read_bytes())
+    data[data.index(b"2.5")] = ord("9")
+    path.write_bytes(data if content is None else content)
+    with pytest.raises(UserError, match=r"recordings\.json is damaged"):
+        conditions.read(tmp_path)
+
+
+def test_emptied_settings_have_changed(tmp_path: Path) -> None:
+    (tmp_path / "config.yaml").touch()
+    with pytest.raises(UserError, match="has changed since the run wrote it"):
+        run_folder.settings(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"[1]\n", b"{}\n", b"3", b"\xff\xfe", b"", b'{"processes": "two"}'])
