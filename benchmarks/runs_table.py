@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from parallel_ser.training.run_folder import read_json, settings
+from parallel_ser.training.run_folder import metrics_of, read_json, settings
 
 
 def row(folder: Path) -> str:
     config, record, machine = (
         settings(folder),
-        read_json(folder / "metrics.json"),
+        metrics_of(folder),
         read_json(folder / "environment.json"),
     )
     histories = [read_json(path) for path in sorted(folder.glob("fold-*/history.json"))]

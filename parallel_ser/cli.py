@@ -26,7 +26,7 @@ from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.strategies import strategies
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
-from parallel_ser.system.limits import used_up
+from parallel_ser.system.limits import told
 from parallel_ser.system.process import keep_freed
 from parallel_ser.system.terminal import any_name
 
@@ -41,6 +41,7 @@ class Shell(Commands):
     ==================  ===========================  ======
     ``UserError``       ``error: …``, one line       2
     no more of a limit  ``error: …``, one line       2
+    a refused file      ``error: …``, one line       2
     a wrong option      the right setting, if any    2
     Ctrl-C              ``interrupted``              130
     anything else       a traceback: it is a bug     1
@@ -65,7 +66,7 @@ class Shell(Commands):
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from error
         except Exception as error:
-            sentence = _no_option(error, ctx.meta[_TYPED]) or used_up(error)
+            sentence = _no_option(error, ctx.meta[_TYPED]) or told(error)
             if sentence is None or ctx.params.get("debug"):
                 raise
             typer.echo(f"error: {sentence}", err=True)

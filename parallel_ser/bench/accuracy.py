@@ -20,7 +20,7 @@ from parallel_ser.bench.plain import COMMAND, Bar, Kept, Plain, ending
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.settings import Settings
-from parallel_ser.training.run_folder import read_json
+from parallel_ser.training.run_folder import metrics_of
 
 _RUNS = ("train", "baseline", "fuse")
 
@@ -73,7 +73,7 @@ def measure(systems: Sequence[System], arguments: Sequence[str], kept: Kept, tol
         home = folder / one.name.replace(" ", "-")
         if not (home / "metrics.json").exists():
             _run(one, arguments, home, folder)
-        records[one.name] = kept.sample(one.name, 0, partial(read_json, home / "metrics.json"))
+        records[one.name] = kept.sample(one.name, 0, partial(metrics_of, home))
     told("systems", len(systems), len(systems))
     headings = ("system", "mean UAR ± std over folds", "each fold", "pooled (95% over speakers)", "notes")
     rows = [(name, *_row(record)) for name, record in records.items()]

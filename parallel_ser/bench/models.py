@@ -20,7 +20,7 @@ from parallel_ser.bench.accuracy import System, checked
 from parallel_ser.bench.plain import COMMAND, Bar, Kept, Plain, ending, spread
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Rounds
-from parallel_ser.training.run_folder import fold_folder, folds, read_json
+from parallel_ser.training.run_folder import fold_folder, folds, metrics_of, read_json
 
 _MFCC = ("features.streams=[mfcc]", "features.n_mfcc=40", "features.n_mels=64")
 _ALL = ("features.streams=[mfcc, mfcc_delta, mfcc_delta2]", "features.n_mfcc=32", "features.n_mels=64")
@@ -158,7 +158,7 @@ def _once(system: System, given: Given, seed: int, home: Path) -> dict[str, Any]
     )
     if done.returncode:
         raise UserError(f"system {system.name} cannot recognise: {ending(done.stderr, done.returncode)}")
-    metrics = read_json(home / "metrics.json")
+    metrics = metrics_of(home)
     value = metrics["uar"]["value"]
     low, high = metrics["uar"]["interval"] or (value, value)
     audit = metrics["audit"] or {}

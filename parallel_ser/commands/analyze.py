@@ -89,13 +89,15 @@ def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], n
     from parallel_ser.analysis.many import Session, analyse_all
     from parallel_ser.analysis.notice import FILE as NOTICE
     from parallel_ser.analysis.settings import AnalysisSettings
-    from parallel_ser.corpora.folder import asked_for
+    from parallel_ser.corpora.folder import all_asked_for
     from parallel_ser.report.analysis_table import print_analyses
     from parallel_ser.report.terminal import progress, screen
     from parallel_ser.system.files import require_writable
     from parallel_ser.system.terminal import printable
 
-    paths = list(dict.fromkeys(path for given in files for path in asked_for(given)))
+    paths, unnamed = all_asked_for(files)
+    if not paths:
+        raise UserError(" ".join(unnamed.values()))
     require_writable(out)
     with progress("analyse") as advance:
         results = analyse_all(run, paths, out, AnalysisSettings(**asked), Session(**session), nproc, advance)
@@ -105,10 +107,10 @@ def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], n
         page = f"{rows[0]['folder'] if len(rows) == 1 else out / 'NAME'}/report.html"
         typer.echo(f"Report{'s' * (len(rows) > 1)}: {printable(page)}")
         typer.echo(f"A notice for the people recorded: {printable(str(out / NOTICE))}")
-    for one in results:
-        if one.problem:
-            typer.echo(f"error: {one.problem}", err=True)
-    return any(one.problem for one in results)
+    problems = [*unnamed.values(), *(one.problem for one in results if one.problem)]
+    for problem in problems:
+        typer.echo(f"error: {problem}", err=True)
+    return bool(problems)
 
 
 def _notice(run: Path, out: Path, kept: bool, **asked: Any) -> None:

@@ -77,7 +77,7 @@ def evaluate(
         merges.setdefault(emotion, []).extend(sources)
     merges = in_words_of(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
     names = merged_names(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
-    done = len(list(run.glob("fold-*/predictions.csv")))
+    done = len(run_folder.tested_folds(run))
     if done < len(trained.folds) or not (run / "metrics.json").exists():
         typer.echo(f"note: this run is not finished; {len(trained.folds)} of its folds have a model so far.", err=True)
     if corpus is not None:

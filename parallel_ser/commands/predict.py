@@ -71,7 +71,7 @@ def predict(
     """
     import json as encoder
 
-    from parallel_ser.corpora.folder import asked_for
+    from parallel_ser.corpora.folder import all_asked_for
     from parallel_ser.decision.confidence import decide
     from parallel_ser.report.tables import NOTICE, print_decisions
     from parallel_ser.report.terminal import screen
@@ -85,7 +85,9 @@ def predict(
             raise UserError(f"--out {out} must end in .csv or .json.")
         require_writable(out.parent)
     given, changes = _parted(words)
-    files = list(dict.fromkeys(path for word in given for path in asked_for(Path(word))))
+    files, unnamed = all_asked_for(given)
+    if not files:
+        raise UserError(" ".join(unnamed.values()))
     if text and len(files) > 1:
         raise UserError(
             "--text is what one recording says, and there are several: predict them one by one, or list them with a "
@@ -97,6 +99,7 @@ def predict(
     if enrol and not trained.by_speaker:
         raise UserError(f"--enrol is for runs that standardise by speaker, and {run} does not: leave it out.")
     data, answers, problems = trained.recognise([*files, *(enrol or [])], text, jobs)
+    problems = {**unnamed, **problems}
     asked, usual = set(files), conditions.read(trained.settings_file.parent)
     rows: list[dict[str, Any]] = []
     for utterance, measures in zip(data.utterances, data.measures, strict=True):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -15,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.files import other_kind
 
 _LONGEST = 2**31
 """A header that claims more frames than this (37 hours at 16 kHz) is damaged, or of a stream of unknown length."""
@@ -83,15 +83,6 @@ class NonFiniteError(RecordingError):
     kind = "non-finite"
 
 
-KINDS = {
-    stat.S_IFDIR: "a folder",
-    stat.S_IFIFO: "a pipe",
-    stat.S_IFSOCK: "a socket",
-    stat.S_IFCHR: "a device",
-    stat.S_IFBLK: "a device",
-}
-
-
 def require_file(path: Path) -> None:
     """Refuse, before it is opened, what is no plain file: a pipe without a writer is awaited for ever.
 
@@ -99,11 +90,11 @@ def require_file(path: Path) -> None:
         UndecodableError: it is none, or is not there.
     """
     try:
-        kind = stat.S_IFMT(path.stat().st_mode)
+        kind = other_kind(path)
     except (OSError, ValueError) as error:
         raise UndecodableError(f"cannot read {path}: {getattr(error, 'strerror', None) or error}.") from error
-    if kind != stat.S_IFREG:
-        raise UndecodableError(f"{path} is {KINDS.get(kind, 'no file')} and not a recording; name a file.")
+    if kind:
+        raise UndecodableError(f"{path} is {kind} and not a recording; name a file.")
 
 
 def decode(

@@ -16,7 +16,7 @@ from parallel_ser.corpora.manifest import WHOLE, seconds
 from parallel_ser.corpora.table import Finder, rows
 from parallel_ser.errors import UserError
 from parallel_ser.system.csv_text import csv_text
-from parallel_ser.system.files import write_atomic, write_text
+from parallel_ser.system.files import require_writable, write_atomic, write_text
 
 LIST = "utterances.csv"
 _BLOCK = 10.0  # seconds that are decoded at a time
@@ -55,6 +55,7 @@ def cut(
     """
     if (folder / LIST).exists():
         raise UserError(f"{folder / LIST} is there already; name another folder.")
+    require_writable(folder)
     finder, recordings, failed = Finder(file.parent), dict[Path, list[Part]](), list[str]()
     for row in rows(file, "corpus cut", ("path",)):
         path = finder(row.cells["path"])

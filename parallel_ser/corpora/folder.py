@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob, has_magic
 from pathlib import Path
+from typing import NamedTuple
 
 from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Utterance
 from parallel_ser.corpora.labels import present
@@ -28,6 +29,13 @@ class Named:
 
     utterance: Utterance
     misplaced: str = ""
+
+
+class Asked(NamedTuple):
+    """Recordings, and of each word that names none what is wrong with it."""
+
+    files: list[Path]
+    problems: dict[Path, str]
 
 
 class UnparsableNameError(ValueError):
@@ -100,6 +108,17 @@ def asked_for(path: Path) -> list[Path]:
     if not files:
         raise UserError(f"no file fits the pattern {path}; ** stands for any number of folders.")
     return sorted(files, key=_order)
+
+
+def all_asked_for(words: Iterable[str | Path]) -> Asked:
+    """The recordings that words of the command line name, each once; a word that names none takes no other's."""
+    asked = Asked([], {})
+    for word in words:
+        try:
+            asked.files.extend(asked_for(Path(word)))
+        except UserError as error:
+            asked.problems[Path(word)] = str(error)
+    return Asked(list(dict.fromkeys(asked.files)), asked.problems)
 
 
 def missing_speakers(name: str, known: Iterable[str], utterances: Iterable[Utterance]) -> tuple[str, ...]:

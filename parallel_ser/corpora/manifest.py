@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Mapping
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -66,7 +67,25 @@ def read(root: Path) -> Corpus:
         )
     emotions = {utterance.emotion for utterance in utterances}
     order = (*SEVEN, *sorted(emotions - set(SEVEN)))
-    return Corpus("manifest", utterances, present(order, emotions), problems)
+    notes = alike(utterance.speaker for utterance in utterances)
+    return Corpus("manifest", utterances, present(order, emotions), problems, notes)
+
+
+def alike(speakers: Iterable[str]) -> tuple[str, ...]:
+    """A note on speakers who are told apart by the case of letters alone, and so may be one on both sides of a split.
+
+    >>> alike(["P1", "p2", "p1", "P1"])
+    ('speakers P1, p1 differ in capitals alone and are taken for several people: spell them alike if they are one',)
+    """
+    spelled: dict[str, set[str]] = {}
+    for speaker in speakers:
+        spelled.setdefault(unicodedata.normalize("NFKC", speaker).casefold(), set()).add(speaker)
+    return tuple(
+        f"speakers {', '.join(sorted(same))} differ in capitals alone and are taken for several people: "
+        "spell them alike if they are one"
+        for same in spelled.values()
+        if len(same) > 1
+    )
 
 
 def _rows(file: Path) -> Iterator[Utterance | Problem]:

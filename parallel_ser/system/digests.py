@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from parallel_ser.errors import UserError
-from parallel_ser.system.files import write_atomic, write_text
+from parallel_ser.system.files import plain, write_atomic, write_text
 
 KEY = "digest"
 SIZE = 16
@@ -111,7 +111,7 @@ def sealed(path: Path) -> Iterator[BinaryIO]:
     """
     length = len(SIGN) + 2 * SIZE
     try:
-        with path.open("rb") as file:
+        with plain(path).open("rb") as file:
             content = max(0, file.seek(0, 2) - length)
             file.seek(content)
             comment = file.read()
@@ -128,9 +128,10 @@ def file_digest(path: Path) -> str:
     """The digest of a whole file, to be kept elsewhere.
 
     Raises:
+        UserError: it is no plain file.
         OSError: it cannot be read.
     """
-    with path.open("rb") as file:
+    with plain(path).open("rb") as file:
         return _digest_of(file, -1)
 
 
@@ -145,7 +146,7 @@ def _encoded(text: str) -> bytes:
 
 def _bytes(path: Path) -> bytes:
     try:
-        return path.read_bytes()
+        return plain(path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import stat
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,6 +15,39 @@ from uuid import uuid4
 
 from parallel_ser.errors import UserError
 from parallel_ser.system.terminal import printable
+
+KINDS = {
+    stat.S_IFDIR: "a folder",
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}
+
+
+def other_kind(path: Path) -> str:
+    """What is at a path instead of a plain file, such as ``a pipe``; empty where it is one.
+
+    Raises:
+        OSError: nothing is there, or it cannot be looked at.
+    """
+    kind = stat.S_IFMT(path.stat().st_mode)
+    return "" if kind == stat.S_IFREG else KINDS.get(kind, "no file")
+
+
+def plain(path: Path) -> Path:
+    """The same path; refused, before it is opened, where it is no plain file: a pipe without a writer is awaited.
+
+    Raises:
+        UserError: it is none; what is not there is left to who opens it.
+    """
+    try:
+        kind = other_kind(path)
+    except OSError:
+        return path
+    if kind:
+        raise UserError(f"cannot read {path}: it is {kind} and not a file.")
+    return path
 
 
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:

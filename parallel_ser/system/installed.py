@@ -46,6 +46,11 @@ def explain(error: BaseException) -> str | None:
     if not package or package == "parallel_ser" or not isinstance(error, (ImportError, OSError)):
         return None
     reason = " ".join(str(error).split())[:200]
+    if "failed to map segment" in reason:
+        return (
+            f"{package} does not load ({reason}): there is too little memory for it, so raise the limit (ulimit -v) or "
+            "end other programs; or its folder lies where no program may run (noexec)."
+        )
     if package in TOGETHER:
         try:
             pinned = _asked(_needed(), TOGETHER) or TOGETHER

@@ -1,4 +1,4 @@
-"""What the system has no more of, as a sentence."""
+"""What the system has no more of, or refuses, as a sentence."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import os
 import resource
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.terminal import printable
 
 FILES = 80
 """Files that a process has open beside those for its peers: libraries, the corpus, the run's folder."""
 FILES_A_RANK = 8
 """Connections with each peer, over all groups."""
+
+_REFUSALS = frozenset(
+    {
+        *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+        *(errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ENXIO, errno.ESTALE, errno.EFBIG),
+    }
+)
 
 
 def require_files(ranks: int) -> None:
@@ -31,6 +39,19 @@ def require_files(ranks: int) -> None:
         )
 
 
+def told(error: BaseException) -> str | None:
+    """What the system says in an error, as a sentence; None where it says nothing."""
+    return used_up(error) or refused(error)
+
+
+def refused(error: BaseException) -> str | None:
+    """Which file or folder the system refuses, and why; None where it is not that."""
+    if not isinstance(error, OSError) or error.filename is None or error.errno not in _REFUSALS:
+        return None
+    name = os.fsdecode(error.filename) if isinstance(error.filename, (str, bytes, os.PathLike)) else error.filename
+    return printable(f"cannot use {name}: {os.strerror(error.errno)}.")
+
+
 def used_up(error: BaseException) -> str | None:
     """What an error, or one that it was raised from, says that there is no more of; None where it says no such thing.
 
@@ -38,6 +59,8 @@ def used_up(error: BaseException) -> str | None:
     """
     cause: BaseException | None = error
     while cause is not None:
+        if isinstance(cause, MemoryError):
+            return _sentences()[errno.ENOMEM]
         for number, sentence in _sentences().items():
             if getattr(cause, "errno", None) == number or os.strerror(number) in str(cause):
                 return sentence
@@ -50,6 +73,7 @@ def _sentences() -> dict[int, str]:
     return {  # the system's words for the first begin with those for the second
         errno.ENFILE: "the machine has too many files open: end other programs.",
         errno.EMFILE: f"a process may have {files} files open here, which are too few: raise it with ulimit -n 4096.",
+        errno.ENOMEM: "there is no more memory: end other programs, use fewer processes, or a smaller train.batch.",
         errno.ENOSPC: "the disk is full: make room and go on with run.resume=true.",
         errno.EDQUOT: "your quota on the disk is used up: make room and go on with run.resume=true.",
     }

@@ -26,7 +26,7 @@ def write(folder: Path, config: Config) -> None:
         folder: of the run.
         config: of the run, or of one of those that are fused.
     """
-    metrics: Mapping[str, Any] = read_json(folder / "metrics.json")
+    metrics: Mapping[str, Any] = run_folder.metrics_of(folder)
     altered = folder / robustness.FILE
     tried = read_json(altered) if altered.exists() else None
     corpora = []

@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from parallel_ser.corpora.protocols import Fold
-from parallel_ser.training import novelty, run_folder
+from parallel_ser.system import digests
+from parallel_ser.training import novelty
 from parallel_ser.training.data import Dataset
 
 FILE = "recordings.json"
@@ -24,7 +25,7 @@ def write(folder: Path, data: Dataset, folds: Sequence[Fold]) -> None:
     for name in MEASURES:
         low, high = np.percentile([data.measures[index][name] for index in trained], [1, 99])
         found[name] = {"low": float(low), "high": float(high)}
-    run_folder.write_json(folder / FILE, found)
+    digests.write_json(folder / FILE, found)
     novelty.write(folder, data, trained)
 
 
@@ -34,8 +35,7 @@ def read(folder: Path) -> Mapping[str, Range]:
     Raises:
         UserError: the file is missing or damaged.
     """
-    found: Mapping[str, Range] = run_folder.read_json(folder / FILE)
-    return found
+    return digests.read_json(folder / FILE)
 
 
 def notes(trained: Mapping[str, Range], measures: Mapping[str, float]) -> list[str]:

@@ -103,7 +103,7 @@ def _common(parts: Sequence[Predictions], tested: Predictions, fold: int) -> lis
 
 def _metrics(folders: Sequence[Path], parts: list[Predictions], method: Method) -> Metrics:
     """Of all folds, with the audit of the runs' split and everything that must be said of any of them."""
-    records = [run_folder.read_json(folder / "metrics.json") for folder in folders]
+    records = [run_folder.metrics_of(folder) for folder in folders]
     notes = [f"fusion of {len(folders)} systems by {HOW[method]}"]
     notes += dict.fromkeys(note for record in records for note in record["notes"])
     metrics = measure(concatenate(parts), records[0]["audit"])

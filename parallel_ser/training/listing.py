@@ -43,10 +43,12 @@ def record(folder: Path) -> dict[str, Any]:
     row: dict[str, Any] = {**dict.fromkeys(FIELDS), "run": str(folder)}
     try:
         row |= _fusion(folder) if run_folder.is_fusion(folder) else _settings(folder)
-        if (folder / "metrics.json").exists():
-            row |= _result(run_folder.read_json(folder / "metrics.json"))
+        if (folder / run_folder.METRICS).exists():
+            row |= _result(run_folder.metrics_of(folder))
     except UserError as error:
         row["problem"] = str(error)
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        row["problem"] = f"a JSON file of {folder} does not hold what a run writes: {error}"
     return row
 
 
@@ -82,8 +84,8 @@ def _settings(folder: Path) -> dict[str, Any]:
         "protocol": config.split.protocol,
         "split_seed": config.split.seed,
         "seed": config.classical.seed if classical else config.train.seed,
-        "folds": _folds_of(config.split) or len(list(folder.glob("fold-*"))),
-        "folds_done": len(list(folder.glob("fold-*/predictions.csv"))),
+        "folds": _folds_of(config.split) or len(run_folder.folds(folder)),
+        "folds_done": len(run_folder.tested_folds(folder)),
     }
 
 

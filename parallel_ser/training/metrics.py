@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.digests import KEY
 from parallel_ser.training.predictions import Predictions
 
 MIN_SPEAKERS = 5
@@ -22,6 +23,12 @@ _LEVEL = 95
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_digest(cls, read: Any) -> Any:
+        """Of a file of which ``run_folder.metrics_of`` checks the digest."""
+        return {name: value for name, value in read.items() if name != KEY} if isinstance(read, dict) else read
 
 
 class Estimate(_Record):

@@ -12,7 +12,7 @@ import numpy as np
 
 from parallel_ser.errors import UserError
 from parallel_ser.system.csv_text import csv_text
-from parallel_ser.system.files import write_atomic
+from parallel_ser.system.files import plain, write_atomic
 from parallel_ser.system.terminal import text_of
 
 _COLUMNS = ("path", "speaker", "sex", "fold", "truth", "predicted", "confidence")
@@ -221,7 +221,7 @@ def _read(path: Path) -> tuple[list[list[str]], list[int]]:
     """The rows of a CSV file that are not blank, and the line on which each ends."""
     rows, lines = [], []
     try:
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with plain(path).open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             reader = csv.reader(file)
             for row in reader:
                 if row:

@@ -38,10 +38,11 @@ from parallel_ser.corpora.settings import CorpusSettings, PartSettings
 from parallel_ser.errors import UserError
 from parallel_ser.models.registry import title
 from parallel_ser.parallel.strategies.registry import one_process
+from parallel_ser.system import digests
 from parallel_ser.system.csv_text import csv_text
 from parallel_ser.system.digests import file_digest
 from parallel_ser.system.environment import environment
-from parallel_ser.system.files import cache_key, extra, require_writable, write_text
+from parallel_ser.system.files import cache_key, extra, plain, require_writable, write_text
 from parallel_ser.system.terminal import printable, text_of
 from parallel_ser.training.metrics import Metrics, measure
 from parallel_ser.training.predictions import Predictions, concatenate
@@ -50,6 +51,8 @@ RUNS = Path("runs")
 """Where runs without a ``run.folder`` go."""
 FUSION = "fusion.json"
 """In the folder of a fusion: the runs that it is of; in those of its folds: how they are pooled."""
+METRICS = "metrics.json"
+"""The result over all folds, with a digest of its bytes."""
 FREE = ("threads", "device", "checkpoint_every", "store", "views", "bind", "shared_memory", "peer_timeout")
 """Settings of ``train`` with which a run may go on that was begun with others."""
 UNCHANGED = "# Written by the run; digest "
@@ -224,7 +227,7 @@ def settings(folder: Path) -> Config:
     path = folder / "config.yaml"
     if not path.exists():
         raise UserError(f"{folder} is not the folder of a run: it holds no config.yaml.")
-    config, text = load(path, []), path.read_text(encoding="utf-8")
+    config, text = load(plain(path), []), path.read_text(encoding="utf-8")
     if UNCHANGED + _settings_digest(text) not in text.splitlines():
         raise UserError(
             f"{path} has changed since the run wrote it, and its models were trained as it was: put it back; "
@@ -235,7 +238,7 @@ def settings(folder: Path) -> Config:
 
 def _settings_digest(text: str) -> str:
     """Of settings in YAML, without the folders that may move."""
-    data, _ = yaml_text.read(text)
+    data = yaml_text.read(text)[0] or {}
     split = data.get("split") or {}
     corpora = [data.get("corpus") or {}, split.get("test") or {}]
     for part in [part for corpus in corpora for part in (corpus, *corpus.get("also", ()))]:
@@ -247,7 +250,18 @@ def _settings_digest(text: str) -> str:
 
 def folds(folder: Path) -> list[int]:
     """The folds of a run that have a model."""
-    return sorted(int(one.parent.name.removeprefix("fold-")) for one in folder.glob("fold-*/model.*"))
+    return [index for index, home in _homes(folder) if any(home.glob("model.*"))]
+
+
+def tested_folds(folder: Path) -> list[int]:
+    """The folds of a run that are tested."""
+    return [index for index, home in _homes(folder) if (home / "predictions.csv").exists()]
+
+
+def _homes(folder: Path) -> list[tuple[int, Path]]:
+    """The folds' folders in order; what a user keeps beside them, such as ``fold-0.bak``, is none."""
+    named = ((path.name.removeprefix("fold-"), path) for path in folder.glob("fold-*"))
+    return sorted((int(text), path) for text, path in named if text.isascii() and text.isdecimal())
 
 
 def is_fusion(folder: Path) -> bool:
@@ -257,7 +271,8 @@ def is_fusion(folder: Path) -> bool:
 
 def digest_of(folder: Path) -> str:
     """Of a run's models, or of what pools them in a fusion."""
-    files = sorted([*folder.glob("fold-*/model.*"), *folder.glob(f"fold-*/{FUSION}")])
+    homes = [home for _, home in _homes(folder)]
+    files = sorted(file for home in homes for file in [*home.glob("model.*"), *home.glob(FUSION)])
     return cache_key([file_digest(path) for path in files])
 
 
@@ -278,11 +293,25 @@ def read_json(path: Path) -> Any:
         UserError: it is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(plain(path).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise UserError(f"{path} is missing: the run has not come that far.") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValueError as error:
         raise UserError(f"{path} is damaged: {error}.") from error
+
+
+def metrics_of(folder: Path) -> dict[str, Any]:
+    """The result of a finished run.
+
+    Raises:
+        UserError: there is none yet, or one of its bytes has changed.
+    """
+    path = folder / METRICS
+    if not path.exists():
+        raise UserError(f"{path} is missing: the run has not come that far.")
+    return digests.read_json(path)
 
 
 def write_left_out(folder: Path, problems: Sequence[Problem]) -> None:
@@ -315,8 +344,11 @@ def write_split(home: Path, utterances: Sequence[Utterance], fold: Fold, audit: 
 
 
 def _split_rows(path: Path) -> list[tuple[str, ...]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return [tuple(map(text_of, row)) for row in csv.reader(file)][1:]
+    try:
+        with plain(path).open(encoding="utf-8", newline="") as file:
+            return [tuple(map(text_of, row)) for row in csv.reader(file) if row][1:]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"{path}, in which a run's split stands, cannot be read: {error}.") from error
 
 
 def _without_folders(rows: Sequence[tuple[str, ...]]) -> list[tuple[str, ...]]:
@@ -348,7 +380,7 @@ def write_results(folder: Path, predictions: Predictions, metrics: Metrics) -> d
 
     record = metrics.model_dump(mode="json")
     predictions.to_csv(folder / "predictions.csv")
-    write_json(folder / "metrics.json", record)
+    digests.write_json(folder / METRICS, record)
     extra(lambda: confusion_picture(record, folder / "confusion.png"))
     extra(lambda: summary_picture(record, folder / "summary.png"))
     return record

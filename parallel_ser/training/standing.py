@@ -74,7 +74,7 @@ def save(folder: Path, step: int, strategy: Strategy, progress: Mapping[str, Any
         if target.exists():  # and is damaged
             _delete(target)
         _writing(target, lambda: part.rename(target))
-        for older in folder.glob("step-*"):
+        for older in _steps(folder):
             if older != target:
                 _delete(older)
 
@@ -111,16 +111,24 @@ def _digests(folder: Path, mesh: ProcessContext) -> dict[str, str]:
     for name in names[mesh.rank :: mesh.size]:
         try:
             own[name] = digests.file_digest(folder / name)
-        except OSError as error:
-            own[name] = f"it cannot be read: {error.strerror or error}"
+        except (OSError, UserError) as error:
+            own[name] = f"it cannot be read: {getattr(error, 'strerror', None) or error}"
     parts = mesh.gather(own)
     return mesh.rank0_first(lambda: {name: found for part in parts for name, found in part.items()}, share=True)
 
 
 def newest(folder: Path) -> Path | None:
     """The last whole checkpoint in a folder."""
-    whole = [path.parent for path in folder.glob(f"step-*/{INFO}")]
-    return max(whole, key=lambda path: int(path.name.removeprefix("step-")), default=None)
+    return max((path for path in _steps(folder) if (path / INFO).exists()), key=_number, default=None)
+
+
+def _steps(folder: Path) -> list[Path]:
+    """The checkpoints in a folder; what a user keeps beside them, such as ``step-2.bak``, is none."""
+    return [path for path in folder.glob("step-*") if path.name[5:].isascii() and path.name[5:].isdecimal()]
+
+
+def _number(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def info(path: Path, signature: Mapping[str, list[int]]) -> dict[str, Any]:

@@ -91,3 +91,12 @@ def test_nothing_to_cut(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"could be cut: .*there is no gone\.wav"):
         cut(listed(tmp_path, "gone.wav,0,1,p,joy,a"), tmp_path / "out")
     assert not (tmp_path / "out/utterances.csv").exists()
+
+
+@pytest.mark.parametrize("there", ["list.csv", "list.csv/below", "/proc/below"])
+def test_a_folder_that_cannot_be_written_is_said_before_the_work(
+    tmp_path: Path, recording: np.ndarray, there: str
+) -> None:
+    file = listed(tmp_path, "talk.flac,1,2,p1,joy,a")
+    assert "cannot " in refused("corpus", "cut", file, "--to", tmp_path / there)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["list.csv", "talk.flac"]

@@ -194,3 +194,10 @@ def test_one_speaker_in_two_spellings_of_unicode_is_one(folder: Path) -> None:
     names = [unicodedata.normalize(form, "Jürgen") for form in ("NFC", "NFD")]
     rows = "".join(f"audio/{file},{name},joy\n" for file, name in zip(("a.wav", "b.wav"), names))
     assert {one.speaker for one in manifest.read(write(folder, HEADER + rows)).utterances} == {f"manifest-{names[0]}"}
+
+
+def test_speakers_that_differ_in_capitals_alone_are_said(folder: Path) -> None:
+    rows = "audio/a.wav,Ana,joy\naudio/b.wav,ana,joy\n"
+    (note,) = manifest.read(write(folder, HEADER + rows)).notes
+    assert note.startswith("speakers manifest-Ana, manifest-ana differ in capitals alone")
+    assert manifest.read(write(folder, HEADER + rows.replace("Ana", "Eva"))).notes == ()

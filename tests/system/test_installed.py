@@ -12,6 +12,7 @@ from starting import run as start
 
 from parallel_ser.errors import UserError
 from parallel_ser.parallel import internals
+from parallel_ser.system import installed
 
 SHADOW = """
 import sys
@@ -87,3 +88,12 @@ def test_releases_whose_inner_interfaces_were_not_checked_are_refused(monkeypatc
     monkeypatch.setattr(internals, "version", lambda _: "3.0.1")
     with pytest.raises(UserError, match=r"torch 3\.0\.1 is installed, .*: pip install 'torch==2\.14\.\*'"):
         internals.require_checked("torch")
+
+
+def test_a_library_for_which_there_is_no_memory_is_not_called_damaged() -> None:
+    try:
+        raise ImportError("libtorch_cpu.so: failed to map segment from shared object", name="torch")
+    except ImportError as error:
+        told = str(installed.explain(error))
+    assert "too little memory" in told
+    assert "pip" not in told

@@ -28,6 +28,7 @@ from parallel_ser.classical.recogniser import Recogniser
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import load
 from parallel_ser.system.digests import read_bytes
+from parallel_ser.training import run_folder
 from parallel_ser.training.inference import Run
 from parallel_ser.training.metrics import Metrics
 from parallel_ser.training.predictions import Predictions, concatenate
@@ -314,4 +315,4 @@ def test_another_corpus_may_have_emotions_that_were_not_trained(svm_run: Path, t
     assert tested.classes == ("joy", "anger", "sadness")
     assert len(tested) == 9  # of three emotions of three speakers; the other emotions are left out
     again = json.loads(done("evaluate", run, "--json").stdout)
-    assert again == json.loads((run / "metrics.json").read_text())
+    assert again == run_folder.metrics_of(run)
