@@ -172,14 +172,16 @@ def dump(config: Config) -> str:
 def option_as_setting(typed: Sequence[str], known: Collection[str] = ()) -> str | None:
     """A sentence about the first option among ``typed`` whose name is one of a setting; None where there is none.
 
-    Options that the command has, ``known``, are none that were meant for a setting.
+    Options that the command has, ``known``, and their beginnings are none that were meant for a setting.
 
     >>> option_as_setting(["train", "--nproc", "2", "--epochs", "3"], known=["--nproc"])
     'there is no option --epochs; settings are given as group.key=value: train.epochs=3'
+    >>> option_as_setting(["plan", "--memory", "2GiB"], known=["--memory-per-rank"])
     """
     for place, text in enumerate(typed):
         option, equals, value = text.partition("=")
-        if option in known or not option.startswith("--") or not (names := settings_called(option[2:], Config)):
+        begins = option.startswith("--") and any(one.startswith(option) for one in known)
+        if begins or not option.startswith("--") or not (names := settings_called(option[2:], Config)):
             continue
         if not equals:
             following = typed[place + 1] if place + 1 < len(typed) else "-"

@@ -6,13 +6,13 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field, ValidationError, field_validator
 
 from parallel_ser import yaml_text
 from parallel_ser.bench.accuracy import System
-from parallel_ser.errors import UserError
+from parallel_ser.errors import UserError, did_you_mean
 from parallel_ser.quantities import memory, seconds
 from parallel_ser.settings import Settings
 
@@ -108,8 +108,9 @@ def asked(suite: str, given: Mapping[str, Any]) -> Asked:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         if first["type"] == "literal_error" and where == "suite":
+            wanted, suites = str(together["suite"]), get_args(SuiteName)
             raise UserError(
-                f"there is no suite {together['suite']}; there are {first['ctx']['expected']}, or a YAML file's path."
+                f"there is no suite {wanted}{did_you_mean(wanted, suites)}; there is {', '.join(suites)}, or a YAML."
             ) from error
         named = suite if where.split(".")[0] in file and where.split(".")[0] not in given else "parallel-ser bench"
         raise UserError(f"{named}: {where or 'the options'}: {first['msg']}.") from error

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import sys
 from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from parallel_ser.errors import UserError
+from parallel_ser.errors import UserError, did_you_mean
 from parallel_ser.models.registry import ModelDescriptor
 
 if TYPE_CHECKING:
@@ -48,8 +49,10 @@ def _build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain
         try:
             made = module.build(rows, classes, **settings.options)
         except TypeError as error:
+            takes = list(inspect.signature(module.build).parameters)[2:]
+            near = "".join(did_you_mean(name, takes) for name in settings.options if name not in takes)
             raise UserError(
-                f"build of model.file={settings.file} with model.options={settings.options}: {error}."
+                f"build of model.file={settings.file} with model.options={settings.options}: {error}{near}."
             ) from error
     if not isinstance(made, torch.nn.Sequential) or not len(made):
         raise UserError(

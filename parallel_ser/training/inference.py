@@ -48,8 +48,10 @@ class Run(ABC):
         classes: in the order of the probabilities' columns.
         by_speaker: whether features are standardised by all utterances at hand of the same speaker.
         notes: what must be said beside each figure of it.
+        seen: of each fold what its model was trained and selected on, where its file says so.
     """
 
+    seen: Mapping[int, transfer.Sides] = {}
     classes: tuple[str, ...]
     by_speaker: bool
     notes: tuple[str, ...]
@@ -84,6 +86,17 @@ class Run(ABC):
     @abstractmethod
     def raw_answers(self, load: Load) -> Answers:
         """What the folds' models say of what ``load`` gives, uncalibrated; all models of a fusion are asked alike."""
+
+    def require_unseen(self, data: Dataset, folds: Sequence[Fold]) -> None:
+        """Refuse models that have seen what their folds test, where a model's file says what it has seen.
+
+        Raises:
+            UserError: a file is the model of another fold, or of another run.
+        """
+        for fold in folds:
+            if fold.index in self.seen and (seen := transfer.seen_of(self.seen[fold.index], data, fold)):
+                home = run_folder.fold_folder(self.folder, fold.index)
+                raise UserError(f"{home / 'model.pt'} is not the model of its fold: {seen}; put that fold's own back.")
 
     def answers(self, load: Load) -> Answers:
         """``raw_answers``, by the folds' calibration where they have one."""
@@ -121,6 +134,7 @@ class Run(ABC):
 
         def tested(run: Run) -> tuple[Dataset, Places]:
             data, folds, audits = _prepared(where(run.config, config))
+            run.require_unseen(data, folds)
             asked.append((data, folds, audits))
             return data, {fold.index: fold.test for fold in folds if fold.index in run.folds}
 
@@ -179,6 +193,7 @@ class Run(ABC):
         missing = [fold for fold, path in paths.items() if not path.exists()]
         if missing:
             data, folds, _ = _prepared(self.config)
+            self.require_unseen(data, folds)
             sides = {fold.index: fold.select for fold in folds if fold.index in missing}
             for index, said in self.raw_answers(lambda _: (data, sides)).items():
                 self._said(data, sides[index], index, said).to_csv(paths[index])
@@ -211,6 +226,7 @@ class NeuralRun(Run):
                     f"{model.encoder[:12]}, and features.encoder.weights={config.features.encoder.weights} are others."
                 )
         self.classes = next(iter(self.models.values())).classes
+        self.seen = {index: model.seen for index, model in self.models.items()}
         self.by_speaker = config.train.normalise == "speaker"
         self.notes = run_folder.normalisation_notes(config.train.normalise) + transfer.notes(folder, folds)
 

@@ -40,6 +40,7 @@ class Model:
         normaliser: of the features.
         views: of an utterance that an answer is the mean of.
         extras: reads what the network is given beside the features.
+        seen: what it was trained and selected on, see ``transfer.sides``.
         encoder: digest of the weights that made the features, where an encoder did.
     """
 
@@ -48,6 +49,7 @@ class Model:
     normaliser: Normaliser
     views: Views
     extras: Extras
+    seen: Mapping[str, Mapping[str, list[str]]]
     encoder: str = ""
 
     def probabilities(self, frames: list[np.ndarray], utterances: Sequence[Utterance], batch: int = 32) -> np.ndarray:
@@ -156,4 +158,4 @@ def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) 
     module = StageModule(chain, torch.device("cpu"), bf16).eval()
     module.to(memory_format=torch.channels_last)
     extras = Extras.from_state(settings, content)
-    return Model(module, classes, normaliser, views, extras, content.get("encoder", ""))
+    return Model(module, classes, normaliser, views, extras, content["seen"], content.get("encoder", ""))

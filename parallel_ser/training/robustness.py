@@ -104,6 +104,7 @@ def measure(run: Run, config: Config, told: Rounds, alterations: Sequence[Altera
         UserError: the corpus is not where it was, or holds other recordings.
     """
     data, folds, _ = prepare(where(run.config, config))
+    run.require_unseen(data, folds)
     places = {fold.index: fold.test for fold in folds if fold.index in run.folds}
     tested = [(fold, place) for fold, own in places.items() for place in own]
     truth = np.array([run.classes.index(data.utterances[place].emotion) for _, place in tested])

@@ -96,7 +96,7 @@ def initial(config: Config, chain: Chain, data: Dataset, fold: Fold) -> Initial:
     seen = ""
     for path in files:
         content = model_file.read(path)
-        if not (seen := _seen(content["seen"], data, fold)):
+        if not (seen := seen_of(content["seen"], data, fold)):
             return _fitting(path, content, chain, data.classes)
     raise UserError(
         f"model.weights={given} would let fold {fold.index} look better than it is: {seen}; give a run on another "
@@ -143,7 +143,7 @@ def _record(path: Path, anew: Sequence[str], seen: Sides) -> dict[str, Any]:
     return {"path": str(path.absolute()), "digest": file_digest(path), "anew": list(anew), "seen": seen}
 
 
-def _seen(seen: Sides, data: Dataset, fold: Fold) -> str:
+def seen_of(seen: Sides, data: Dataset, fold: Fold) -> str:
     """What a model has seen of what a fold is tested or selected by; empty where nothing."""
     trained = units(data, fold.train)
     for side, indices, against in (("tests", fold.test, ("train", "select")), ("selects by", fold.select, ("train",))):

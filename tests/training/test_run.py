@@ -31,7 +31,7 @@ from parallel_ser.cli import app
 from parallel_ser.config import load
 from parallel_ser.corpora import synthetic
 from parallel_ser.corpora.settings import SyntheticSettings
-from parallel_ser.training import batches, data, standing, trainer
+from parallel_ser.training import batches, checkpoint, data, standing, trainer
 from parallel_ser.training.inference import Run
 from parallel_ser.training.main import main
 from parallel_ser.training.metrics import Metrics
@@ -527,6 +527,23 @@ def test_a_run_that_has_no_model_yet_or_is_none_is_refused(runs: Runs, tmp_path:
         assert done.exit_code == 2
         assert said in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_model_that_was_trained_on_what_its_fold_tests_is_refused(runs: Runs, tmp_path: Path) -> None:
+    """As the model of another fold is, whose shapes and names are the same."""
+    folder = tmp_path / "run"
+    shutil.copytree(runs["single"], folder)
+    path = folder / "fold-0/model.pt"
+    content = checkpoint.load(path)
+    tested = sorted(set(Predictions.from_csv(folder / "fold-0/predictions.csv").speakers))
+    content["seen"]["train"]["speaker"] = tested[:1]
+    checkpoint.save(path, content, content["signature"])
+    for asked in (["evaluate", str(folder)], ["evaluate", str(folder), "--robustness"]):
+        done = CliRunner().invoke(app, asked)
+        assert done.exit_code == 2, done.output
+        assert (
+            f"is not the model of its fold: its model was trained on speaker {tested[0]} that it tests" in done.stderr
+        )
 
 
 def test_the_stored_settings_are_all_settings(runs: Runs) -> None:
