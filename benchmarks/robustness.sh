@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # The robustness figures of docs/results.md: benchmarks/robustness.sh ROOT OUT, ROOT being RAVDESS's folder. About a quarter of an hour on
-# an idle core. Each configuration was written down before the first was measured: a level of its own for each utterance, nothing above the
+# an idle core. Each configuration was written down before it was measured: a level of its own for each utterance, nothing above the
 # band of a telephone, and each utterance standardised by itself, so that neither gain, band nor filter reaches the network; and altered
 # copies to train on.
 set -euo pipefail
