@@ -18,6 +18,7 @@ from parallel_ser.config import load
 from parallel_ser.errors import UserError
 from parallel_ser.models.cnn import build
 from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.system import digests
 
 SUITES = Path(__file__).parents[2] / "benchmarks"
 SINGLE = StrategySettings(name="single", microbatches=2)
@@ -193,7 +194,7 @@ def result(folder: Path, uar: float) -> None:
         "notes": [],
         "audit": {"protocol": "speaker", "verdict": "No speaker is shared."},
     }
-    (folder / "metrics.json").write_text(json.dumps(record))
+    digests.write_json(folder / "metrics.json", record)
 
 
 def test_accuracy_runs_what_has_no_results_yet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
