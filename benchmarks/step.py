@@ -4,9 +4,8 @@
 ``benchmarks/results/step-SIZE.json`` and prints a table. The machine must be idle. The plain loop is what one writes
 first: float32, channels first, eager, the whole batch at once, torch's AdamW and, to recognise, ``no_grad``. Ours is
 ``strategy.name=single`` at several micro-batches, in float32 and in bfloat16 (minutes on a processor without
-instructions for it). Each has a process of its own, as memory
-is allocated differently in ours, and they take turns, so that drift hits all alike; a ratio is the median over the
-rounds of two times of one round.
+instructions for it). Each has a process of its own, as memory is allocated differently in ours, and they take turns, so
+that drift hits all alike; a ratio is the median over the rounds of two times of one round.
 """
 
 from __future__ import annotations
@@ -116,7 +115,7 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     cpu = torch.device("cpu")
-    limits = {name: measure_peaks(cpu, TYPES[name]) for name in {"fp32": 0, **dict.fromkeys(given.precisions)}}
+    limits = {name: measure_peaks(cpu, TYPES[name]) for name in dict.fromkeys(("fp32", *given.precisions))}
     loops: dict[str, tuple[object, ...]] = {"plain": (plain, given.size, given.batch)}
     for precision in given.precisions:
         for parts in PARTS:

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,7 @@ SCRIPTS: dict[str, Callable[..., dict[str, float]]] = {
 def measured(tree: Path, python: str, scripts: Sequence[str], precisions: Sequence[str]) -> dict[str, float]:
     """What the scripts of one environment measure, in turn."""
     found: dict[str, float] = {}
+    calls: dict[str, Callable[..., dict[str, float]]] = {**SCRIPTS, "step": partial(step, precisions=precisions)}
     with tempfile.TemporaryDirectory() as folder:
 
         def run(script: str, *words: str, ranks: int = 0) -> Any:
@@ -79,7 +81,7 @@ def measured(tree: Path, python: str, scripts: Sequence[str], precisions: Sequen
             return json.loads(Path(words[-1]).read_text())
 
         for name in scripts:
-            found |= SCRIPTS[name](run, Path(folder), **({"precisions": precisions} if name == "step" else {}))
+            found |= calls[name](run, Path(folder))
     return found
 
 

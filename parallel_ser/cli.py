@@ -26,7 +26,7 @@ from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.strategies import strategies
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
-from parallel_ser.system.limits import told
+from parallel_ser.system.limits import explain
 from parallel_ser.system.process import keep_freed
 from parallel_ser.system.terminal import any_name
 
@@ -66,7 +66,7 @@ class Shell(Commands):
             typer.echo("interrupted", err=True)
             raise typer.Exit(130) from error
         except Exception as error:
-            sentence = _no_option(error, ctx.meta[_TYPED]) or told(error)
+            sentence = _no_option(error, ctx.meta[_TYPED]) or explain(error)
             if sentence is None or ctx.params.get("debug"):
                 raise
             typer.echo(f"error: {sentence}", err=True)

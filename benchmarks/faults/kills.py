@@ -26,7 +26,7 @@ from pathlib import Path
 import torch
 
 from parallel_ser.parallel.strategies.registry import strategies
-from parallel_ser.system.files import write_text
+from parallel_ser.system.files import numbered, write_text
 from parallel_ser.training import checkpoint
 
 SETTINGS = [
@@ -76,14 +76,11 @@ def main() -> None:
             told = f"{name}, {row.kills} kills: {'the same to the bit' if same else 'DIFFERENT'}, {row.left} left"
             print(told, file=sys.stderr, flush=True)
             if arguments.out:
-                write_text(
-                    arguments.out, json.dumps({name: asdict(one) for name, one in rows.items()}, indent=1) + "\n"
-                )
-    print(
-        f"{'strategy':14} {'kills':>6} {'runs':>5} {'same to the bit':>16} {'left alive':>11} {'ended within, s':>16}"
-    )
+                found = {each: asdict(one) for each, one in rows.items()}
+                write_text(arguments.out, json.dumps(found, indent=1) + "\n")
+    print(f"{'strategy':14} {'kills':>6} {'runs':>5} {'same to the bit':>16} {'left alive':>11} {'ended within':>13} s")
     for name, row in rows.items():
-        print(f"{name:14} {row.kills:6} {row.runs:5} {row.same:16} {row.left:11} {row.seconds:12.1f}")
+        print(f"{name:14} {row.kills:6} {row.runs:5} {row.same:16} {row.left:11} {row.seconds:13.1f}")
     sys.exit(any(row.runs != row.same or row.left for row in rows.values()))
 
 
@@ -137,7 +134,7 @@ def killed(strategy: str, folder: Path, rng: random.Random) -> tuple[int, float]
 
 def newest(last: Path) -> int:
     """Steps of the newest checkpoint; 0 before the first."""
-    return max((int(one.name[5:]) for one in last.glob("step-*") if one.name[5:].isdecimal()), default=0)
+    return max((number for number, _ in numbered(last, "step-")), default=0)
 
 
 def processes(folder: Path) -> list[int]:

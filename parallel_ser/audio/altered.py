@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from scipy.signal import butter, sosfilt
 
-from parallel_ser.audio.augment import add_noise, gain
+from parallel_ser.audio.augment import add_noise, filtered, gain, narrowed
 from parallel_ser.audio.extract import Features, attempted, read
-from parallel_ser.audio.load import resampled
 from parallel_ser.audio.settings import AudioSettings
 from parallel_ser.errors import UserError
 from parallel_ser.settings import Settings
@@ -55,11 +53,9 @@ def altered(signal: np.ndarray, rate: int, rng: np.random.Generator, settings: A
     True
     """
     ends = np.minimum(rng.integers(0, int(CUT * rate) + 1, 2), len(signal) // 4)
-    made = signal[ends[0] : len(signal) - ends[1]]
-    made = sosfilt(butter(1, rng.uniform(*LOW), "highpass", fs=rate, output="sos"), made).astype(signal.dtype)
+    made = filtered(signal[ends[0] : len(signal) - ends[1]], rate, rng.uniform(*LOW), "highpass")
     if settings.band is not None and 2 * settings.band < rate:
-        narrow = round(float(np.exp(rng.uniform(np.log(2 * settings.band), np.log(rate)))))
-        made = resampled(resampled(made, rate, narrow), narrow, rate)
+        made = narrowed(made, rate, round(float(np.exp(rng.uniform(np.log(2 * settings.band), np.log(rate))))))
     if settings.noise is not None:
         made = add_noise(made, rng, settings.noise)
     return gain(made, rng, settings.gain) if settings.gain else made
@@ -86,17 +82,13 @@ class AlteredExtractor:
         Raises:
             UserError: the file cannot be read, or its copy has no features.
         """
-        made = next(self.files([path]))
+        signal, identity = read(path, self.inner.audio)
+        rng = np.random.default_rng([self.number, *identity.encode()])
+        made = next(self.inner.signals([altered(signal, self.inner.audio.sample_rate, rng, self.settings)]))
         if isinstance(made, UserError):
             raise made
         return made
 
     def files(self, paths: Sequence[Path]) -> Iterator[Features | UserError]:
         """Of each file's copy, or why it has none."""
-        for found in attempted(self._copy, paths):
-            yield found if isinstance(found, UserError) else next(self.inner.signals([found]))
-
-    def _copy(self, path: Path) -> np.ndarray:
-        signal, identity = read(path, self.inner.audio)
-        rng = np.random.default_rng([self.number, *identity.encode()])
-        return altered(signal, self.inner.audio.sample_rate, rng, self.settings)
+        return attempted(self.file, paths)

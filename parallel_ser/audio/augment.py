@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from parallel_ser.audio.load import resampled
+
 
 def stretch(frames: np.ndarray, count: int) -> np.ndarray:
     """Resample features ``(rows, frames)`` to ``count`` frames, linearly between neighbours."""
@@ -78,6 +80,18 @@ def add_noise(signal: np.ndarray, rng: np.random.Generator, least: float, most: 
     ratio = rng.uniform(min(least, most), most)
     deviation = float(np.sqrt(np.mean(np.square(signal, dtype=np.float64)))) * 10.0 ** (-ratio / 20.0)
     return (signal + deviation * rng.standard_normal(len(signal))).astype(signal.dtype)
+
+
+def filtered(signal: np.ndarray, rate: int, hertz: float, kind: str) -> np.ndarray:
+    """A signal through a Butterworth filter of the first order, ``highpass`` or ``lowpass``, from ``hertz`` on."""
+    from scipy.signal import butter, sosfilt
+
+    return np.asarray(sosfilt(butter(1, hertz, kind, fs=rate, output="sos"), signal), signal.dtype)
+
+
+def narrowed(signal: np.ndarray, rate: int, narrow: int) -> np.ndarray:
+    """What is left of a signal at ``rate`` that was sampled at ``narrow`` Hz, at its own rate again."""
+    return resampled(resampled(signal, rate, narrow), narrow, rate)
 
 
 def gain(signal: np.ndarray, rng: np.random.Generator, most: float) -> np.ndarray:

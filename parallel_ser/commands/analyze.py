@@ -96,8 +96,6 @@ def _analyse(run: Path, files: list[Path], out: Path, session: dict[str, Any], n
     from parallel_ser.system.terminal import printable
 
     paths, unnamed = all_asked_for(files)
-    if not paths:
-        raise UserError(" ".join(unnamed.values()))
     require_writable(out)
     with progress("analyse") as advance:
         results = analyse_all(run, paths, out, AnalysisSettings(**asked), Session(**session), nproc, advance)

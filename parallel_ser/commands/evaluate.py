@@ -75,8 +75,8 @@ def evaluate(
     merges: dict[str, list[str]] = {}
     for emotion, sources in map(_merge, merge or []):
         merges.setdefault(emotion, []).extend(sources)
-    merges = in_words_of(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
-    names = merged_names(trained.classes, merges, "--merge", f"the run {run}") if merges else {}
+    merges = in_words_of(trained.classes, merges, "--merge", f"the run {run}")
+    names = merged_names(trained.classes, merges, "--merge", f"the run {run}")
     done = len(run_folder.tested_folds(run))
     if done < len(trained.folds) or not (run / "metrics.json").exists():
         typer.echo(f"note: this run is not finished; {len(trained.folds)} of its folds have a model so far.", err=True)

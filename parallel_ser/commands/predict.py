@@ -86,8 +86,6 @@ def predict(
         require_writable(out.parent)
     given, changes = _parted(words)
     files, unnamed = all_asked_for(given)
-    if not files:
-        raise UserError(" ".join(unnamed.values()))
     if text and len(files) > 1:
         raise UserError(
             "--text is what one recording says, and there are several: predict them one by one, or list them with a "

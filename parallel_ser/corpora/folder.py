@@ -111,13 +111,19 @@ def asked_for(path: Path) -> list[Path]:
 
 
 def all_asked_for(words: Iterable[str | Path]) -> Asked:
-    """The recordings that words of the command line name, each once; a word that names none takes no other's."""
+    """The recordings that words of the command line name, each once; a word that names none takes no other's.
+
+    Raises:
+        UserError: no word names any.
+    """
     asked = Asked([], {})
     for word in words:
         try:
             asked.files.extend(asked_for(Path(word)))
         except UserError as error:
             asked.problems[Path(word)] = str(error)
+    if not asked.files:
+        raise UserError(" ".join(asked.problems.values()))
     return Asked(list(dict.fromkeys(asked.files)), asked.problems)
 
 

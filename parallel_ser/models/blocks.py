@@ -7,7 +7,7 @@ around it, and statistics over time are taken over real frames: an utterance's l
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -269,3 +269,10 @@ class Head(Block):
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor) -> Tensor:
         """See the class."""
         return self.linear(self.dropout(x, seed)).to(x.dtype)
+
+
+def classifier(features: int, hidden: int, classes: int, dropout: float) -> Iterator[tuple[str, Block]]:
+    """What ends a chain over frames: attentive pooling of ``features`` a frame, a dense layer, and the logits."""
+    yield "pool", AttentiveStatistics(features, hidden)
+    yield "embed", Dense(2 * features, hidden, dropout, "embed")
+    yield "head", Head(hidden, classes, dropout, "head")

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from parallel_ser.models.attention import SelfAttention
-from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, Residual, Stem
+from parallel_ser.models.blocks import Residual, Stem, classifier
 from parallel_ser.models.chain import Block, Chain
 from parallel_ser.models.plans import GROUPS, plan_of
 from parallel_ser.models.recurrent import BidirectionalLSTM
@@ -47,9 +47,7 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
         for index in range(settings.recurrent):
             name = f"recurrent_{index + 1}"
             blocks[name] = BidirectionalLSTM(features, settings.dropout, name)
-        blocks["pool"] = AttentiveStatistics(features, plan.embedding)
-        blocks["embed"] = Dense(2 * features, plan.embedding, settings.dropout, "embed")
-        blocks["head"] = Head(plan.embedding, classes, settings.dropout, "head")
+        blocks.update(classifier(features, plan.embedding, classes, settings.dropout))
         chain = Chain(OrderedDict[str, nn.Module](blocks))
         for module in chain.modules():
             if isinstance(module, nn.Conv2d):

@@ -72,11 +72,11 @@ class ModelDescriptor:
     waveform: int = 0
 
 
-def heads_divide(options: Mapping[str, Any], *widths: str) -> str:
-    """The clause of options whose ``heads`` do not divide the ``widths``."""
+def divides(options: Mapping[str, Any], *widths: str, into: str = "heads") -> str:
+    """The clause of options whose ``heads``, or other parts, do not divide the ``widths``."""
     for name in widths or ("width",):
-        if options[name] % options["heads"]:
-            return f"{name}={options[name]} does not divide into heads={options['heads']}"
+        if options[name] % options[into]:
+            return f"{name}={options[name]} does not divide into {into}={options[into]}"
     return ""
 
 

@@ -50,6 +50,12 @@ def plain(path: Path) -> Path:
     return path
 
 
+def numbered(folder: Path, prefix: str) -> list[tuple[int, Path]]:
+    """What is called by the prefix and a number, in order; what a user keeps beside it (``fold-0.bak``) is not."""
+    named = ((path.name.removeprefix(prefix), path) for path in folder.glob(f"{prefix}*"))
+    return sorted((int(text), path) for text, path in named if text.isascii() and text.isdecimal())
+
+
 def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Give ``write`` a temporary file beside ``path``, flush it to disk, then rename it into place.
 

@@ -39,7 +39,7 @@ def require_files(ranks: int) -> None:
         )
 
 
-def told(error: BaseException) -> str | None:
+def explain(error: BaseException) -> str | None:
     """What the system says in an error, as a sentence; None where it says nothing."""
     return used_up(error) or refused(error)
 

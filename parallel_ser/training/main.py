@@ -351,7 +351,7 @@ def rank() -> NoReturn:
         status = ended.code if isinstance(ended.code, int) else 2
     except Exception as error:
         status = 1
-        if found := installed.explain(error) or limits.told(error):
+        if found := installed.explain(error) or limits.explain(error):
             status = 2
             if first:
                 print(f"error: {found}", file=sys.stderr, flush=True)

@@ -15,11 +15,10 @@ from typing import Any
 
 import numpy as np
 import soundfile
-from scipy.signal import butter, sosfilt
 
+from parallel_ser.audio.augment import filtered, narrowed
 from parallel_ser.audio.cache import FeatureCache
 from parallel_ser.audio.extract import read
-from parallel_ser.audio.load import resampled
 from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Rounds
@@ -52,18 +51,14 @@ def _gain(decibels: float) -> Callable[..., np.ndarray]:
     return lambda signal, rate, rng: signal * 10 ** (decibels / 20)
 
 
-def _filtered(hertz: float, kind: str, order: int = 1) -> Callable[..., np.ndarray]:
-    return lambda signal, rate, rng: sosfilt(butter(order, hertz, kind, fs=rate, output="sos"), signal)
+def _filtered(hertz: float, kind: str) -> Callable[..., np.ndarray]:
+    return lambda signal, rate, rng: filtered(signal, rate, hertz, kind)
 
 
 def _noisy(signal: np.ndarray, rate: int, rng: np.random.Generator, snr: float = 20.0) -> np.ndarray:
     noise = rng.standard_normal(len(signal))  # at this very ratio; augment.add_noise has it in the mean
     level = np.sqrt(np.mean(signal.astype(np.float64) ** 2) / np.mean(noise**2)) * 10 ** (-snr / 20)
     return signal + level * noise
-
-
-def _narrow(signal: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
-    return resampled(resampled(signal, rate, 8000), 8000, rate)
 
 
 def _mp3(signal: np.ndarray, rate: int, rng: np.random.Generator) -> np.ndarray:
@@ -82,7 +77,7 @@ ALTERATIONS = (
     Alteration("high-pass filter at 50 Hz", _filtered(50.0, "highpass"), True),
     Alteration("low-pass filter at 7.5 kHz", _filtered(7500.0, "lowpass"), True),
     Alteration("white noise at 20 dB", _noisy, False),
-    Alteration("sampled at 8 kHz", _narrow, False),
+    Alteration("sampled at 8 kHz", lambda signal, rate, rng: narrowed(signal, rate, 8000), False),
     Alteration("MP3", _mp3, False),
 )
 

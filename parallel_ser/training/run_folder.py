@@ -42,7 +42,7 @@ from parallel_ser.system import digests
 from parallel_ser.system.csv_text import csv_text
 from parallel_ser.system.digests import file_digest
 from parallel_ser.system.environment import environment
-from parallel_ser.system.files import cache_key, extra, plain, require_writable, write_text
+from parallel_ser.system.files import cache_key, extra, numbered, plain, require_writable, write_text
 from parallel_ser.system.terminal import printable, text_of
 from parallel_ser.training.metrics import Metrics, measure
 from parallel_ser.training.predictions import Predictions, concatenate
@@ -250,18 +250,12 @@ def _settings_digest(text: str) -> str:
 
 def folds(folder: Path) -> list[int]:
     """The folds of a run that have a model."""
-    return [index for index, home in _homes(folder) if any(home.glob("model.*"))]
+    return [index for index, home in numbered(folder, "fold-") if any(home.glob("model.*"))]
 
 
 def tested_folds(folder: Path) -> list[int]:
     """The folds of a run that are tested."""
-    return [index for index, home in _homes(folder) if (home / "predictions.csv").exists()]
-
-
-def _homes(folder: Path) -> list[tuple[int, Path]]:
-    """The folds' folders in order; what a user keeps beside them, such as ``fold-0.bak``, is none."""
-    named = ((path.name.removeprefix("fold-"), path) for path in folder.glob("fold-*"))
-    return sorted((int(text), path) for text, path in named if text.isascii() and text.isdecimal())
+    return [index for index, home in numbered(folder, "fold-") if (home / "predictions.csv").exists()]
 
 
 def is_fusion(folder: Path) -> bool:
@@ -271,7 +265,7 @@ def is_fusion(folder: Path) -> bool:
 
 def digest_of(folder: Path) -> str:
     """Of a run's models, or of what pools them in a fusion."""
-    homes = [home for _, home in _homes(folder)]
+    homes = [home for _, home in numbered(folder, "fold-")]
     files = sorted(file for home in homes for file in [*home.glob("model.*"), *home.glob(FUSION)])
     return cache_key([file_digest(path) for path in files])
 

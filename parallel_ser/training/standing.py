@@ -28,6 +28,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.parallel.comm.context import ProcessContext, QuietExit
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.system import digests
+from parallel_ser.system.files import numbered
 from parallel_ser.training.checkpoint import first_difference, fits
 
 FORMAT = 3
@@ -74,7 +75,7 @@ def save(folder: Path, step: int, strategy: Strategy, progress: Mapping[str, Any
         if target.exists():  # and is damaged
             _delete(target)
         _writing(target, lambda: part.rename(target))
-        for older in _steps(folder):
+        for _, older in numbered(folder, "step-"):
             if older != target:
                 _delete(older)
 
@@ -119,16 +120,7 @@ def _digests(folder: Path, mesh: ProcessContext) -> dict[str, str]:
 
 def newest(folder: Path) -> Path | None:
     """The last whole checkpoint in a folder."""
-    return max((path for path in _steps(folder) if (path / INFO).exists()), key=_number, default=None)
-
-
-def _steps(folder: Path) -> list[Path]:
-    """The checkpoints in a folder; what a user keeps beside them, such as ``step-2.bak``, is none."""
-    return [path for path in folder.glob("step-*") if path.name[5:].isascii() and path.name[5:].isdecimal()]
-
-
-def _number(path: Path) -> int:
-    return int(path.name.removeprefix("step-"))
+    return next((path for _, path in reversed(numbered(folder, "step-")) if (path / INFO).exists()), None)
 
 
 def info(path: Path, signature: Mapping[str, list[int]]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parallel_ser.system.limits import refused, told, used_up
+from parallel_ser.system.limits import explain, refused, used_up
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_a_refused_file_is_named_on_one_line(tmp_path: Path) -> None:
     for path, said in ((file / "c", "Not a directory"), (tmp_path / "none/c", "No such file")):
         with pytest.raises(OSError, match="c") as caught:
             path.mkdir()
-        assert str(told(caught.value)).endswith(f"/c: {os.strerror(caught.value.errno or 0)}.")
+        assert str(explain(caught.value)).endswith(f"/c: {os.strerror(caught.value.errno or 0)}.")
         assert said in str(refused(caught.value))
         assert "\n" not in str(refused(caught.value))
     assert refused(ValueError("something else")) is None

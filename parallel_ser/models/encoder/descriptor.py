@@ -74,7 +74,7 @@ def _build(plan: Plan, settings: ModelSettings, classes: int, seed: int) -> Chai
     dense layers. ``tune``: all is trained, the ``top`` layers, adapters of that ``rank`` and ``alpha``, or what stands
     behind the encoder alone, which then drops nothing out; see ``tuning``.
     """
-    from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head
+    from parallel_ser.models.blocks import classifier
     from parallel_ser.models.chain import seeded
     from parallel_ser.models.encoder.blocks import LayerSum, Positions, Projection, TransformerLayer
     from parallel_ser.models.encoder.extractor import Convolutions, Waveform
@@ -95,9 +95,7 @@ def _build(plan: Plan, settings: ModelSettings, classes: int, seed: int) -> Chai
                 adapt(layer.attention, o["rank"], o["alpha"])
             yield name, layer
         yield "sum", LayerSum(plan)
-        yield "pool", AttentiveStatistics(plan.width, o["hidden"])
-        yield "embed", Dense(2 * plan.width, o["hidden"], settings.dropout, "embed")
-        yield "head", Head(o["hidden"], classes, settings.dropout, "head")
+        yield from classifier(plan.width, o["hidden"], classes, settings.dropout)
 
     chain = seeded(blocks, seed)
     hold(chain, o["tune"], plan.layers, o["top"])

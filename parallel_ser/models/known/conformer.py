@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parallel_ser.models.registry import ModelDescriptor, heads_divide
+from parallel_ser.models.registry import ModelDescriptor, divides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
     ``width`` features a frame in ``layers`` layers of ``heads`` heads and convolutions of ``kernel`` frames;
     ``channels`` of the convolutions before them; ``hidden`` values of the dense layer behind the pooling.
     """
-    from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, Residual, Stem
+    from parallel_ser.models.blocks import Residual, Stem, classifier
     from parallel_ser.models.chain import seeded
     from parallel_ser.models.conformer import ConformerLayer
     from parallel_ser.models.frames import Project
@@ -36,9 +36,7 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
         for number in range(1, o["layers"] + 1):
             name = f"layer_{number}"
             yield name, ConformerLayer(o["width"], o["heads"], o["kernel"], settings.dropout, name)
-        yield "pool", AttentiveStatistics(o["width"], o["hidden"])
-        yield "embed", Dense(2 * o["width"], o["hidden"], settings.dropout, "embed")
-        yield "head", Head(o["hidden"], classes, settings.dropout, "head")
+        yield from classifier(o["width"], o["hidden"], classes, settings.dropout)
 
     return seeded(blocks, seed)
 
@@ -52,7 +50,7 @@ MODEL = ModelDescriptor(
     options=OPTIONS,
     channels=("channels",),
     problem=lambda o: (
-        heads_divide(o, "width", "channels")
+        divides(o, "width", "channels")
         or ("" if o["kernel"] % 2 else f"kernel={o['kernel']} must be odd, so that a frame is in its middle")
     ),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parallel_ser.models.registry import ModelDescriptor, heads_divide
+from parallel_ser.models.registry import ModelDescriptor, divides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,5 +45,5 @@ MODEL = ModelDescriptor(
     blocks=lambda settings: settings.chosen(OPTIONS)["layers"] + 3,
     parts=lambda settings: settings.chosen(OPTIONS)["heads"],
     options=OPTIONS,
-    problem=heads_divide,
+    problem=divides,
 )

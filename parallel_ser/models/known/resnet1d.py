@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from parallel_ser.models.registry import ModelDescriptor
+from parallel_ser.models.registry import ModelDescriptor, divides
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +21,7 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
     ``width`` features a frame in ``layers`` blocks of two convolutions of three frames, normalised in ``groups``; the
     second block halves the frames. ``hidden`` values of the dense layer behind the pooling.
     """
-    from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, Residual
+    from parallel_ser.models.blocks import Residual, classifier
     from parallel_ser.models.chain import seeded
     from parallel_ser.models.frames import Project
 
@@ -32,9 +32,7 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
         for number in range(1, o["layers"] + 1):
             stride = (1, 2) if number == 2 else (1, 1)
             yield f"block_{number}", Residual(o["width"], o["width"], o["groups"], stride, rows=1)
-        yield "pool", AttentiveStatistics(o["width"], o["hidden"])
-        yield "embed", Dense(2 * o["width"], o["hidden"], settings.dropout, "embed")
-        yield "head", Head(o["hidden"], classes, settings.dropout, "head")
+        yield from classifier(o["width"], o["hidden"], classes, settings.dropout)
 
     return seeded(blocks, seed)
 
@@ -47,7 +45,5 @@ MODEL = ModelDescriptor(
     parts=lambda settings: settings.chosen(OPTIONS)["groups"],
     options=OPTIONS,
     channels=("width",),
-    problem=lambda o: (
-        f"width={o['width']} does not divide into groups={o['groups']}" if o["width"] % o["groups"] else ""
-    ),
+    problem=lambda o: divides(o, "width", into="groups"),
 )
