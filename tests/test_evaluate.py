@@ -27,7 +27,12 @@ def evaluate(monkeypatch: pytest.MonkeyPatch, folder: Path, trained: Config, *gi
         raise AskedError(*what)
 
     run = SimpleNamespace(
-        config=trained, settings_file=folder / "config.yaml", folds=(), test_own=asked, test_other=asked
+        config=trained,
+        settings_file=folder / "config.yaml",
+        folds=(),
+        classes=("anger", "neutral"),
+        test_own=asked,
+        test_other=asked,
     )
     monkeypatch.setattr(Run, "open", lambda _: run)
     done = CliRunner().invoke(app, ["evaluate", str(folder), *given])
