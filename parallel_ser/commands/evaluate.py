@@ -108,13 +108,14 @@ def _altered(folder: Path, run: Run, config: Config, json: bool, wide: bool) -> 
     """Test with the sound altered, keep what came of it and write the card anew."""
     from parallel_ser.report.tables import print_robustness
     from parallel_ser.report.terminal import rounds, screen
+    from parallel_ser.system.digests import write_json
     from parallel_ser.system.lock import writing
-    from parallel_ser.training import card, robustness, run_folder
+    from parallel_ser.training import card, robustness
 
     with writing(folder):
         with rounds() as told:
             found = robustness.measure(run, config, told)
-        run_folder.write_json(folder / robustness.FILE, found)
+        write_json(folder / robustness.FILE, found)
         if (folder / "metrics.json").exists():
             card.write(folder, run.config)
     if json:

@@ -43,7 +43,8 @@ class DamagedError(UserError):
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write plain data with the digest of its text, whole or not at all."""
+    """Write plain data, which has no ``digest`` of its own, with the digest of its text, whole or not at all."""
+    assert KEY not in content
     write_text(path, _rendered(content))
 
 

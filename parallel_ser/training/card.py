@@ -11,9 +11,9 @@ from parallel_ser.config import Config
 from parallel_ser.corpora import licences
 from parallel_ser.models.registry import title
 from parallel_ser.report.markdown_pages import card
+from parallel_ser.system.digests import read_json
 from parallel_ser.system.files import write_text
 from parallel_ser.training import robustness, run_folder
-from parallel_ser.training.run_folder import read_json
 
 FILE = "card.md"
 _LICENCES = {one.corpus.casefold(): one for one in vars(licences).values() if isinstance(one, licences.Licence)}

@@ -29,7 +29,7 @@ from parallel_ser.parallel.cost.rebalance import Left, described
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import layout, stage_ranks
 from parallel_ser.system import digests
-from parallel_ser.training import checkpoint, metrics, model_file, pretrained, run_folder, standing, transfer
+from parallel_ser.training import checkpoint, metrics, model_file, pretrained, standing, transfer
 from parallel_ser.training.balance import Balance
 from parallel_ser.training.batches import Training, Views, probabilities, typical_frames
 from parallel_ser.training.data import Dataset
@@ -126,9 +126,9 @@ class Trainer:
 
         def read() -> transfer.Initial:
             if self.config.run.resume and standing.newest(self.last):
-                return transfer.Initial({}, run_folder.read_json(path))
+                return transfer.Initial({}, digests.read_json(path))
             found = transfer.initial(self.config, chain, self.data, self.fold)
-            run_folder.write_json(path, found.record)
+            digests.write_json(path, found.record)
             return found
 
         found = self.mesh.rank0_first(read, share=True)
@@ -197,7 +197,7 @@ class Trainer:
         given = config.model.weights
         assert given is not None
         weights = began["path"] if given.suffix else given.name
-        base = model_file.Base(config.model.name, config.model.size, weights, began["digest"])
+        base = model_file.Base(config.model.name, config.model.size, weights, began["file_digest"])
         return (base, names) if names else (None, names)
 
     @cached_property

@@ -14,7 +14,7 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.errors import UserError
 from parallel_ser.models.chain import Chain
 from parallel_ser.models.registry import outline
-from parallel_ser.system.digests import file_digest
+from parallel_ser.system.digests import file_digest, read_json
 from parallel_ser.training import checkpoint, model_file, pretrained, run_folder
 from parallel_ser.training.data import Dataset
 
@@ -36,8 +36,8 @@ class Initial:
 
     Attributes:
         weights: of all that they hold for the chain, by name; empty where training goes on.
-        record: ``path``, ``digest``, ``seen`` and the names of the blocks that begin ``anew``; and ``pretrained`` where
-            it is a file of pretrained weights.
+        record: ``path``, ``file_digest``, ``seen`` and the names of the blocks that begin ``anew``; and ``pretrained``
+            where it is a file of pretrained weights.
         file: of pretrained weights, which each rank maps by itself; None where ``weights`` are all.
     """
 
@@ -140,7 +140,7 @@ def _fitting(path: Path, content: Mapping[str, Any], chain: Chain, classes: tupl
 
 
 def _record(path: Path, anew: Sequence[str], seen: Sides) -> dict[str, Any]:
-    return {"path": str(path.absolute()), "digest": file_digest(path), "anew": list(anew), "seen": seen}
+    return {"path": str(path.absolute()), "file_digest": file_digest(path), "anew": list(anew), "seen": seen}
 
 
 def seen_of(seen: Sides, data: Dataset, fold: Fold) -> str:
@@ -168,10 +168,10 @@ def _held_out(fold: Fold, trained: Mapping[str, list[str]], asked: Mapping[str, 
 def notes(folder: Path, folds: Sequence[int]) -> tuple[str, ...]:
     """What must be said beside the result of a run whose folds began with another run's weights."""
     paths = [run_folder.fold_folder(folder, index) / FILE for index in folds]
-    records = [run_folder.read_json(path) for path in paths if path.exists()]
+    records = [read_json(path) for path in paths if path.exists()]
     if not records:
         return ()
-    began = [f"{one['path']} ({one['digest'][:12]})" for one in records]
+    began = [f"{one['path']} ({one['file_digest'][:12]})" for one in records]
     anew = f", but {', '.join(records[0]['anew'])}" if records[0]["anew"] else ""
     speakers = len({speaker for one in records for speaker in one["seen"]["train"]["speaker"]})
     if not speakers:

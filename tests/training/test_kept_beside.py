@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from parallel_ser.config import load
 from parallel_ser.errors import UserError
 from parallel_ser.system import digests
-from parallel_ser.training import conditions, listing, run_folder, standing
+from parallel_ser.training import card, conditions, listing, robustness, run_folder, standing, transfer
 
 
 def test_copies_of_folds_are_no_folds(tmp_path: Path) -> None:
@@ -90,3 +91,24 @@ def test_a_split_that_cannot_be_read_is_said(tmp_path: Path, content: bytes | No
     else:
         with pytest.raises(UserError, match=r"split\.csv"):
             run_folder._split_rows(path)
+
+
+def test_what_initial_weights_had_seen_does_not_change_unnoticed(tmp_path: Path) -> None:
+    path = tmp_path / "fold-0" / transfer.FILE
+    path.parent.mkdir()
+    seen = {side: {"recording": [], "speaker": ["Ana", "Bo"], "text": []} for side in transfer.SIDES}
+    digests.write_json(path, {"path": "/runs/a", "file_digest": "0" * 32, "anew": [], "seen": seen})
+    (note,) = transfer.notes(tmp_path, [0])
+    assert "trained on 2 speakers" in note
+    path.write_bytes(path.read_bytes().replace(b'"Ana"', b'"Bo" '))
+    with pytest.raises(UserError, match=r"initial-weights\.json is damaged"):
+        transfer.notes(tmp_path, [0])
+
+
+def test_a_card_has_no_altered_figures_of_robustness(tmp_path: Path) -> None:
+    digests.write_json(tmp_path / run_folder.METRICS, {"uar": {"value": 0.5}})
+    digests.write_json(tmp_path / robustness.FILE, {"n": 4, "rows": [], "short": []})
+    path = tmp_path / robustness.FILE
+    path.write_bytes(path.read_bytes().replace(b"4", b"9", 1))
+    with pytest.raises(UserError, match=r"robustness\.json is damaged"):
+        card.write(tmp_path, load(None, []))
