@@ -213,7 +213,10 @@ def _verdict(between: Between, sides: str, limit: str, figure: bool = False) -> 
 
     def amount(overlap: Overlap, one: str, many: str) -> str:
         count = f"{limit}{overlap.shared} of {overlap.total} {many}" if overlap.shared else f"no {one}"
-        return f"{count} (unknown for {overlap.unknown} utterances)" if overlap.unknown else count
+        if not overlap.unknown:
+            return count
+        count = count if overlap.shared else f"no known {one}"
+        return f"{count} (not known of {overlap.unknown} utterance{'s' * (overlap.unknown != 1)})"
 
     parts = (
         amount(between.speakers, "speaker", "speakers"),

@@ -18,7 +18,7 @@ from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.system.cores import usable_cores
 from parallel_ser.system.lock import writing
 from parallel_ser.training import card, conditions, run_folder
-from parallel_ser.training.data import Dataset, prepare
+from parallel_ser.training.data import Dataset, described, prepare
 from parallel_ser.training.sample import classical_notes, require_views, sample_of
 
 BASE = (
@@ -57,6 +57,13 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
         held.enter_context(writing(folder))
     run_folder.write_left_out(folder, data.left_out)
     conditions.write(folder, data, folds)
+    on = f"{jobs} process{'es' * (jobs != 1)}"
+    for line in (
+        described(config, data, folds, audits[0].protocol),
+        f"System: {settings.system} on {', '.join(settings.views)}; normalised by {settings.normalise}; {on}",
+        f"Run folder: {folder}",
+    ):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     places = {name: place for place, name in enumerate(data.classes)}
     # -1: an emotion of the corpus tested on that is not trained, so on no side
     labels = np.array([places.get(one.emotion, -1) for one in data.utterances])

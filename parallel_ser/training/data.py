@@ -190,6 +190,18 @@ def usable(
     return replace(data, notes=notes, left_out=tuple(missed)), sound
 
 
+def described(config: Config, data: Dataset, folds: Sequence[Fold], protocol: str) -> str:
+    """A line on what a run is about to learn from, and how it will be tested."""
+    side = [data.utterances[index] for index in (*folds[0].train, *folds[0].select, *folds[0].test)]
+    speakers = len({one.speaker for one in side})
+    tested = f" tested on {config.split.test.name}" if config.split.test else ""
+    corpora = " and ".join(one.name for one in config.corpus.parts)
+    return (
+        f"Corpus: {corpora}{tested}, {len(side)} utterances of {speakers} speaker{'s' * (speakers != 1)}, "
+        f"{len(data.classes)} emotions; protocol {protocol}, {len(folds)} fold{'s' * (len(folds) != 1)}"
+    )
+
+
 def left_out(corpus: Corpus) -> str:
     """Which files of a corpus are not among its utterances; empty when all are.
 

@@ -253,9 +253,8 @@ def _described(
     from parallel_ser.models.registry import build, outline, title
     from parallel_ser.models.registry import descriptor_of as model_of
     from parallel_ser.parallel.strategies.registry import descriptor_of, one_process
+    from parallel_ser.training.data import described
 
-    side = [data.utterances[index] for index in (*folds[0].train, *folds[0].select, *folds[0].test)]
-    speakers = len({one.speaker for one in side})
     shape = (config.model, len(data.rows), len(data.classes))
     # a file of the user's may need numbers, which an outline has not
     network = build(*shape, config.train.seed) if config.model.file else outline(*shape)
@@ -267,13 +266,10 @@ def _described(
         how += f", {strategy.microbatches} micro-batch{'es' * (strategy.microbatches != 1)}"
     count, threads = ranks.size, torch.get_num_threads()
     on = f"{count} process{'es' * (count != 1)} of {threads} thread{'s' * (threads != 1)} on {ranks.device.type}"
-    tested = f" tested on {config.split.test.name}" if config.split.test else ""
-    corpora = " and ".join(one.name for one in config.corpus.parts)
     random = model_of(config.model).waveform and not config.model.weights
     begins = "; its weights begin at random, model.weights= names pretrained ones" if random else ""
     return [
-        f"Corpus: {corpora}{tested}, {len(side)} utterances of {speakers} speakers, "
-        f"{len(data.classes)} emotions; protocol {protocol}, {len(folds)} fold{'s' * (len(folds) != 1)}",
+        described(config, data, folds, protocol),
         f"Model: {title(config.model)}, {millions:.2f} M parameters; normalised by {config.train.normalise}; "
         f"the {config.train.keep} epoch is kept{begins}",
         f"Strategy: {how}; {on}",

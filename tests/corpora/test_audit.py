@@ -68,7 +68,7 @@ def test_duplicate_audio_is_said_loudly() -> None:
 def test_unknown_texts_are_not_called_unshared() -> None:
     utterances = (*UTTERANCES[:4], utterance("4.wav", "cid", ""))
     verdict = audit(utterances, Fold(0, (0, 1), (2, 3), (4,)), list("abcde")).verdict()
-    assert "no sentence (unknown for 1 utterances)" in verdict
+    assert "no known sentence (not known of 1 utterance)" in verdict
 
 
 def test_audio_without_an_identifier_is_no_duplicate() -> None:
