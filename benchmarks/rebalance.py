@@ -2,9 +2,9 @@
 
     python benchmarks/rebalance.py
 
-A busy process is bound to the second rank's core from the start of an epoch on, so that the rank has half of it. Steps
-per second before, with the slow core and the old cut, with the last cut that ``strategy.rebalance=true`` moved to, and
-with each cut by hand beside the busy process, of which the best is what could be had. Needs two cores with nothing else
+``--busy`` processes are bound to the second rank's core from the start of an epoch on, so that the rank shares it with
+them. Steps per second before, with the slow core and the old cut, with the last cut that ``strategy.rebalance=true``
+moved to, and with each cut by hand beside the busy processes, of which the best is what could be had. Needs two cores with nothing else
 on them. Steps are medians; the record goes to ``results/rebalance.json``.
 """
 
@@ -48,7 +48,8 @@ def rank(given: dict[str, Any], out: Path, arguments: list[str]) -> None:
 
     def step(self: Strategy, *batch: Any) -> float:
         if first and len(steps) == given["slow"]:
-            busy.append(subprocess.Popen([sys.executable, "-c", BUSY, str(core), str(os.getpid())]))
+            command = [sys.executable, "-c", BUSY, str(core), str(os.getpid())]
+            busy.extend(subprocess.Popen(command) for _ in range(given["busy"]))
         began = time.perf_counter()
         loss = plain(self, *batch)
         steps.append({"seconds": time.perf_counter() - began, "cuts": list(self.stages.cuts)})
@@ -68,7 +69,7 @@ def run(given: argparse.Namespace, epochs: int, slow: int, *more: str) -> tuple[
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "steps.json"
         command = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc_per_node={RANKS}", __file__]
-        command += ["--rank", json.dumps({"slow": slow}), "--out", str(out)]
+        command += ["--rank", json.dumps({"slow": slow, "busy": given.busy}), "--out", str(out)]
         command += [
             f"train.epochs={epochs}",
             f"train.batch={given.batch}",
@@ -95,7 +96,7 @@ FIXED = [
     "train.bind=true",
     "train.device=cpu",
     "train.warp=0",
-    "train.crop=0.64",
+    "train.crop=1.28",
 ]
 
 
@@ -108,9 +109,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rank", help=argparse.SUPPRESS)
     parser.add_argument("--layers", type=int, default=12)
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=9)
-    parser.add_argument("--around", type=int, default=2, help="cuts by hand on both sides of the one that was moved to")
+    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--busy", type=int, default=2, help="processes that share the second rank's core")
+    parser.add_argument("--epochs", type=int, default=24)
+    parser.add_argument("--around", type=int, default=1, help="cuts by hand on both sides of the one that was moved to")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/rebalance.json")
     given, settings = parser.parse_known_args()
     if given.rank:
