@@ -4,8 +4,8 @@
 
 ``--busy`` processes are bound to the second rank's core from the start of an epoch on, so that the rank shares it with
 them. Steps per second before, with the slow core and the old cut, with the last cut that ``strategy.rebalance=true``
-moved to, and with each cut by hand beside the busy processes, of which the best is what could be had. Needs two cores with nothing else
-on them. Steps are medians; the record goes to ``results/rebalance.json``.
+moved to, and with each cut by hand beside the busy processes, of which the best is what could be had. Needs two cores
+with nothing else on them. Steps are medians; the record goes to ``results/rebalance.json``.
 """
 
 from __future__ import annotations
