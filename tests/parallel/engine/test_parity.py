@@ -170,19 +170,22 @@ def test_a_strategy_trains_what_single_trains(results: dict[tuple[int, str], Sta
 
 @pytest.mark.parametrize("case", [json.dumps(case) for case in BF16])
 def test_in_bfloat16_it_does_up_to_its_rounding(results: dict[tuple[int, str], State], case: str) -> None:
-    """Between stages bfloat16 passes. The bounds are some times its step of 1/256; gradients add up many of them."""
+    """Between stages bfloat16 passes. Moments and logits are at most twice as far from those of float32 as one process
+    in bfloat16 is, whose roundings are the processor's; losses are within one of its steps of 1/256."""
     settings = json.loads(case)
     truth, ours = results[1, truth_of(settings)], results[2, case]
+    exact = results[1, truth_of({**settings, "precision": "fp32"})]
     assert "failed" not in ours, ours["failed"]
 
-    def joined(state: State, field: str) -> torch.Tensor:
-        moments = sorted(state["optimizer"].items())
-        return torch.cat([value.flatten() for name, value in moments if name.endswith(field)])
+    def error(state: State, field: str) -> float:
+        every = [sorted(one["optimizer"].items()) for one in (state, exact)]
+        return difference(*(torch.cat([v.flatten() for name, v in one if name.endswith(field)]) for one in every))
 
-    assert difference(joined(ours, "/exp_avg"), joined(truth, "/exp_avg")) < 0.08
-    assert difference(joined(ours, "/exp_avg_sq"), joined(truth, "/exp_avg_sq")) < 0.05
+    for field in ("/exp_avg", "/exp_avg_sq"):
+        assert error(ours, field) < 2 * error(truth, field), field
     assert ours["ranks"][0]["losses"] == pytest.approx(truth["ranks"][0]["losses"], rel=4e-3)
-    assert difference(ours["ranks"][0]["logits"], truth["ranks"][0]["logits"]) < 0.02
+    distance, allowed = (difference(one["ranks"][0]["logits"], exact["ranks"][0]["logits"]) for one in (ours, truth))
+    assert distance < 2 * allowed
     if settings["name"] in ("layer_split", "pipeline", "deepspeed"):
         del settings["precision"]
         wide = results[2, json.dumps({**settings, "checkpointing": "none"})]
