@@ -18,6 +18,8 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from parallel_ser.system.stops import TERMINAL
+
 CLAIM = ".parallel-ser"
 """The locked file; it holds the number of its process."""
 MEMORY = Path("/dev/shm")
@@ -56,8 +58,8 @@ def workers() -> Iterator[None]:
 
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Processes that are started within it never see Ctrl-C: who started them does, and ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Processes that are started within it see none of a terminal's signals: who started them does, and ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
     try:
         yield
     finally:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from parallel_ser.config import Config, load, option_as_setting
 from parallel_ser.errors import UserError
-from parallel_ser.system import installed, leftovers, limits
+from parallel_ser.system import installed, leftovers, limits, stops
 from parallel_ser.system.hard_exit import HardExit
 from parallel_ser.system.terminal import any_name
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ======================  ======
     all folds trained       0
     a mistake of the user   2
-    SIGINT or SIGTERM       130 or 143, with where it stands saved
+    SIGINT, SIGTERM, …      130, 143, … with where it stands saved
     ======================  ======
     """
     parser = argparse.ArgumentParser(
@@ -71,9 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 option_as_setting(typed, ("--config", "--debug", "--quiet"))
                 or f"there is no option {unknown[0]}; -h lists them."
             )
-        config = load(given.config, given.overrides)
-        limits.require_files(int(os.environ.get("WORLD_SIZE", "1")))
-        return run(config, given.quiet)
+        with stops.as_exceptions():  # before and after training, which heeds them by itself
+            config = load(given.config, given.overrides)
+            limits.require_files(int(os.environ.get("WORLD_SIZE", "1")))
+            return run(config, given.quiet)
     except UserError as error:
         if debug:
             raise
@@ -83,11 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             let_the_first_say()
         return 2
-    except KeyboardInterrupt:  # before training, which heeds it by itself
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun passes the terminal's on: once is enough
-        if first:
-            print("interrupted; the features made so far are kept", file=sys.stderr, flush=True)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        stops.ignore()  # torchrun passes the terminal's on: once is enough
+        status = stops.status_of(interrupt)
+        # torchrun ends by SIGTERM what is left where a process has failed, which has said why; else it speaks itself
+        if first and not (status == 128 + signal.SIGTERM and "TORCHELASTIC_RUN_ID" in os.environ):
+            print(f"{stops.INTERRUPTED}; the features made so far are kept", file=sys.stderr, flush=True)
+        return status
 
 
 def let_the_first_say(seconds: float = WAIT) -> None:
