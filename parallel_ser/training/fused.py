@@ -56,6 +56,8 @@ class FusedRun(Run):
         UserError: one of them is not there, or has been trained anew.
     """
 
+    learned_all = True  # its pools were fitted on what its runs held out
+
     def __init__(self, folder: Path):
         record = read_json(folder / run_folder.FUSION)
         self.runs = [Run.open(_where(folder, one)) for one in record["runs"]]

@@ -253,6 +253,17 @@ def folds(folder: Path) -> list[int]:
     return [index for index, home in numbered(folder, "fold-") if any(home.glob("model.*"))]
 
 
+def require_models(folder: Path) -> None:
+    """Refuse a run that has lost the model of a fold: the others would answer in its place, and otherwise.
+
+    Raises:
+        UserError: a fold is tested, or stands in the result of the finished run, and has no model.
+    """
+    result = (digests.cached_json(folder / METRICS) or {}).get("audit") or {}
+    if lost := {*tested_folds(folder), *result.get("folds", ())} - {*folds(folder)}:
+        raise UserError(f"{fold_folder(folder, min(lost))} has no model any more, and {folder} is of all: put it back.")
+
+
 def tested_folds(folder: Path) -> list[int]:
     """The folds of a run that are tested."""
     return [index for index, home in numbered(folder, "fold-") if (home / "predictions.csv").exists()]
