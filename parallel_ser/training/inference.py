@@ -22,7 +22,7 @@ from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.decision import calibration
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import progress
-from parallel_ser.system.digests import read_json
+from parallel_ser.system.digests import file_digest, read_json, shaped
 from parallel_ser.training import model_file, run_folder, transfer
 from parallel_ser.training.batches import Views
 from parallel_ser.training.data import Dataset, count_bands, of_attempts, prepare
@@ -72,8 +72,12 @@ class Run(ABC):
         missing = [path for path in paths.values() if not path.exists()]
         if missing and (len(missing) < len(paths) or (self.folder / "calibration/calibration.json").exists()):
             raise UserError(f"{missing[0]} is missing, and {self.folder} was calibrated: calibrate it again.")
-        states = {fold: {"method": "none"} if missing else read_json(path) for fold, path in paths.items()}
-        return {fold: calibration.from_state(state) for fold, state in states.items()}
+        found = {}
+        for fold, path in paths.items():
+            state = {"method": "none"} if missing else read_json(path)
+            with shaped(path):
+                found[fold] = calibration.from_state(state)
+        return found
 
     @staticmethod
     def open(folder: Path) -> Run:
@@ -275,7 +279,7 @@ class ClassicalRun(Run):
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
         super().__init__(folder, config, folds)
-        self.models = {index: Recogniser.load(run_folder.fold_folder(folder, index) / "model.skops") for index in folds}
+        self.models = {index: _recogniser(run_folder.fold_folder(folder, index)) for index in folds}
         self.classes = next(iter(self.models.values())).classes
         self.by_speaker = config.classical.normalise in ("speaker", "enrol")
         self.notes = classical_notes(config.classical)
@@ -298,6 +302,15 @@ class ClassicalRun(Run):
                 f"fold {fold} of {self.folder} was fitted on other values than this version makes; train it again."
             )
         return model.predict_proba(sample)
+
+
+def _recogniser(home: Path) -> Recogniser:
+    """Of a fold, beside which stands which file is its own: another fold's has learned from what this one tests."""
+    path, beside = home / "model.skops", home / run_folder.MODEL
+    model = Recogniser.load(path)
+    if beside.exists() and read_json(beside).get("model") != file_digest(path):
+        raise UserError(f"{path} is not the model of its fold: put that fold's own back.")
+    return model
 
 
 def _calibrated(said: dict[Path, np.ndarray], calibrator: calibration.Calibrator) -> dict[Path, np.ndarray]:

@@ -112,6 +112,7 @@ def run(config: Config, quiet: bool = False) -> int:
 
     from parallel_ser.parallel.comm.context import process_context
     from parallel_ser.parallel.comm.pinning import pin_cores
+    from parallel_ser.system.files import SameFolder
     from parallel_ser.system.lock import writing
     from parallel_ser.training import run_folder, transfer
     from parallel_ser.training.interrupts import Stopped, heed
@@ -148,6 +149,7 @@ def run(config: Config, quiet: bool = False) -> int:
         if ranks.first:
             for line in _described(config, data, folds, audits[0].protocol, ranks, folder):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
+        home = SameFolder(folder)
         with heed() as request:
             try:
                 parts = [
@@ -178,6 +180,7 @@ def run(config: Config, quiet: bool = False) -> int:
                 ),
             )
             console.print()
+            home.require()
             print_metrics(console, run_folder.write_results(folder, predictions, metrics))
             card.write(folder, config)
             if quiet:
@@ -321,6 +324,7 @@ def _run_fold(
     def write() -> None:
         from parallel_ser.report.figures import training_curves
 
+        trainer.home.require()
         run_folder.write_json(folder / "history.json", trainer.progress.history)
         extra(lambda: training_curves(trainer.progress.history, folder / "curves.png"))
         predictions.to_csv(finished)  # last: it says that the fold is finished

@@ -141,6 +141,14 @@ def test_a_lost_model_is_not_made_up_for_by_the_others(svm_run: Path, tmp_path: 
     assert not (folder / "calibration").exists()
 
 
+def test_another_folds_model_is_not_taken_for_a_folds_own(svm_run: Path, tmp_path: Path) -> None:
+    folder = copied(svm_run, tmp_path / "svm")
+    shutil.copy(folder / "fold-1/model.skops", folder / "fold-0/model.skops")
+    assert "fold-0/model.skops is not the model of its fold" in refused("evaluate", folder)
+    (folder / "fold-0/model-digest.json").write_text("{}")
+    assert "model-digest.json is damaged" in refused("evaluate", folder)
+
+
 def test_a_run_that_has_not_come_so_far_answers_by_the_models_that_it_has(svm_run: Path, tmp_path: Path) -> None:
     folder = copied(svm_run, tmp_path / "svm")
     for name in ["fold-1/model.skops", "fold-1/predictions.csv", "metrics.json"]:

@@ -15,6 +15,7 @@ from commanding import done, refused
 from scipy.optimize import minimize
 
 from parallel_ser.decision.fusion import PENALTY
+from parallel_ser.system.digests import read_json, write_json
 from parallel_ser.training.inference import Run
 from parallel_ser.training.predictions import Predictions, concatenate
 
@@ -236,6 +237,25 @@ def test_a_fusion_is_calibrated_like_any_run(mean: Path, svm_run: Path, gmm_run:
     assert row["confidence"] != json.loads(done("predict", mean, path, "--json").stdout)["confidence"]
 
 
+@pytest.mark.parametrize("name", ["fusion.json", "fold-0/fusion.json", "metrics.json"])
+def test_another_file_under_a_name_of_a_fusion_s(
+    mean: Path, svm_run: Path, gmm_run: Path, tmp_path: Path, name: str
+) -> None:
+    folder = copied(mean, tmp_path / "fused")
+    for run in (svm_run, gmm_run):
+        copied(run, tmp_path / run.name)
+    record = read_json(folder / "fusion.json")
+    for one in record["runs"]:
+        one["folder"] = f"../{Path(one['path']).name}"
+    write_json(folder / "fusion.json", record)
+    write_json(folder / name, {"low": [1]})
+    if name == "metrics.json":
+        sentence = refused("fuse", folder, svm_run, "--out", tmp_path / "again")
+    else:
+        sentence = refused("predict", folder, of_fold(svm_run, 0).paths[0])
+    assert f"{name} is damaged, or was not written by this version (it does not hold what such a file does" in sentence
+
+
 def test_a_fusion_moves_with_its_runs_and_refuses_others(svm_run: Path, gmm_run: Path, tmp_path: Path) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
     runs = [copied(run, there / name) for run, name in ((svm_run, "svm"), (gmm_run, "gmm"))]
@@ -243,7 +263,8 @@ def test_a_fusion_moves_with_its_runs_and_refuses_others(svm_run: Path, gmm_run:
     there.rename(here)
     path = of_fold(svm_run, 0).paths[0]
     done("predict", here / "fused", path)
-    shutil.copy(here / "svm/fold-1/model.skops", here / "svm/fold-0/model.skops")
+    for name in ("model.skops", "model-digest.json"):
+        shutil.copy(here / "svm/fold-1" / name, here / "svm/fold-0" / name)
     assert f"{here}/fused/../svm is not as it was" in refused("predict", here / "fused", path)
     shutil.rmtree(here / "gmm")
     assert "which is not there: put it back, or fuse anew" in refused("predict", here / "fused", path)
