@@ -264,7 +264,10 @@ def require_models(folder: Path) -> None:
     """
     result = (digests.cached_json(folder / METRICS) or {}).get("audit") or {}
     if lost := {*tested_folds(folder), *result.get("folds", ())} - {*folds(folder)}:
-        raise UserError(f"{fold_folder(folder, min(lost))} has no model any more, and {folder} is of all: put it back.")
+        raise UserError(
+            f"{fold_folder(folder, min(lost))} has no model any more, and the others would answer otherwise: put it "
+            f"back, or delete that folder and {folder / METRICS} to go without."
+        )
 
 
 def tested_folds(folder: Path) -> list[int]:

@@ -160,6 +160,7 @@ def test_a_folder_that_exists_is_refused(svm_run: Path, gmm_run: Path, tmp_path:
 def test_runs_of_other_folds_are_refused(svm_run: Path, gmm_run: Path, tmp_path: Path) -> None:
     other = copied(gmm_run, tmp_path / "gmm")
     shutil.rmtree(other / "fold-1")
+    (other / "metrics.json").unlink()  # which are of both
     assert refused("fuse", svm_run, other, "--out", tmp_path / "fused") == (f"{other} has folds 0, but {svm_run} 0, 1.")
     assert not (tmp_path / "fused").exists()
 
@@ -220,6 +221,7 @@ def test_a_fusion_predicts_the_pool_of_what_its_runs_say(
         for number, run in enumerate((svm_run, gmm_run)):
             alone = copied(run, tmp_path / f"{number}-{fold}")  # a run of this fold alone
             shutil.rmtree(alone / f"fold-{1 - fold}")
+            (alone / "metrics.json").unlink()
             parts.append(cooled(told(alone), best_temperature(of_fold(run, fold, "selection.csv"))))
         expected.append(log_mean(parts))
     np.testing.assert_allclose(told(mean), np.mean(expected, axis=0), atol=1e-4)
