@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from parallel_ser.system.limits import require_locks
 from parallel_ser.system.stops import TERMINAL
 
 CLAIM = ".parallel-ser"
@@ -45,9 +46,14 @@ def claim(folder: Path) -> IO[str] | None:
 
 @contextmanager
 def workers() -> Iterator[None]:
-    """Within it joblib's processes have one thread each, and what they leave when all are killed is swept later."""
+    """Within it joblib's processes have one thread each, and what they leave when all are killed is swept later.
+
+    Raises:
+        UserError: processes cannot share locks here.
+    """
     from joblib import parallel_config
 
+    require_locks()
     _claimed()
     # joblib's tracker, a process that outlives this one for a moment, removes what was left and warns of each of it
     filters = [one for one in os.environ.get("PYTHONWARNINGS", "").split(",") if one and one != QUIET]

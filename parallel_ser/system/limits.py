@@ -52,16 +52,28 @@ def no_locks(error: BaseException) -> str | None:
     """
     if not isinstance(error, OSError) or error.filename is not None or error.errno not in _NO_LOCKS:
         return None
+    try:
+        require_locks()
+    except UserError as found:
+        return str(found)
+    return None
+
+
+def require_locks() -> None:
+    """Refuse to start processes that could share no lock.
+
+    Raises:
+        UserError: none can be made.
+    """
     from multiprocessing import Lock
 
     try:
         Lock()
-    except OSError as why:
-        return (
-            f"processes cannot share locks here, for /dev/shm cannot be used ({os.strerror(why.errno or 0)}): make "
-            "room in it, or mount it so that it can be written; one process alone needs none (--nproc 1, run.jobs=1)."
-        )
-    return None
+    except OSError as error:
+        raise UserError(
+            f"processes cannot share locks here, for /dev/shm cannot be used ({os.strerror(error.errno or 0)}): make "
+            "room in it, or mount it so that it can be written."
+        ) from error
 
 
 def refused(error: BaseException) -> str | None:

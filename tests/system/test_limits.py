@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from parallel_ser.errors import UserError
+from parallel_ser.system.leftovers import workers
 from parallel_ser.system.limits import explain, no_locks, refused, used_up
 
 
@@ -48,6 +50,8 @@ def test_shared_memory_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(multiprocessing, "Lock", none)
     assert str(explain(error)).startswith(f"processes cannot share locks here, for /dev/shm cannot be used ({why}")
     assert "/dev/shm" not in str(explain(OSError(number, os.strerror(number), "a.wav")))
+    with pytest.raises(UserError, match="/dev/shm cannot be used"), workers():
+        pass
 
 
 def test_a_refused_file_is_named_on_one_line(tmp_path: Path) -> None:
