@@ -26,6 +26,7 @@ from parallel_ser.commands.schedule import schedule
 from parallel_ser.commands.strategies import strategies
 from parallel_ser.commands.train import train
 from parallel_ser.errors import UserError
+from parallel_ser.system import stops
 from parallel_ser.system.limits import explain
 from parallel_ser.system.process import keep_freed
 from parallel_ser.system.terminal import any_name
@@ -43,7 +44,7 @@ class Shell(Commands):
     no more of a limit  ``error: …``, one line       2
     a refused file      ``error: …``, one line       2
     a wrong option      the right setting, if any    2
-    Ctrl-C              ``interrupted``              130
+    Ctrl-C, SIGTERM, …  ``interrupted``              130, …
     anything else       a traceback: it is a bug     1
     ==================  ===========================  ======
     """
@@ -56,15 +57,16 @@ class Shell(Commands):
     def invoke(self, ctx: Any) -> Any:
         """Run the command; ``--debug`` shows the traceback of a ``UserError`` above its line."""
         try:
-            return super().invoke(ctx)
+            with stops.as_exceptions():
+                return super().invoke(ctx)
         except UserError as error:
             if ctx.params.get("debug"):
                 traceback.print_exc()
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(2) from error
         except KeyboardInterrupt as error:
-            typer.echo("interrupted", err=True)
-            raise typer.Exit(130) from error
+            typer.echo(stops.INTERRUPTED, err=True)
+            raise typer.Exit(stops.status_of(error)) from error
         except Exception as error:
             sentence = _no_option(error, ctx.meta[_TYPED]) or explain(error)
             if sentence is None or ctx.params.get("debug"):

@@ -78,23 +78,25 @@ class Config(Settings):
 
     def _inputs(self) -> None:
         """Refuse features that the model does not take."""
-        if self.model.file is not None:
-            return
-        model, streams = models()[self.model.name], list(self.features.streams)
-        those = [one.name for one in models().values() if one.waveform]
+        streams = list(self.features.streams)
         if streams == ["encoder"]:
             defaults = models()[self.features.encoder.name].defaults
             for group, name in (("audio", "sample_rate"), ("features", "hop")):
                 value, wanted = getattr(getattr(self, group), name), defaults[f"{group}.{name}"]
                 if value != wanted:
                     raise ValueError(f"features.streams=[encoder] needs {group}.{name}={wanted:g}, not {value:g}")
+        if self.model.file is not None:  # what it takes, it says itself
+            self._alterations(streams == ["waveform"], f"model.file={self.model.file}")
+            return
+        model = models()[self.model.name]
         if bool(model.waveform) != (streams == ["waveform"]):
+            those = [one.name for one in models().values() if one.waveform]
             if model.waveform:
                 raise ValueError(f"model.name={model.name} takes features.streams=[waveform], not {streams}")
             raise ValueError(
                 f"features.streams=[waveform] is what {', '.join(those)} take, not model.name={model.name}"
             )
-        self._alterations(bool(model.waveform))
+        self._alterations(bool(model.waveform), f"model.name={model.name}")
         if not model.waveform:
             return
         for group, name, needed in (
@@ -106,7 +108,7 @@ class Config(Settings):
                 asked, given = (yaml_text.write({name: one}).strip().replace(": ", "=") for one in (needed, value))
                 raise ValueError(f"model.name={model.name} takes the waveform and needs {group}.{asked}, not {given}")
 
-    def _alterations(self, waveform: bool) -> None:
+    def _alterations(self, waveform: bool, network: str) -> None:
         """Refuse changes of the sound in training that nothing would make."""
         train = self.train
         changes = {"noise": train.noise is not None, "gain": train.gain > 0, "band": train.band is not None}
@@ -115,12 +117,12 @@ class Config(Settings):
             wrong = "copies" if train.copies else "band" if changes["band"] else None
             if wrong:
                 raise ValueError(
-                    f"train.{wrong} is for features of frames, and model.name={self.model.name} takes the waveform, "
-                    "which train.noise and train.gain change in each batch"
+                    f"train.{wrong} is for features of frames, and {network} takes the waveform, which "
+                    "train.noise and train.gain change in each batch"
                 )
         elif asked and not train.copies:
             raise ValueError(
-                f"train.{asked} changes the sound, of which model.name={self.model.name} sees features alone: with "
+                f"train.{asked} changes the sound, of which {network} sees features alone: with "
                 "train.copies=3, say, training draws from altered copies of the recordings"
             )
         if train.band is not None and 2 * train.band > self.audio.sample_rate:

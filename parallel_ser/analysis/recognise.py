@@ -11,7 +11,7 @@ import numpy as np
 from parallel_ser.audio.load import resampled
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
-from parallel_ser.system.digests import read_json
+from parallel_ser.system.digests import read_json, shaped
 from parallel_ser.training import calibrate, conditions, novelty, run_folder
 from parallel_ser.training.data import Dataset, of_attempts
 from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
@@ -119,7 +119,9 @@ def threshold(run: Run, error: float | None) -> Threshold:
         return Threshold(calibrate.thresholds(run, error), error)
     path = run_folder.fold_folder(run.folder, run.folds[0]) / "calibration.json"
     promises = read_json(path).get("promises", []) if path.exists() else []
-    for promised in sorted(one["error"] for one in promises):
+    with shaped(path):
+        errors = sorted(float(one["error"]) for one in promises)
+    for promised in errors:
         try:
             return Threshold(calibrate.thresholds(run, promised), promised)
         except UserError:

@@ -15,8 +15,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -36,7 +34,7 @@ from parallel_ser.decision import calibration
 from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import cached_json, file_digest, read_bytes, write_bytes, write_json
-from parallel_ser.system.leftovers import workers
+from parallel_ser.system.leftovers import without_ctrl_c, workers
 
 
 @dataclass(frozen=True)
@@ -298,7 +296,9 @@ def _pool(settings: ClassicalSettings, jobs: int) -> Iterator[Run]:
         progress(title, 0, len(tasks))
         try:
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            for done, result in enumerate(parallel(delayed(_alone)(*task) for task in tasks), 1):
+            with without_ctrl_c():
+                results = parallel(delayed(_alone)(*task) for task in tasks)
+            for done, result in enumerate(results, 1):
                 progress(title, done, len(tasks))
                 yield result
         except (TerminatedWorkerError, *_killed()) as error:
@@ -308,29 +308,11 @@ def _pool(settings: ClassicalSettings, jobs: int) -> Iterator[Run]:
             ) from error
 
     with (
-        _leaving(),
         workers(),
         _cluster(settings, jobs) as backend,
         parallel_config(backend, n_jobs=jobs, **_threads(settings)),
     ):
         yield run
-
-
-@contextmanager
-def _leaving() -> Iterator[None]:
-    """SIGTERM leaves as Ctrl-C does, by an exception, so that the workers end with this process."""
-
-    def leave(number: int, frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    if threading.current_thread() is not threading.main_thread():  # signals come to the main thread alone
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, leave)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _threads(settings: ClassicalSettings) -> dict[str, Any]:

@@ -82,7 +82,7 @@ def cut(
 ) -> None:
     """Cut a list's parts of recordings into files of their own, with a list that is a corpus.
 
-    Exit status 1 when some could not be cut; the others are.
+    Exit status 2 when some could not be cut; the others are.
     """
     from parallel_ser.corpora.cut import LIST
     from parallel_ser.corpora.cut import cut as cut_list
@@ -94,7 +94,7 @@ def cut(
         typer.echo(f"note: {sentence}", err=True)
     typer.echo(f"{count:,} utterance{'s' * (count != 1)}: {to / LIST}")
     if failed:
-        raise typer.Exit(1)
+        raise typer.Exit(2)
 
 
 def read(root: Path, name: str | None) -> Corpus:

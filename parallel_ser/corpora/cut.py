@@ -62,7 +62,11 @@ def cut(
         if path is None:
             failed.append(f"{row.where}: there is no {row.cells['path']}.")
             continue
-        times = [seconds(row.cells.get(name, ""), row.where, name) for name in ("start", "end")]
+        try:
+            times = [seconds(row.cells.get(name, ""), row.where, name) for name in ("start", "end")]
+        except UserError as error:
+            failed.append(str(error))
+            continue
         start, end = times[0] or 0.0, times[1]
         if end is not None and end <= start:
             failed.append(f"{row.where}: it ends at {end:g} s and begins at {start:g} s.")

@@ -65,6 +65,20 @@ def read_json(path: Path) -> dict[str, Any]:
     return content
 
 
+@contextmanager
+def shaped(path: Path) -> Iterator[None]:
+    """Within it what a file does not hold, as it is another's under its name, is said of the file.
+
+    Raises:
+        DamagedError: something was looked up in vain, or is of another kind.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, AttributeError, ValueError) as error:
+        reason = str(error).partition("\n")[0]
+        raise DamagedError(path, f"it does not hold what such a file does: {reason}") from error
+
+
 def cached_json(path: Path) -> dict[str, Any] | None:
     """What ``write_json`` wrote into a cache; None where there is nothing whole."""
     try:

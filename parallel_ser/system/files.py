@@ -94,6 +94,37 @@ def extra(work: Callable[[], object]) -> None:
         print(f"note: {printable(str(error))}", file=sys.stderr, flush=True)
 
 
+class SameFolder:
+    """A folder that is to stay what it is: one that was renamed would be made anew, with the last files alone.
+
+    Args:
+        path: of the folder; where there is none nothing is held against it later.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.stat = self._found()
+
+    def require(self) -> None:
+        """Refuse to write into another folder of this name.
+
+        Raises:
+            UserError: it was renamed, or removed.
+        """
+        found = self._found()
+        if self.stat is not None and (found is None or not os.path.samestat(self.stat, found)):
+            raise UserError(
+                f"the folder {self.path} has been renamed or removed meanwhile, so nothing more is written: give it "
+                "its name again and go on with run.resume=true."
+            )
+
+    def _found(self) -> os.stat_result | None:
+        try:
+            return self.path.stat()
+        except OSError:
+            return None
+
+
 def require_writable(folder: Path) -> None:
     """Refuse a folder, which need not be there yet, in which nothing can be made; nothing is left in it.
 

@@ -9,6 +9,7 @@ import signal
 import threading
 import time
 
+from parallel_ser.system import stops
 from parallel_ser.system.leftovers import launcher_folder
 
 OWNER = "PARALLEL_SER_OWNER"
@@ -21,9 +22,11 @@ def torchrun_options(ranks: int) -> list[str]:
     """Of torchrun, for so many ranks that are all on this machine.
 
     They meet at the loopback address, for the machine's own name need not resolve. Nothing is logged, and so there is
-    no folder for logs, which a killed torchrun would leave behind.
+    no folder for logs, which a killed torchrun would leave behind. A signal that is ignored here it ignores, too: else
+    a run under ``nohup`` would end with its terminal.
     """
-    return ["--standalone", "--local_addr=127.0.0.1", f"--log_dir={os.devnull}", f"--nproc_per_node={ranks}"]
+    signals = f"--signals_to_handle={','.join(one.name for one in stops.heeded())}"
+    return ["--standalone", "--local_addr=127.0.0.1", f"--log_dir={os.devnull}", signals, f"--nproc_per_node={ranks}"]
 
 
 def owned(surroundings: dict[str, str]) -> dict[str, str]:

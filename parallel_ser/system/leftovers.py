@@ -18,6 +18,9 @@ from functools import cache
 from pathlib import Path
 from typing import IO
 
+from parallel_ser.system.limits import require_locks
+from parallel_ser.system.stops import TERMINAL
+
 CLAIM = ".parallel-ser"
 """The locked file; it holds the number of its process."""
 MEMORY = Path("/dev/shm")
@@ -43,9 +46,14 @@ def claim(folder: Path) -> IO[str] | None:
 
 @contextmanager
 def workers() -> Iterator[None]:
-    """Within it joblib's processes have one thread each, and what they leave when all are killed is swept later."""
+    """Within it joblib's processes have one thread each, and what they leave when all are killed is swept later.
+
+    Raises:
+        UserError: processes cannot share locks here.
+    """
     from joblib import parallel_config
 
+    require_locks()
     _claimed()
     # joblib's tracker, a process that outlives this one for a moment, removes what was left and warns of each of it
     filters = [one for one in os.environ.get("PYTHONWARNINGS", "").split(",") if one and one != QUIET]
@@ -56,8 +64,8 @@ def workers() -> Iterator[None]:
 
 @contextmanager
 def without_ctrl_c() -> Iterator[None]:
-    """Processes that are started within it never see Ctrl-C: who started them does, and ends them."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """Processes that are started within it see none of a terminal's signals: who started them does, and ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
     try:
         yield
     finally:

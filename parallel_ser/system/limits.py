@@ -20,6 +20,7 @@ _REFUSALS = frozenset(
         *(errno.ENOTEMPTY, errno.ENAMETOOLONG, errno.ELOOP, errno.EIO, errno.ENXIO, errno.ESTALE, errno.EFBIG),
     }
 )
+_NO_LOCKS = frozenset({errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOENT, errno.ENOSYS, errno.ENOSPC, errno.EINVAL})
 
 
 def require_files(ranks: int) -> None:
@@ -41,7 +42,38 @@ def require_files(ranks: int) -> None:
 
 def explain(error: BaseException) -> str | None:
     """What the system says in an error, as a sentence; None where it says nothing."""
-    return used_up(error) or refused(error)
+    return no_locks(error) or used_up(error) or refused(error)
+
+
+def no_locks(error: BaseException) -> str | None:
+    """Where processes cannot share locks, which the system keeps in ``/dev/shm``, and why; None where it is not that.
+
+    Such an error names no file.
+    """
+    if not isinstance(error, OSError) or error.filename is not None or error.errno not in _NO_LOCKS:
+        return None
+    try:
+        require_locks()
+    except UserError as found:
+        return str(found)
+    return None
+
+
+def require_locks() -> None:
+    """Refuse to start processes that could share no lock.
+
+    Raises:
+        UserError: none can be made.
+    """
+    from multiprocessing import Lock
+
+    try:
+        Lock()
+    except OSError as error:
+        raise UserError(
+            f"processes cannot share locks here, for /dev/shm cannot be used ({os.strerror(error.errno or 0)}): make "
+            "room in it, or mount it so that it can be written."
+        ) from error
 
 
 def refused(error: BaseException) -> str | None:

@@ -16,6 +16,8 @@ from parallel_ser.corpora.protocols import Fold
 from parallel_ser.report.tables import print_metrics
 from parallel_ser.report.terminal import progress, rounds
 from parallel_ser.system.cores import usable_cores
+from parallel_ser.system.digests import file_digest, write_json
+from parallel_ser.system.files import SameFolder
 from parallel_ser.system.lock import writing
 from parallel_ser.training import card, conditions, run_folder
 from parallel_ser.training.data import Dataset, described, prepare
@@ -68,7 +70,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     # -1: an emotion of the corpus tested on that is not trained, so on no side
     labels = np.array([places.get(one.emotion, -1) for one in data.utterances])
     problems = [_problem(data, fold, config) for fold in folds]
-    scratch = folder / "search"
+    same, scratch = SameFolder(folder), folder / "search"
     try:
         with rounds() as told:
             found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told)
@@ -76,11 +78,13 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
         command = f"parallel-ser baseline {settings.system} {run_folder.going_on(folder)}"
         console.print(f"What is tried is kept. To go on: {command}", highlight=False, soft_wrap=True, markup=False)
         raise
+    same.require()
     parts = []
     for fold, problem, audit, one in zip(folds, problems, audits, found, strict=True):
         home = run_folder.fold_folder(folder, fold.index)
         run_folder.write_split(home, data.utterances, fold, audit)
         run_folder.write_json(home / "search.json", {"best": dict(one.best), "tried": one.tried})
+        write_json(home / run_folder.MODEL, {"model": file_digest(one.model)})
         one.model.replace(home / "model.skops")
         data.said(problem.training, fold.index, one.held_out).to_csv(home / "selection.csv")
         parts.append(data.said(problem.test, fold.index, one.tested))

@@ -11,7 +11,7 @@ import numpy as np
 from parallel_ser.decision import calibration
 from parallel_ser.decision.abstention import MIN_SPEAKERS, Promise, risk_coverage, threshold
 from parallel_ser.errors import UserError
-from parallel_ser.system.digests import read_json, write_json
+from parallel_ser.system.digests import read_json, shaped, write_json
 from parallel_ser.training import run_folder
 from parallel_ser.training.inference import Run
 from parallel_ser.training.predictions import Predictions, concatenate
@@ -153,20 +153,22 @@ def thresholds(run: Run, error: float) -> float:
     found = []
     for fold in run.folds:
         path = run_folder.fold_folder(run.folder, fold) / "calibration.json"
-        promises = read_json(path)["promises"] if path.exists() else []
-        known = {promise["error"]: promise for promise in promises}
+        promises = read_json(path).get("promises", []) if path.exists() else []
+        with shaped(path):
+            known = {promise["error"]: Promise(**promise) for promise in promises}
         if error not in known:
             raise UserError(
                 f"{run.folder} has no threshold for an error of {error:g} yet: "
                 f"run parallel-ser calibrate {run.folder} --error {error:g} first."
             )
-        if known[error]["threshold"] is None:
-            least = known[error]["smallest_error"]
-            why, way = known[error]["reason"], "train with more speakers or more folds"
+        promise = known[error]
+        if promise.threshold is None:
+            least = promise.smallest_error
+            why, way = promise.reason, "train with more speakers or more folds"
             if least is not None:
                 why, way = f"the least that it could is {least:.2f}", "calibrate for a larger error"
             raise UserError(
                 f"fold {fold} of {run.folder} cannot promise an error of {error:g}: {why}; leave --error out, or {way}."
             )
-        found.append(float(known[error]["threshold"]))
+        found.append(promise.threshold)
     return max(found)

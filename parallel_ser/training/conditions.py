@@ -35,7 +35,9 @@ def read(folder: Path) -> Mapping[str, Range]:
     Raises:
         UserError: the file is missing or damaged.
     """
-    return digests.read_json(folder / FILE)
+    found, ends = digests.read_json(folder / FILE), ("low", "high")
+    with digests.shaped(folder / FILE):
+        return {name: {end: float(found[name][end]) for end in ends} for name in MEASURES}
 
 
 def notes(trained: Mapping[str, Range], measures: Mapping[str, float]) -> list[str]:

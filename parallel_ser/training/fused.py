@@ -12,7 +12,7 @@ import numpy as np
 
 from parallel_ser.decision import calibration, fusion
 from parallel_ser.errors import UserError
-from parallel_ser.system.digests import read_json
+from parallel_ser.system.digests import read_json, shaped
 from parallel_ser.training import run_folder
 from parallel_ser.training.inference import Answers, Load, Run
 
@@ -56,21 +56,24 @@ class FusedRun(Run):
         UserError: one of them is not there, or has been trained anew.
     """
 
+    learned_all = True  # its pools were fitted on what its runs held out
+
     def __init__(self, folder: Path):
-        record = read_json(folder / run_folder.FUSION)
-        self.runs = [Run.open(_where(folder, one)) for one in record["runs"]]
-        for run, one in zip(self.runs, record["runs"], strict=True):
+        path = folder / run_folder.FUSION
+        record = read_json(path)
+        with shaped(path):
+            folds, how = [int(fold) for fold in record["folds"]], HOW[record["method"]]
+            written = [{name: str(one[name]) for name in ("folder", "path", "digest")} for one in record["runs"]]
+        self.runs = [Run.open(_where(folder, one)) for one in written]
+        for run, one in zip(self.runs, written, strict=True):
             if run_folder.digest_of(run.folder) != one["digest"]:
                 raise UserError(f"{run.folder} is not as it was when {folder} was made of it: fuse anew.")
-        super().__init__(folder, self.runs[0].config, record["folds"])
+        super().__init__(folder, self.runs[0].config, folds)
         self.classes = self.runs[0].classes
         self.by_speaker = any(run.by_speaker for run in self.runs)
-        own = f"fusion of {len(self.runs)} systems by {HOW[record['method']]}"
+        own = f"fusion of {len(self.runs)} systems by {how}"
         self.notes = tuple(dict.fromkeys([own, *(note for run in self.runs for note in run.notes)]))
-        self._pools = {
-            fold: Pool.from_state(read_json(run_folder.fold_folder(folder, fold) / run_folder.FUSION))
-            for fold in self.folds
-        }
+        self._pools = {fold: _pool(run_folder.fold_folder(folder, fold) / run_folder.FUSION) for fold in folds}
 
     @property
     def settings_file(self) -> Path:
@@ -96,6 +99,13 @@ class FusedRun(Run):
 
     def _columns(self, run: Run) -> list[int]:
         return [run.classes.index(name) for name in self.classes]
+
+
+def _pool(path: Path) -> Pool:
+    """Of a fold, as its file has it."""
+    state = read_json(path)
+    with shaped(path):
+        return Pool.from_state(state)
 
 
 def record_of(folder: Path, runs: Sequence[Run], method: str) -> dict[str, Any]:

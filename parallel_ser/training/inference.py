@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from parallel_ser.corpora.settings import CorpusSettings, SplitSettings
 from parallel_ser.decision import calibration
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import progress
-from parallel_ser.system.digests import read_json
+from parallel_ser.system.digests import file_digest, read_json, shaped
 from parallel_ser.training import model_file, run_folder, transfer
 from parallel_ser.training.batches import Views
 from parallel_ser.training.data import Dataset, count_bands, of_attempts, prepare
@@ -49,16 +49,35 @@ class Run(ABC):
         by_speaker: whether features are standardised by all utterances at hand of the same speaker.
         notes: what must be said beside each figure of it.
         seen: of each fold what its model was trained and selected on, where its file says so.
+        learned_all: whether a fold's model has learned from the selection side, too.
     """
 
     seen: Mapping[int, transfer.Sides] = {}
     classes: tuple[str, ...]
     by_speaker: bool
     notes: tuple[str, ...]
+    learned_all = False
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
         self.folder, self.config, self.folds = folder, config, tuple(folds)
-        self.calibration = {fold: _calibration(run_folder.fold_folder(folder, fold)) for fold in folds}
+
+    @cached_property
+    def calibration(self) -> Mapping[int, calibration.Calibrator]:
+        """Of each fold; the probabilities as they are where ``parallel-ser calibrate`` has not made one.
+
+        Raises:
+            UserError: one is damaged, or some folds have lost theirs.
+        """
+        paths = {fold: run_folder.fold_folder(self.folder, fold) / "calibration.json" for fold in self.folds}
+        missing = [path for path in paths.values() if not path.exists()]
+        if missing and (len(missing) < len(paths) or (self.folder / "calibration/calibration.json").exists()):
+            raise UserError(f"{missing[0]} is missing, and {self.folder} was calibrated: calibrate it again.")
+        found = {}
+        for fold, path in paths.items():
+            state = {"method": "none"} if missing else read_json(path)
+            with shaped(path):
+                found[fold] = calibration.from_state(state)
+        return found
 
     @staticmethod
     def open(folder: Path) -> Run:
@@ -75,6 +94,7 @@ class Run(ABC):
         folds = run_folder.folds(folder)
         if not folds:
             raise UserError(f"{folder} holds no trained model yet: train it to the end of an epoch first.")
+        run_folder.require_models(folder)
         classical = (run_folder.fold_folder(folder, folds[0]) / "model.skops").exists()
         return (ClassicalRun if classical else NeuralRun)(folder, config, folds)
 
@@ -100,7 +120,8 @@ class Run(ABC):
 
     def answers(self, load: Load) -> Answers:
         """``raw_answers``, by the folds' calibration where they have one."""
-        return {fold: _calibrated(said, self.calibration[fold]) for fold, said in self.raw_answers(load).items()}
+        calibrators = self.calibration  # which may be damaged: that is said before the work
+        return {fold: _calibrated(said, calibrators[fold]) for fold, said in self.raw_answers(load).items()}
 
     def probabilities(self, load: Load) -> dict[Path, np.ndarray]:
         """Class probabilities ``(classes,)`` of each recording: the mean over the folds' models."""
@@ -187,10 +208,16 @@ class Run(ABC):
     def selection(self) -> dict[int, Predictions]:
         """Each fold's model on utterances of speakers that it neither learned from nor is tested on, uncalibrated.
 
-        Read from ``selection.csv``; a network's is made on its selection side where it is not there yet.
+        Read from ``selection.csv``; a network's is made on its selection side where it is not there yet. Classical
+        systems have learned from that side in the end, and keep what they said before.
+
+        Raises:
+            UserError: a file is damaged, or missing where it cannot be made again.
         """
         paths = {fold: run_folder.fold_folder(self.folder, fold) / "selection.csv" for fold in self.folds}
         missing = [fold for fold, path in paths.items() if not path.exists()]
+        if missing and self.learned_all:
+            raise UserError(f"{paths[missing[0]]} is missing, and cannot be made again: put it back, or train anew.")
         if missing:
             data, folds, _ = _prepared(self.config)
             self.require_unseen(data, folds)
@@ -248,9 +275,11 @@ class NeuralRun(Run):
 class ClassicalRun(Run):
     """A run of ``parallel-ser baseline``."""
 
+    learned_all = True
+
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
         super().__init__(folder, config, folds)
-        self.models = {index: Recogniser.load(run_folder.fold_folder(folder, index) / "model.skops") for index in folds}
+        self.models = {index: _recogniser(run_folder.fold_folder(folder, index)) for index in folds}
         self.classes = next(iter(self.models.values())).classes
         self.by_speaker = config.classical.normalise in ("speaker", "enrol")
         self.notes = classical_notes(config.classical)
@@ -275,10 +304,13 @@ class ClassicalRun(Run):
         return model.predict_proba(sample)
 
 
-def _calibration(folder: Path) -> calibration.Calibrator:
-    """Of a fold; the probabilities as they are where ``parallel-ser calibrate`` has not made one."""
-    path = folder / "calibration.json"
-    return calibration.from_state(read_json(path) if path.exists() else {"method": "none"})
+def _recogniser(home: Path) -> Recogniser:
+    """Of a fold, beside which stands which file is its own: another fold's has learned from what this one tests."""
+    path, beside = home / "model.skops", home / run_folder.MODEL
+    model = Recogniser.load(path)
+    if beside.exists() and read_json(beside).get("model") != file_digest(path):
+        raise UserError(f"{path} is not the model of its fold: put that fold's own back.")
+    return model
 
 
 def _calibrated(said: dict[Path, np.ndarray], calibrator: calibration.Calibrator) -> dict[Path, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM ask for a stop at the end of the step, so that nothing is lost."""
+"""Ctrl-C, SIGTERM and a closed terminal ask for a stop at the end of the step, so that nothing is lost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
+
+from parallel_ser.system import stops
 
 
 class Stopped(Exception):
@@ -26,7 +28,7 @@ class Request:
 
 @contextmanager
 def heed() -> Iterator[Request]:
-    """Note SIGINT and SIGTERM instead of obeying at once; a second one changes nothing.
+    """Note the signals of ``system.stops`` instead of obeying at once; a second one changes nothing.
 
     Where something fails before a stop is made, the signal is obeyed after all: torchrun sends SIGTERM to the ranks
     that are left when one is lost, and what those then say of lost connections would hide the cause.
@@ -36,13 +38,12 @@ def heed() -> Iterator[Request]:
     def note(number: int, frame: FrameType | None) -> None:
         request.signal = request.signal or number
 
-    before = {number: signal.signal(number, note) for number in (signal.SIGINT, signal.SIGTERM)}
     failed = True
     try:
-        yield request
-        failed = False
+        with stops.handled(note):
+            yield request
+            failed = False
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
         if failed and request.signal:
+            signal.signal(request.signal, signal.SIG_DFL)
             os.kill(os.getpid(), request.signal)

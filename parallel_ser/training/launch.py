@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import sys
 from collections.abc import Sequence
 
 from parallel_ser.errors import UserError
 from parallel_ser.system.cores import THREADS, threads_a_rank
 from parallel_ser.system.launcher import torchrun_options
 from parallel_ser.system.limits import require_files
+from parallel_ser.system.stops import INTERRUPTED
 from parallel_ser.system.torchrun import killed
 
 
@@ -41,6 +44,8 @@ def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = Fal
     try:
         run(get_args_parser().parse_args(started))
     except SignalException as stopped:
+        if stopped.sigval == signal.SIGTERM:  # of which the ranks say nothing
+            print(INTERRUPTED, file=sys.stderr, flush=True)
         return 128 + stopped.sigval
     except ChildFailedError as failed:
         rank, failure = failed.get_first_failure()

@@ -99,6 +99,8 @@ def _folds_of(split: SplitSettings) -> int:
 def _fusion(folder: Path) -> dict[str, Any]:
     fused = read_with_digest(folder / run_folder.FUSION)
     first = record(folder / fused["runs"][0]["folder"])
+    if first["problem"]:
+        raise UserError(first["problem"])
     own = {"model": f"{fused['method']} of {len(fused['runs'])}", "folds": len(fused["folds"])}
     same = {name: first[name] for name in ("corpus", "protocol", "split_seed")}
     return {**same, **own, "folds_done": len(fused["folds"])}

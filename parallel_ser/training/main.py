@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from parallel_ser.config import Config, load, option_as_setting
 from parallel_ser.errors import UserError
-from parallel_ser.system import installed, leftovers, limits
+from parallel_ser.system import installed, leftovers, limits, stops
 from parallel_ser.system.hard_exit import HardExit
 from parallel_ser.system.terminal import any_name
 
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ======================  ======
     all folds trained       0
     a mistake of the user   2
-    SIGINT or SIGTERM       130 or 143, with where it stands saved
+    SIGINT, SIGTERM, …      130, 143, … with where it stands saved
     ======================  ======
     """
     parser = argparse.ArgumentParser(
@@ -71,9 +71,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 option_as_setting(typed, ("--config", "--debug", "--quiet"))
                 or f"there is no option {unknown[0]}; -h lists them."
             )
-        config = load(given.config, given.overrides)
-        limits.require_files(int(os.environ.get("WORLD_SIZE", "1")))
-        return run(config, given.quiet)
+        with stops.as_exceptions():  # before and after training, which heeds them by itself
+            config = load(given.config, given.overrides)
+            limits.require_files(int(os.environ.get("WORLD_SIZE", "1")))
+            return run(config, given.quiet)
     except UserError as error:
         if debug:
             raise
@@ -83,11 +84,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             let_the_first_say()
         return 2
-    except KeyboardInterrupt:  # before training, which heeds it by itself
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # torchrun passes the terminal's on: once is enough
-        if first:
-            print("interrupted; the features made so far are kept", file=sys.stderr, flush=True)
-        return 130
+    except KeyboardInterrupt as interrupt:
+        stops.ignore()  # torchrun passes the terminal's on: once is enough
+        status = stops.status_of(interrupt)
+        # torchrun ends by SIGTERM what is left where a process has failed, which has said why; else it speaks itself
+        if first and not (status == 128 + signal.SIGTERM and "TORCHELASTIC_RUN_ID" in os.environ):
+            print(f"{stops.INTERRUPTED}; the features made so far are kept", file=sys.stderr, flush=True)
+        return status
 
 
 def let_the_first_say(seconds: float = WAIT) -> None:
@@ -109,6 +112,7 @@ def run(config: Config, quiet: bool = False) -> int:
 
     from parallel_ser.parallel.comm.context import process_context
     from parallel_ser.parallel.comm.pinning import pin_cores
+    from parallel_ser.system.files import SameFolder
     from parallel_ser.system.lock import writing
     from parallel_ser.training import run_folder, transfer
     from parallel_ser.training.interrupts import Stopped, heed
@@ -145,6 +149,7 @@ def run(config: Config, quiet: bool = False) -> int:
         if ranks.first:
             for line in _described(config, data, folds, audits[0].protocol, ranks, folder):
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
+        home = SameFolder(folder)
         with heed() as request:
             try:
                 parts = [
@@ -175,6 +180,7 @@ def run(config: Config, quiet: bool = False) -> int:
                 ),
             )
             console.print()
+            home.require()
             print_metrics(console, run_folder.write_results(folder, predictions, metrics))
             card.write(folder, config)
             if quiet:
@@ -318,6 +324,7 @@ def _run_fold(
     def write() -> None:
         from parallel_ser.report.figures import training_curves
 
+        trainer.home.require()
         run_folder.write_json(folder / "history.json", trainer.progress.history)
         extra(lambda: training_curves(trainer.progress.history, folder / "curves.png"))
         predictions.to_csv(finished)  # last: it says that the fold is finished

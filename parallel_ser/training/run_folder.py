@@ -13,6 +13,7 @@
     RUN/fold-0/initial-weights.json  with model.weights: whose weights were begun with, and what they had seen
     RUN/fold-0/trace.json     with run.trace: what each rank did in a few steps
     RUN/fold-0/model.skops    of a classical system, in place of model.pt; search.json has what was tried
+    RUN/fold-0/model-digest.json which model.skops it is
     RUN/fusion.json           of a fusion: its runs; RUN/fold-0/fusion.json has how their answers become one
     RUN/fold-0/selection.csv  predictions of speakers that the model was not trained on and that are not tested
 """
@@ -51,6 +52,8 @@ RUNS = Path("runs")
 """Where runs without a ``run.folder`` go."""
 FUSION = "fusion.json"
 """In the folder of a fusion: the runs that it is of; in those of its folds: how they are pooled."""
+MODEL = "model-digest.json"
+"""Beside a classical model: the digest of its file."""
 METRICS = "metrics.json"
 """The result over all folds, with a digest of its bytes."""
 FREE = ("threads", "device", "checkpoint_every", "store", "views", "bind", "shared_memory", "peer_timeout")
@@ -253,6 +256,20 @@ def folds(folder: Path) -> list[int]:
     return [index for index, home in numbered(folder, "fold-") if any(home.glob("model.*"))]
 
 
+def require_models(folder: Path) -> None:
+    """Refuse a run that has lost the model of a fold: the others would answer in its place, and otherwise.
+
+    Raises:
+        UserError: a fold is tested, or stands in the result of the finished run, and has no model.
+    """
+    result = (digests.cached_json(folder / METRICS) or {}).get("audit") or {}
+    if lost := {*tested_folds(folder), *result.get("folds", ())} - {*folds(folder)}:
+        raise UserError(
+            f"{fold_folder(folder, min(lost))} has no model any more, and the others would answer otherwise: put it "
+            f"back, or delete that folder and {folder / METRICS} to go without."
+        )
+
+
 def tested_folds(folder: Path) -> list[int]:
     """The folds of a run that are tested."""
     return [index for index, home in numbered(folder, "fold-") if (home / "predictions.csv").exists()]
@@ -305,7 +322,10 @@ def metrics_of(folder: Path) -> dict[str, Any]:
     path = folder / METRICS
     if not path.exists():
         raise UserError(f"{path} is missing: the run has not come that far.")
-    return digests.read_json(path)
+    found = digests.read_json(path)
+    with digests.shaped(path):
+        Metrics.model_validate(found)
+    return found
 
 
 def write_left_out(folder: Path, problems: Sequence[Problem]) -> None:

@@ -29,6 +29,7 @@ from parallel_ser.parallel.cost.rebalance import Left, described
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.settings import layout, stage_ranks
 from parallel_ser.system import digests
+from parallel_ser.system.files import SameFolder
 from parallel_ser.training import checkpoint, metrics, model_file, pretrained, standing, transfer
 from parallel_ser.training.balance import Balance
 from parallel_ser.training.batches import Training, Views, probabilities, typical_frames
@@ -89,7 +90,7 @@ class Trainer:
         dtype: torch.dtype = torch.float32,
     ) -> None:
         self.config, self.data, self.fold, self.mesh, self.folder = config, data, fold, mesh, folder
-        self.request = request
+        self.request, self.home = request, SameFolder(folder.parent)
         settings = config.train
         frames = data.frames
         self.normaliser = Normaliser.fit(settings.normalise, [frames[index] for index in fold.train])
@@ -231,6 +232,7 @@ class Trainer:
     def save(self) -> None:
         """Write where training stands."""
         began = time.perf_counter()
+        self.mesh.rank0_only(self.home.require)
         standing.save(self.last, self.first_step, self.strategy, asdict(self.progress), self.mesh)
         self.saving = max(self.saving, time.perf_counter() - began)
 
@@ -338,6 +340,7 @@ class Trainer:
             if kept:
                 weights = self.strategy.state.weights()
                 base, names = self._left_out
+                self.mesh.rank0_only(self.home.require)
                 self.mesh.rank0_only(
                     lambda: model_file.save(
                         self.model,

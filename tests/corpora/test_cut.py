@@ -68,9 +68,13 @@ def test_what_cannot_be_cut_is_said_and_takes_no_other(tmp_path: Path, recording
         "talk.flac,5,5,p1,joy,a",
         "gone.wav,0,1,p1,joy,a",
         "bad.wav,0,1,p1,joy,a",
+        "talk.flac,soon,2,p1,joy,a",
+        "talk.flac,1,-2,p1,joy,a",
+        "talk.flac,1,nan,p1,joy,a",
+        "talk.flac,1,1e999,p1,joy,a",
     )
     result = said("corpus", "cut", listed(tmp_path, *lines), "--to", tmp_path / "out")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "1 utterance:" in result.stdout
     notes = [line for line in result.stderr.splitlines() if line.startswith("note: ")]
     wanted = [
@@ -79,8 +83,12 @@ def test_what_cannot_be_cut_is_said_and_takes_no_other(tmp_path: Path, recording
         "line 3.*ends before 24 s",
         "line 4.*ends before 31 s",
         "bad.wav",
+        "line 8.*start 'soon' is no time",
+        "line 9.*end '-2' is no time",
+        "line 10.*end 'nan' is no time",
+        "line 11.*end '1e999' is no time",
     ]
-    assert len(notes) == 5
+    assert len(notes) == 9
     for pattern in wanted:
         assert any(re.search(pattern, note) for note in notes), (pattern, notes)
     assert len(list((tmp_path / "out").iterdir())) == 2

@@ -276,6 +276,18 @@ def test_adapters_begin_as_nothing_and_merge_into_the_weights() -> None:
             ["model.name=wavlm", "train.copies=2"],
             "train.copies is for features of frames, and model.name=wavlm takes the wav",
         ),
+        (
+            [f"model.file={__file__}", "train.gain=3"],
+            "train.gain changes the sound, of which model.file=.*.py sees features alone: with train.copies=3",
+        ),
+        (
+            [f"model.file={__file__}", "features.streams=[waveform]", "train.band=3000"],
+            "train.band is for features of frames, and model.file=.*.py takes the waveform, which train.noise",
+        ),
+        (
+            [f"model.file={__file__}", "features.streams=[encoder]", "audio.sample_rate=8000", "features.f_max=4000"],
+            r"features.streams=\[encoder\] needs audio.sample_rate=16000, not 8000",
+        ),
         (["train.copies=2", "train.band=9000"], "train.band=9000 is above half of audio.sample_rate=16000"),
     ],
 )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
 import os
 from pathlib import Path
 
 import pytest
 
-from parallel_ser.system.limits import explain, refused, used_up
+from parallel_ser.errors import UserError
+from parallel_ser.system.leftovers import workers
+from parallel_ser.system.limits import explain, no_locks, refused, used_up
 
 
 @pytest.mark.parametrize(
@@ -31,6 +34,24 @@ def test_a_limit_is_named_whatever_raised_it(number: int, said: str) -> None:
     assert used_up(ValueError("something else")) is None
     assert used_up(OSError(errno.ENOENT, "none")) is None
     assert "no more memory" in str(used_up(MemoryError()))
+
+
+@pytest.mark.parametrize(
+    ("number", "why"),
+    [(errno.EROFS, "Read-only file system"), (errno.ENOSPC, "No space left on device"), (errno.ENOENT, "No such file")],
+)
+def test_shared_memory_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch, number: int, why: str) -> None:
+    error = OSError(number, os.strerror(number))  # as a semaphore raises it
+    assert no_locks(error) is None  # here they can be made
+
+    def none() -> None:
+        raise error
+
+    monkeypatch.setattr(multiprocessing, "Lock", none)
+    assert str(explain(error)).startswith(f"processes cannot share locks here, for /dev/shm cannot be used ({why}")
+    assert "/dev/shm" not in str(explain(OSError(number, os.strerror(number), "a.wav")))
+    with pytest.raises(UserError, match="/dev/shm cannot be used"), workers():
+        pass
 
 
 def test_a_refused_file_is_named_on_one_line(tmp_path: Path) -> None:

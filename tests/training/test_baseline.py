@@ -43,7 +43,8 @@ def run(request: pytest.FixtureRequest) -> Path:
 def test_a_run_folder_holds_all_that_it_promises(run: Path) -> None:
     whole = {"config.yaml", "environment.json", "metrics.json", "predictions.csv", "confusion.png", "summary.png"}
     whole |= {"recordings.json", "novelty.npz", "card.md"}
-    of_folds = {"model.skops", "split.csv", "audit.json", "search.json", "selection.csv", "predictions.csv"}
+    of_folds = {"model.skops", "model-digest.json", "split.csv", "audit.json", "search.json", "selection.csv"}
+    of_folds |= {"predictions.csv"}
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
     assert files == whole | {f"fold-{fold}/{name}" for fold in FOLDS for name in of_folds}
     first = (run / "config.yaml").read_text().splitlines()[0]

@@ -67,6 +67,7 @@ def test_predict_is_the_mean_of_the_calibrated_folds(calibrated: Path, svm_run: 
     for fold, state in zip(FOLDS, states(calibrated)):
         alone = copied(svm_run, tmp_path / str(fold))  # a run of this fold alone, not calibrated
         shutil.rmtree(alone / f"fold-{1 - fold}")
+        (alone / "metrics.json").unlink()  # which are of both
         expected.append(cooled(said(alone), state["temperature"]))
     np.testing.assert_allclose(said(calibrated), np.mean(expected, axis=0), atol=1e-9)
     assert np.abs(said(calibrated) - said(svm_run)).max() > 0.01
@@ -127,6 +128,54 @@ def test_few_selection_speakers_give_way_to_the_test_speakers_of_the_other_folds
     assert "the test speakers of the other folds" in done("calibrate", folder, *ERRORS).stdout
     for fold, state in zip(FOLDS, states(folder)):
         assert state["temperature"] == pytest.approx(best_temperature(both[1 - fold]), rel=1e-3)
+
+
+@pytest.mark.parametrize("also", [[], ["fold-1/predictions.csv"], ["metrics.json"]])
+def test_a_lost_model_is_not_made_up_for_by_the_others(svm_run: Path, tmp_path: Path, also: list[str]) -> None:
+    folder = copied(svm_run, tmp_path / "svm")
+    for name in ["fold-1/model.skops", *also]:
+        (folder / name).unlink()
+    path = of_fold(svm_run, 0).paths[0]
+    for command in (["predict", folder, path], ["evaluate", folder], ["calibrate", folder]):
+        assert "fold-1 has no model any more" in refused(*command)
+    assert not (folder / "calibration").exists()
+
+
+def test_another_folds_model_is_not_taken_for_a_folds_own(svm_run: Path, tmp_path: Path) -> None:
+    folder = copied(svm_run, tmp_path / "svm")
+    shutil.copy(folder / "fold-1/model.skops", folder / "fold-0/model.skops")
+    assert "fold-0/model.skops is not the model of its fold" in refused("evaluate", folder)
+    (folder / "fold-0/model-digest.json").write_text("{}")
+    assert "model-digest.json is damaged" in refused("evaluate", folder)
+
+
+def test_a_run_that_has_not_come_so_far_answers_by_the_models_that_it_has(svm_run: Path, tmp_path: Path) -> None:
+    folder = copied(svm_run, tmp_path / "svm")
+    for name in ["fold-1/model.skops", "fold-1/predictions.csv", "metrics.json"]:
+        (folder / name).unlink()
+    done("predict", folder, of_fold(svm_run, 0).paths[0])
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_calibration_does_not_leave_a_fold_without(calibrated: Path, tmp_path: Path, lost: int) -> None:
+    folder, path = copied(calibrated, tmp_path / "svm"), of_fold(calibrated, 0).paths[0]
+    (folder / f"fold-{lost}/calibration.json").unlink()
+    for command in (["predict", folder, path], ["evaluate", folder]):
+        assert f"fold-{lost}/calibration.json is missing, and" in refused(*command)
+    (folder / f"fold-{1 - lost}/calibration.json").unlink()
+    assert "calibrate it again" in refused("predict", folder, path)
+    done("calibrate", folder, *ERRORS)
+    assert states(folder) == states(calibrated)
+
+
+def test_what_a_classical_system_held_out_is_not_made_again_of_what_it_has_learned(
+    svm_run: Path, tmp_path: Path
+) -> None:
+    folder = copied(svm_run, tmp_path / "svm")
+    (folder / "fold-0/selection.csv").unlink()
+    assert "fold-0/selection.csv is missing, and cannot be made again" in refused("calibrate", folder)
+    assert "cannot be made again" in refused("fuse", svm_run, folder, "--out", tmp_path / "fused")
+    assert not (folder / "fold-0/selection.csv").exists()
 
 
 def test_none_takes_a_calibration_away(calibrated: Path, svm_run: Path, tmp_path: Path) -> None:

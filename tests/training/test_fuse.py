@@ -15,6 +15,7 @@ from commanding import done, refused
 from scipy.optimize import minimize
 
 from parallel_ser.decision.fusion import PENALTY
+from parallel_ser.system.digests import read_json, write_json
 from parallel_ser.training.inference import Run
 from parallel_ser.training.predictions import Predictions, concatenate
 
@@ -159,6 +160,7 @@ def test_a_folder_that_exists_is_refused(svm_run: Path, gmm_run: Path, tmp_path:
 def test_runs_of_other_folds_are_refused(svm_run: Path, gmm_run: Path, tmp_path: Path) -> None:
     other = copied(gmm_run, tmp_path / "gmm")
     shutil.rmtree(other / "fold-1")
+    (other / "metrics.json").unlink()  # which are of both
     assert refused("fuse", svm_run, other, "--out", tmp_path / "fused") == (f"{other} has folds 0, but {svm_run} 0, 1.")
     assert not (tmp_path / "fused").exists()
 
@@ -219,6 +221,7 @@ def test_a_fusion_predicts_the_pool_of_what_its_runs_say(
         for number, run in enumerate((svm_run, gmm_run)):
             alone = copied(run, tmp_path / f"{number}-{fold}")  # a run of this fold alone
             shutil.rmtree(alone / f"fold-{1 - fold}")
+            (alone / "metrics.json").unlink()
             parts.append(cooled(told(alone), best_temperature(of_fold(run, fold, "selection.csv"))))
         expected.append(log_mean(parts))
     np.testing.assert_allclose(told(mean), np.mean(expected, axis=0), atol=1e-4)
@@ -236,6 +239,25 @@ def test_a_fusion_is_calibrated_like_any_run(mean: Path, svm_run: Path, gmm_run:
     assert row["confidence"] != json.loads(done("predict", mean, path, "--json").stdout)["confidence"]
 
 
+@pytest.mark.parametrize("name", ["fusion.json", "fold-0/fusion.json", "metrics.json"])
+def test_another_file_under_a_name_of_a_fusion_s(
+    mean: Path, svm_run: Path, gmm_run: Path, tmp_path: Path, name: str
+) -> None:
+    folder = copied(mean, tmp_path / "fused")
+    for run in (svm_run, gmm_run):
+        copied(run, tmp_path / run.name)
+    record = read_json(folder / "fusion.json")
+    for one in record["runs"]:
+        one["folder"] = f"../{Path(one['path']).name}"
+    write_json(folder / "fusion.json", record)
+    write_json(folder / name, {"low": [1]})
+    if name == "metrics.json":
+        sentence = refused("fuse", folder, svm_run, "--out", tmp_path / "again")
+    else:
+        sentence = refused("predict", folder, of_fold(svm_run, 0).paths[0])
+    assert f"{name} is damaged, or was not written by this version (it does not hold what such a file does" in sentence
+
+
 def test_a_fusion_moves_with_its_runs_and_refuses_others(svm_run: Path, gmm_run: Path, tmp_path: Path) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
     runs = [copied(run, there / name) for run, name in ((svm_run, "svm"), (gmm_run, "gmm"))]
@@ -243,7 +265,8 @@ def test_a_fusion_moves_with_its_runs_and_refuses_others(svm_run: Path, gmm_run:
     there.rename(here)
     path = of_fold(svm_run, 0).paths[0]
     done("predict", here / "fused", path)
-    shutil.copy(here / "svm/fold-1/model.skops", here / "svm/fold-0/model.skops")
+    for name in ("model.skops", "model-digest.json"):
+        shutil.copy(here / "svm/fold-1" / name, here / "svm/fold-0" / name)
     assert f"{here}/fused/../svm is not as it was" in refused("predict", here / "fused", path)
     shutil.rmtree(here / "gmm")
     assert "which is not there: put it back, or fuse anew" in refused("predict", here / "fused", path)

@@ -28,6 +28,8 @@ from dataclasses import dataclass, field
 
 import torch.distributed as dist
 
+from parallel_ser.system.stops import SIGNALS, TERMINAL
+
 KEY = "heartbeat"
 PERIOD = 2.0
 """Seconds between two bytes, at the most; a sixth of a short limit."""
@@ -174,7 +176,7 @@ class _Watch(threading.Thread):
         ready = {descriptor for descriptor, _ in poll.poll(1e3 * seconds)}
         if self.ours.fileno() in ready:
             for number in self.ours.recv(64):
-                self.signalled = self.signalled or (number if number in (signal.SIGINT, signal.SIGTERM) else 0)
+                self.signalled = self.signalled or (number if number in SIGNALS else 0)
         if self.server and self.server.fileno() in ready:
             connection, _ = self.server.accept()
             connection.setblocking(False)
@@ -232,8 +234,8 @@ class _Watch(threading.Thread):
             if line.peer is None:
                 continue
             silent = now - line.heard
-            # SIGTERM: torchrun ends all, for one has failed and says why. Ctrl-C came to all: each may say its word.
-            grace = ENDED if self.signalled == signal.SIGINT else 0.0
+            # SIGTERM: torchrun ends all, for one has failed and says why. A terminal tells all: each may speak.
+            grace = ENDED if self.signalled in TERMINAL else 0.0
             if self.signalled and line.ended and now - line.ended >= grace:
                 os._exit(128 + self.signalled)
             if self.signalled and silent > STALE:
