@@ -41,6 +41,11 @@ class Config(Settings):
     train: TrainSettings = TrainSettings()
     run: RunSettings = RunSettings()
 
+    @property
+    def corpora(self) -> str:
+        """The names of all corpora: ``emodb+ravdess``, or ``ravdess tested on tess``."""
+        return self.corpus.title + (f" tested on {self.split.test.title}" if self.split.test else "")
+
     @model_validator(mode="after")
     def _combination(self) -> Config:
         half = self.audio.sample_rate / 2
@@ -138,8 +143,8 @@ def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()
 
     On the command line a text or a path is what stands behind ``=``, to the letter; other values are read as YAML:
     ``train.epochs=3``, ``split.only=[0,2]``. A group of settings can be given at once, as what it changes:
-    ``split.test={name: tess, root: data/tess}``. Nothing (``run.folder=``) is no value. The last override of a key holds. A
-    relative path counts from the current directory, also one that stands in a file. A corpus that has a folder and no
+    ``split.test={name: tess, root: data/tess}``. Nothing (``run.folder=``) is no value. The last override of a key
+    holds. A relative path counts from the current directory, also one that stands in a file. A corpus that has a folder and no
     name gets the name that its files have; of ``corpus.also`` the folders are enough.
 
     >>> load(None, ["train.epochs=3"]).train.epochs
