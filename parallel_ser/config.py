@@ -142,10 +142,10 @@ def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()
     ``ModelDescriptor.defaults``.
 
     On the command line a text or a path is what stands behind ``=``, to the letter; other values are read as YAML:
-    ``train.epochs=3``, ``split.only=[0,2]``. A group of settings can be given at once, as what it changes:
+    ``train.epochs=3``, ``split.only=[0,2]``. A group can be given at once, as what it changes:
     ``split.test={name: tess, root: data/tess}``. Nothing (``run.folder=``) is no value. The last override of a key
-    holds. A relative path counts from the current directory, also one that stands in a file. A corpus that has a folder and no
-    name gets the name that its files have; of ``corpus.also`` the folders are enough.
+    holds. A relative path counts from the current directory, also one that stands in a file. A corpus that has a folder
+    and no name gets the name that its files have; of ``corpus.also`` the folders are enough.
 
     >>> load(None, ["train.epochs=3"]).train.epochs
     3
