@@ -93,7 +93,7 @@ app = typer.Typer(
     help="Emotion recognition in speech, trained by distributed model parallelism on one machine.",
     epilog="A research tool: it names emotions that speech is heard to express, never a disorder.",
     no_args_is_help=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # its tables cut names of options and choices; without it help comes in half the time
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

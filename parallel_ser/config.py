@@ -41,6 +41,11 @@ class Config(Settings):
     train: TrainSettings = TrainSettings()
     run: RunSettings = RunSettings()
 
+    @property
+    def corpora(self) -> str:
+        """The names of all corpora: ``emodb+ravdess``, or ``ravdess tested on tess``."""
+        return self.corpus.title + (f" tested on {self.split.test.title}" if self.split.test else "")
+
     @model_validator(mode="after")
     def _combination(self) -> Config:
         half = self.audio.sample_rate / 2
@@ -139,9 +144,10 @@ def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()
     ``ModelDescriptor.defaults``.
 
     On the command line a text or a path is what stands behind ``=``, to the letter; other values are read as YAML:
-    ``train.epochs=3``, ``split.only=[0,2]``. Nothing (``run.folder=``) is no value. The last override of a key holds. A
-    relative path counts from the current directory, also one that stands in a file. A corpus that has a folder and no
-    name gets the name that its files have; of ``corpus.also`` the folders are enough.
+    ``train.epochs=3``, ``split.only=[0,2]``. A group can be given at once, as what it changes:
+    ``split.test={name: tess, root: data/tess}``. Nothing (``run.folder=``) is no value. The last override of a key
+    holds. A relative path counts from the current directory, also one that stands in a file. A corpus that has a folder
+    and no name gets the name that its files have; of ``corpus.also`` the folders are enough.
 
     >>> load(None, ["train.epochs=3"]).train.epochs
     3
@@ -151,7 +157,7 @@ def load(config: Path | None, overrides: Sequence[str], base: Sequence[str] = ()
             range, or settings contradict each other; the files of a corpus without a name look like none.
     """
     data, lines = _read_file(config) if config is not None else ({}, {})
-    overridden = [_override(data, text) for text in overrides]
+    overridden = [name for text in overrides for name in _override(data, text)]
     _model_defaults(data)
     for text in base:
         _override(data, text, only_missing=True)
@@ -224,8 +230,8 @@ def _tidy(data: dict[str, Any], model: type[Settings]) -> None:
             data.pop(name, None)
 
 
-def _override(data: dict[str, Any], text: str, only_missing: bool = False) -> str:
-    """Put one ``group.key=value`` into ``data``, or leave what is there, and return its dotted name."""
+def _override(data: dict[str, Any], text: str, only_missing: bool = False) -> list[str]:
+    """Put one ``group.key=value`` into ``data``, or leave what is there; the dotted names that it sets."""
     name, equals, raw = text.partition("=")
     name = name.strip()
     parts = name.split(".")
@@ -238,17 +244,23 @@ def _override(data: dict[str, Any], text: str, only_missing: bool = False) -> st
         value = (raw or None) if _is_text(annotation) else yaml_text.read_value(raw, _holds_texts(annotation))
     except yaml_text.YamlProblem as problem:
         raise UserError(f"cannot read {text!r} on the command line: {problem.clause}.") from problem
-    if isinstance(value, dict) and get_origin(annotation) is not dict:
-        raise UserError(f"cannot read {text!r} on the command line; set the keys under {name}.")
+    return _put(data, parts, value, only_missing)
+
+
+def _put(data: dict[str, Any], parts: Sequence[str], value: Any, only_missing: bool) -> list[str]:
+    """Put the value of the setting with these names into ``data``, of a group each of its keys."""
+    if isinstance(value, dict) and group_of(_annotation(parts)) is not None:
+        return [name for key, one in value.items() for name in _put(data, [*parts, str(key)], one, only_missing)]
+    name = ".".join(parts)
     for part in parts[:-1]:
         if data.get(part) is None:
             data[part] = {}
         if not isinstance(data[part], dict):  # the file's own mistake, which validation names
-            return name
+            return [name]
         data = data[part]
     if not (only_missing and parts[-1] in data):
         data[parts[-1]] = value
-    return name
+    return [name]
 
 
 def _model_defaults(data: dict[str, Any]) -> None:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import wave
+from functools import reduce
 from itertools import pairwise
 from pathlib import Path
 
@@ -65,10 +67,23 @@ def test_every_command_has_help(words: tuple[str, ...]) -> None:
 @pytest.mark.parametrize("words", commands(typer.main.get_command(app)), ids=lambda words: " ".join(words) or "root")
 def test_the_text_of_a_help_fills_the_width(words: tuple[str, ...]) -> None:
     _, out, _ = run(*words, "--help", env={"COLUMNS": "80"})
-    text = [line.strip() for line in out.split("\u256d")[0].splitlines()]
+    text = [line.strip() for line in re.split("\n\n(?:Arguments|Options):\n", out)[0].splitlines()]
     for line, following in pairwise(text):
         if line and following:
             assert len(f"{line} {following.split()[0]}") > 78, line
+
+
+@pytest.mark.parametrize("width", [80, 60])
+@pytest.mark.parametrize("words", commands(typer.main.get_command(app)), ids=lambda words: " ".join(words) or "root")
+def test_a_help_cuts_no_name_no_choice_and_no_sentence(words: tuple[str, ...], width: int) -> None:
+    out = CliRunner().invoke(app, [*words, "--help"], terminal_width=width).stdout
+    command = reduce(lambda group, word: group.commands[word], words, typer.main.get_command(app))
+    written = {word.rstrip(",") for word in out.split()}
+    assert {name for one in command.params for name in one.opts if name.startswith("-")} <= written
+    assert all(word.endswith(">") for word in written if "|" in word)
+    for child in getattr(command, "commands", {}).values():
+        assert " ".join(child.help.split("\n\n")[0].split()) in " ".join(out.split())
+    assert max(map(len, out.splitlines())) <= width
 
 
 def test_help_loads_nothing_heavy() -> None:

@@ -47,6 +47,17 @@ def test_command_line_overrides_the_file_and_the_last_one_holds(tmp_path: Path) 
     assert config.corpus.synthetic.speakers == 8
 
 
+def test_a_group_given_at_once_changes_what_it_names_alone(tmp_path: Path) -> None:
+    path = written(tmp_path, "train:\n  epochs: 7\n  batch: 8\n")
+    config = load(
+        path, ["train={epochs: 3, keep: last}", "split={protocol: cross-corpus, test: {name: tess, root: b}}"]
+    )
+    assert (config.train.epochs, config.train.batch, config.train.keep) == (3, 8, "last")
+    assert config.split.test is not None
+    assert (config.split.test.name, config.split.test.root) == ("tess", Path("b"))
+    assert "train.epoks (command line)" in refusal("train={epoks: 3}")
+
+
 @pytest.mark.parametrize(
     ("override", "group", "key", "value"),
     [
@@ -158,7 +169,6 @@ def test_wrong_value_is_named_with_what_was_given_and_expected(override: str, sa
         "--train.epochs=3",
         ".=1",
         "",
-        "train={epochs: 3}",
         "split.only=[",
         "split.only=[@x]",
         "split.only=[*x]",

@@ -12,13 +12,14 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 
 class Commands(TyperGroup):
-    """Commands whose help fills the terminal's width: a docstring's lines are not the reader's."""
+    """Commands whose help fills the terminal's width, and whose list says the first paragraph of each whole."""
 
     def get_command(self, ctx: Any, name: str) -> Any:
         """The command of that name, each paragraph of its help as one line."""
         command = super().get_command(ctx, name)
         if command is not None and command.help:
             command.help = flowing(command.help)
+            command.short_help = command.short_help or command.help.partition("\n\n")[0]  # else cut at a line's end
         return command
 
 

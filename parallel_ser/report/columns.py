@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -25,7 +26,7 @@ class Column:
         cells: of each row.
         drop: where there is no room the highest goes first; 0 never goes.
         left: flush left, as words are; figures are flush right.
-        least: characters a line down to which long texts may be broken; 0 breaks none.
+        least: characters a line down to which long texts may be broken, see ``break_text``; 0 breaks none.
         short: its name where the table has no room for all names; empty is the same.
     """
 
@@ -82,13 +83,51 @@ def table(columns: Sequence[Column], title: str = "", styles: Sequence[str] = ()
     )
     for one in columns:
         justify: Literal["left", "right"] = "left" if one.left else "right"
-        made.add_column(Text(one.heading), justify=justify, no_wrap=not one.least, overflow="fold")
+        made.add_column(Text(one.heading), justify=justify, no_wrap=True, overflow="fold")
     rows = len(columns[0].cells)
     for row in range(rows):
         if foot and row == rows - foot:
             made.add_section()
         made.add_row(*(one.cells[row] for one in columns), style=styles[row] if styles else None)
     return made
+
+
+def _broken(columns: Sequence[Column], width: int) -> list[Column]:
+    """The columns of a block with their long texts broken to the room that there is, the first column's the widest."""
+    spare, done = width - _width(columns), []
+    for one in columns:
+        longest = max(cell_len(str(cell)) for cell in (one.heading, *one.cells))
+        room = min(longest, one.width + max(0, spare))
+        spare -= room - one.width
+        done.append(replace(one, cells=[break_text(cell, room) for cell in one.cells]) if room < longest else one)
+    return done
+
+
+def break_text(text: str | Text, width: int) -> Text:
+    """A text in lines of at most so many characters, broken behind spaces and the signs within names.
+
+    Only what is longer than a line without them is broken anywhere.
+
+    >>> str(break_text("03-01-05-01-01-01-01.flac of 3.25 s", 20)).splitlines()
+    ['03-01-05-01-01-01-', '01.flac of 3.25 s']
+    """
+    text = text if isinstance(text, Text) else Text(text)
+    ends, start, last = [], 0, 0
+    for part in re.finditer(r".+?(?:\s+|(?<=\w)[-_/,](?=\w)|$)", text.plain):
+        if cell_len(text.plain[start : part.end()].rstrip()) > width and last > start:
+            ends.append(start := last)
+        while cell_len(text.plain[start : part.end()].rstrip()) > width:
+            ends.append(start := start + _fitting(text.plain[start:], width))
+        last = part.end()
+    lines = text.divide(ends)
+    for line in lines:
+        line.rstrip()
+    return Text("\n").join(lines)
+
+
+def _fitting(text: str, width: int) -> int:
+    """How many letters of a text stand in so many columns of the terminal; at least one."""
+    return max(1, next((k for k in range(len(text)) if cell_len(text[: k + 1]) > width), len(text)))
 
 
 def print_table(
@@ -115,7 +154,7 @@ def print_table(
     if title:
         console.print(Text(title, style="bold"))
     for block in blocks:
-        console.print(table(block, "", styles, foot))
+        console.print(table(_broken(block, console.width), "", styles, foot))
     if gone:
         names = ", ".join(one.heading for one in gone) if len(gone) < 6 else f"{len(gone)} more columns"
         console.print(Text(f"No room for {names}: see {more}.", style="dim"))

@@ -103,7 +103,7 @@ class Dataset:
         """Probabilities ``(utterances, classes)`` of the utterances at ``indices`` with what they are of."""
         told = [self.utterances[index] for index in indices]
         return Predictions(
-            paths=tuple(str(one.path) for one in told),
+            paths=tuple(str(one.path.absolute()) for one in told),  # a relative root holds in one folder alone
             speakers=tuple(one.speaker for one in told),
             sexes=tuple(one.sex for one in told),
             folds=np.full(len(told), fold),
@@ -194,10 +194,8 @@ def described(config: Config, data: Dataset, folds: Sequence[Fold], protocol: st
     """A line on what a run is about to learn from, and how it will be tested."""
     side = [data.utterances[index] for index in (*folds[0].train, *folds[0].select, *folds[0].test)]
     speakers = len({one.speaker for one in side})
-    tested = f" tested on {config.split.test.name}" if config.split.test else ""
-    corpora = " and ".join(one.name for one in config.corpus.parts)
     return (
-        f"Corpus: {corpora}{tested}, {len(side)} utterances of {speakers} speaker{'s' * (speakers != 1)}, "
+        f"Corpus: {config.corpora}, {len(side)} utterances of {speakers} speaker{'s' * (speakers != 1)}, "
         f"{len(data.classes)} emotions; protocol {protocol}, {len(folds)} fold{'s' * (len(folds) != 1)}"
     )
 

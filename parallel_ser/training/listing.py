@@ -79,7 +79,7 @@ def _settings(folder: Path) -> dict[str, Any]:
     processes = run_folder.read_json(folder / "environment.json")["processes"]
     classical = any(folder.glob("fold-*/model.skops"))
     return {
-        "corpus": "+".join([config.corpus.name, *(one.name for one in config.corpus.also)]),
+        "corpus": config.corpora,
         "model": config.classical.system if classical else run_folder.kind_of(config, processes),
         "protocol": config.split.protocol,
         "split_seed": config.split.seed,

@@ -144,13 +144,19 @@ def _record(path: Path, anew: Sequence[str], seen: Sides) -> dict[str, Any]:
 
 
 def seen_of(seen: Sides, data: Dataset, fold: Fold) -> str:
-    """What a model has seen of what a fold is tested or selected by; empty where nothing."""
+    """What a model has seen of what a fold is tested or selected by; empty where nothing.
+
+    A recording that the corpus has twice, on both sides of this very fold, is not counted: any model of it has seen
+    that, and the audit says so.
+    """
     trained = units(data, fold.train)
     for side, indices, against in (("tests", fold.test, ("train", "select")), ("selects by", fold.select, ("train",))):
         asked = units(data, indices)
+        twice = {one for before in against for one in units(data, getattr(fold, before))["recording"]}
         for unit in _held_out(fold, trained, asked):
+            own = twice if unit == "recording" else ()
             for before in against:
-                if both := sorted({*asked[unit]} & {*seen[before][unit]}):
+                if both := sorted({*asked[unit]} & {*seen[before][unit]} - {*own}):
                     what = f"{unit} {both[0]}" if unit != "recording" else f"{len(both)} of the recordings"
                     return f"its model was {'trained on' if before == 'train' else 'selected by'} {what} that it {side}"
     return ""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
-from parallel_ser.report.columns import Column, fit, print_table
+from parallel_ser.report.columns import Column, break_text, fit, print_table
 
 COLUMNS = (
     Column("strategy", ["pipeline zbv, 8 micro-batches", "single"], left=True),
@@ -61,6 +62,22 @@ def test_long_texts_are_broken_and_not_cut() -> None:
     assert max(map(len, text.splitlines())) <= 40
     assert name in "".join(line.split()[0] for line in text.splitlines()[3:] if line.strip())
     assert "0.98" in text
+
+
+@pytest.mark.parametrize("width", range(30, 100, 3))
+def test_a_name_is_broken_behind_its_signs_and_no_figure_in_it(width: int) -> None:
+    name = "20261129-231310-synthetic-cnn-s-pipeline of 3.25 s and -0.125 dB, with_a_word"
+    text = printed(width, Column("run", [name], left=True, least=18), Column("UAR", ["0.552"]))
+    lines = [line.replace("0.552", "").strip() for line in text.splitlines()[3:] if line.strip()]
+    assert "".join("".join(lines).split()) == "".join(name.split())
+    words = set(re.split(r"[ _-]", name.replace(",", "")))
+    assert all(set(re.split(r"[ _-]", line.replace(",", ""))) <= {*words, ""} for line in lines)
+    assert any("-0.125" in line for line in lines)
+
+
+def test_a_word_longer_than_a_line_is_broken_where_the_line_ends() -> None:
+    assert str(break_text("x" * 25, 10)).splitlines() == ["x" * 10, "x" * 10, "x" * 5]
+    assert str(break_text("\u4f60\u597d\u4f60\u597d", 4)).splitlines() == ["\u4f60\u597d", "\u4f60\u597d"]
 
 
 def test_the_last_rows_are_parted_by_a_line() -> None:
