@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.files import plain
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS sessions (
@@ -124,7 +125,7 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
-            with closing(sqlite3.connect(self.path, timeout=30)) as database, database:
+            with closing(sqlite3.connect(plain(self.path), timeout=30)) as database, database:
                 # what is deleted is overwritten, and no journal with the pages as they were is left on the disk
                 database.execute("PRAGMA secure_delete = ON")
                 database.execute("PRAGMA journal_mode = MEMORY")
