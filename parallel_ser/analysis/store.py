@@ -80,7 +80,13 @@ class Store:
         with self._opened() as database:
             query = f"SELECT {_COLUMNS} FROM sessions WHERE person = ? ORDER BY date, file"
             rows = database.execute(query, (person,)).fetchall()
-        return [_stored(*row) for row in rows]
+        try:
+            return [_stored(*row) for row in rows]
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{self.path} holds a session of {person!r} that this version did not write ({error}): name another "
+                "store, or delete this one and what it names."
+            ) from error
 
     def forget(self, person: str) -> tuple[int, int]:
         """Erase all of a person: rows, the pages that held them, and the files that were written of them.
@@ -136,7 +142,12 @@ class Store:
 
 
 def _stored(date: str, task: str, file: str, digest: str, summary: str, outputs: str) -> Stored:
-    return Stored(date, task, file, digest, json.loads(summary), tuple(json.loads(outputs)))
+    kept, files = json.loads(summary), json.loads(outputs)
+    if not isinstance(kept, dict):
+        raise ValueError("its summary is none")
+    if not isinstance(files, list) or not all(isinstance(one, str) for one in (date, task, file, digest, *files)):
+        raise ValueError("its files are none")
+    return Stored(date, task, file, digest, kept, tuple(files))
 
 
 def _erased(path: Path) -> int:
