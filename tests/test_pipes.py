@@ -49,6 +49,7 @@ def test_a_pipe_is_refused_and_not_awaited(tmp_path: Path, what: str) -> None:
         (READ["a suite"], b"\xff\xfe", "is not a text in UTF-8"),
         (READ["a suite"], b"- 1", "names no suite"),
         (READ["a suite"], b"", "names no suite"),
+        (READ["a suite"], b"suite: classical\nsettings: 5", "settings is a list of such as features.n_mels=40"),
     ],
 )
 def test_what_is_no_text_is_refused(tmp_path: Path, read: Callable[[Path], object], content: bytes, said: str) -> None:

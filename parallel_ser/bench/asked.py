@@ -104,6 +104,8 @@ def asked(suite: str, given: Mapping[str, Any]) -> Asked:
             raise UserError(f"{suite} is not a text in UTF-8; a suite is YAML.") from error
         if not isinstance(file, dict) or "suite" not in file:
             raise UserError(f"{suite} names no suite: begin it with such as suite: strategies.")
+    if not isinstance(file.get("settings", []), list):
+        raise UserError(f"{suite}: settings is a list of such as features.n_mels=40.")
     together = {**file, **given, "settings": [*file.get("settings", ()), *given.get("settings", ())]}
     try:
         found = Asked.model_validate_json(json.dumps(together, default=str))
