@@ -24,6 +24,7 @@ from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategies.registry import descriptor_of
 from parallel_ser.settings import Settings
+from parallel_ser.system.files import plain
 from parallel_ser.training.settings import RunSettings, TrainSettings
 
 
@@ -201,7 +202,7 @@ def option_as_setting(typed: Sequence[str], known: Collection[str] = ()) -> str 
 
 def _read_file(path: Path) -> tuple[dict[str, Any], Mapping[str, int]]:
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = plain(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not a text in UTF-8; settings are YAML.") from error
     except (OSError, ValueError) as error:

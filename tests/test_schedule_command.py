@@ -79,7 +79,7 @@ def test_one_rank_and_one_micro_batch_are_said_in_the_singular() -> None:
         (["gpipe", "--times", "1,nan,1"], "--times 1,nan,1 is not three or four times"),
         (["gpipe", "--times", "0,0,0"], "--times 0,0,0 is not three or four times"),
         (["gpipe", "--times", "1,-1,1"], "--times 1,-1,1 is not three or four times"),
-        (["gpipe", "--transfer", "inf"], "--transfer inf is no time"),
+        (["gpipe", "--transfer", "inf"], "--transfer inf is not a time of 0 to 1e9"),
         (["gpipe", "--out", "t.pdf"], "t.pdf has no picture's suffix; use .svg or .png."),
         (["gpipe", "--out", "file/t.svg"], "cannot write file/t.svg: "),
     ],

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from parallel_ser.analysis.store import Stored
+from parallel_ser.errors import UserError
 
 BASELINE = 5
 """Sessions that make a person's baseline: the first of one task with enough speech."""
 LEAST_SPEECH = 30.0
 """Seconds of speech without which a session is shown and not compared."""
 LEVEL = 0.95
+_KEPT: Mapping[str, Any] = {"speech": (int, float), "measures": dict, "dimensions": dict, "run": str}
 
 
 def band(values: Sequence[float], level: float = LEVEL) -> tuple[float, float, float]:
@@ -40,7 +42,16 @@ def series(person: str, sessions: Sequence[Stored], digest: str) -> dict[str, An
         person: who.
         sessions: in the order of their dates, of the task that the report is of.
         digest: of the session that the report is of.
+
+    Raises:
+        UserError: the summary of a session is not what an analysis keeps.
     """
+    for one in sessions:
+        if not all(isinstance(one.summary.get(name), kind) for name, kind in _KEPT.items()):
+            raise UserError(
+                f"the store's session of {one.date} of {person!r} does not hold what an analysis keeps: name another "
+                "store, or forget the person in this one."
+            )
     enough = [one for one in sessions if one.summary["speech"] >= LEAST_SPEECH]
     first = enough[:BASELINE]
     within = {one.digest for one in first}

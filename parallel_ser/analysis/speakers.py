@@ -13,6 +13,7 @@ import numpy as np
 from parallel_ser.analysis.listen import Heard
 from parallel_ser.analysis.settings import AnalysisSettings
 from parallel_ser.errors import UserError
+from parallel_ser.system.files import plain
 
 COVERED = 0.8
 """Share of a segment that is one speaker's in the RTTM, or else it is nobody's."""
@@ -146,7 +147,7 @@ def read_rttm(path: Path) -> list[tuple[float, float, str]]:
         UserError: it cannot be read, or a line is no turn.
     """
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = plain(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
     turns = []

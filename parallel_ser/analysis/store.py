@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.files import plain
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS sessions (
@@ -79,7 +80,13 @@ class Store:
         with self._opened() as database:
             query = f"SELECT {_COLUMNS} FROM sessions WHERE person = ? ORDER BY date, file"
             rows = database.execute(query, (person,)).fetchall()
-        return [_stored(*row) for row in rows]
+        try:
+            return [_stored(*row) for row in rows]
+        except (ValueError, TypeError) as error:
+            raise UserError(
+                f"{self.path} holds a session of {person!r} that this version did not write ({error}): name another "
+                "store, or delete this one and what it names."
+            ) from error
 
     def forget(self, person: str) -> tuple[int, int]:
         """Erase all of a person: rows, the pages that held them, and the files that were written of them.
@@ -124,7 +131,7 @@ class Store:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             if not self.path.exists():
                 os.close(os.open(self.path, os.O_CREAT | os.O_WRONLY, 0o600))
-            with closing(sqlite3.connect(self.path, timeout=30)) as database, database:
+            with closing(sqlite3.connect(plain(self.path), timeout=30)) as database, database:
                 # what is deleted is overwritten, and no journal with the pages as they were is left on the disk
                 database.execute("PRAGMA secure_delete = ON")
                 database.execute("PRAGMA journal_mode = MEMORY")
@@ -135,7 +142,12 @@ class Store:
 
 
 def _stored(date: str, task: str, file: str, digest: str, summary: str, outputs: str) -> Stored:
-    return Stored(date, task, file, digest, json.loads(summary), tuple(json.loads(outputs)))
+    kept, files = json.loads(summary), json.loads(outputs)
+    if not isinstance(kept, dict):
+        raise ValueError("its summary is none")
+    if not isinstance(files, list) or not all(isinstance(one, str) for one in (date, task, file, digest, *files)):
+        raise ValueError("its files are none")
+    return Stored(date, task, file, digest, kept, tuple(files))
 
 
 def _erased(path: Path) -> int:

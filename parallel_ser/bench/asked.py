@@ -15,6 +15,7 @@ from parallel_ser.bench.accuracy import System
 from parallel_ser.errors import UserError, did_you_mean
 from parallel_ser.quantities import memory, seconds
 from parallel_ser.settings import Settings
+from parallel_ser.system.files import plain
 
 SuiteName = Literal[
     "strategies", "scaling", "memory", "microbatches", "classical", "features", "accuracy", "models", "efficiency"
@@ -94,13 +95,17 @@ def asked(suite: str, given: Mapping[str, Any]) -> Asked:
     file: dict[str, Any] = {"suite": suite}
     if re.search(r"\.ya?ml$", suite):
         try:
-            file, _ = yaml_text.read(Path(suite).read_text(encoding="utf-8"))
+            file, _ = yaml_text.read(plain(Path(suite)).read_text(encoding="utf-8"))
         except OSError as error:
             raise UserError(f"cannot read {suite}: {error.strerror or error}.") from error
         except yaml_text.YamlProblem as problem:
             raise UserError(f"{suite}, line {problem.line}: {problem.clause}.") from problem
-        if "suite" not in file:
+        except UnicodeDecodeError as error:
+            raise UserError(f"{suite} is not a text in UTF-8; a suite is YAML.") from error
+        if not isinstance(file, dict) or "suite" not in file:
             raise UserError(f"{suite} names no suite: begin it with such as suite: strategies.")
+    if not isinstance(file.get("settings", []), list):
+        raise UserError(f"{suite}: settings is a list of such as features.n_mels=40.")
     together = {**file, **given, "settings": [*file.get("settings", ()), *given.get("settings", ())]}
     try:
         found = Asked.model_validate_json(json.dumps(together, default=str))

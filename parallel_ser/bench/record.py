@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.settings import StrategySettings
-from parallel_ser.system.files import write_text
+from parallel_ser.system.files import plain, write_text
 
 VERSION: Literal[1] = 1
 
@@ -155,7 +155,9 @@ def read(path: Path) -> Record:
         UserError: there is none, or it is of a later version or damaged.
     """
     try:
-        return Record.model_validate_json(path.read_text(encoding="utf-8"))
+        return Record.model_validate_json(plain(path).read_text(encoding="utf-8"))
+    except UnicodeDecodeError as error:
+        raise UserError(f"{path} is no benchmark record: it is not a text in UTF-8.") from error
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror or error}.") from error
     except ValidationError as error:

@@ -42,7 +42,7 @@ def plan(
         float, typer.Option("--device-flops", min=0.0, help="Operations a second of a device that is not here.")
     ] = 0.0,
     seconds: Annotated[float, typer.Option(min=0.1, max=600.0, help="Of a typical utterance.")] = 2.0,
-    classes: Annotated[int, typer.Option(min=2, help="Emotions.")] = 8,
+    classes: Annotated[int, typer.Option(min=2, max=10_000, help="Emotions.")] = 8,
     rows: Annotated[int, typer.Option(min=1, help="How many candidates to print.")] = 20,
     json: Annotated[bool, typer.Option("--json", help="Print all candidates as JSON.")] = False,
     wide: Wide = False,
@@ -105,7 +105,7 @@ def _machine(
     from parallel_ser.system.cores import threads_a_rank
 
     rate, comma, latency = link.partition(",")
-    match = re.fullmatch(r"([\d.]+)\s*(s|ms|us|µs|ns)", latency.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d*)?|\.\d+)\s*(s|ms|us|µs|ns)", latency.strip())
     if not comma or not rate.strip().lower().endswith("/s") or match is None:
         raise UserError(f"--link {link} is not RATE,LATENCY, such as 25GB/s,10us.")
     seconds, speed = float(match[1]) * _SECONDS[match[2]], memory_of(rate.strip()[:-2], "--link")

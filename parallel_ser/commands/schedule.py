@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
     from parallel_ser.parallel.schedule.descriptor import Schedule
     from parallel_ser.parallel.schedule.simulate import Simulation, Times
 
+LONGEST = 1e9
+"""Of a time that is given."""
 _MANY_BLOCKS = 4096  # no schedule is refused for want of them
 
 
@@ -72,8 +73,8 @@ def schedule(
         ranks, microbatches = plan.fixed
     else:
         _check(plan.name, ranks, microbatches)
-    if not math.isfinite(transfer):
-        raise UserError(f"--transfer {transfer} is no time; give a number such as 0.25.")
+    if not transfer <= LONGEST:  # nan
+        raise UserError(f"--transfer {transfer:g} is not a time of 0 to 1e9; give a number such as 0.25.")
     played = simulate(plan.orders(ranks, microbatches), taken, transfer)
     record = _record(plan, ranks, microbatches, played) | {"transfer": transfer}
     record["times"] = {kind: taken.of(kind, 0) for kind in ("F", "I", "W", "B")}
@@ -94,7 +95,7 @@ def _times(text: str) -> Times:
         times = [float(time) for time in text.split(",")]
     except ValueError:
         times = []
-    if len(times) not in (3, 4) or not all(0 <= time <= 1e9 for time in times) or not any(times):
+    if len(times) not in (3, 4) or not all(0 <= time <= LONGEST for time in times) or not any(times):
         raise UserError(f"--times {text} is not three or four times of 0 to 1e9, not all of them 0; try 1,1,1.")
     return Times(*times)
 

@@ -15,6 +15,7 @@ from parallel_ser.corpora.labels import SEVEN, canonical, present
 from parallel_ser.corpora.manifest import require_whole, seconds, sex_of
 from parallel_ser.corpora.table import Finder, Row, rows
 from parallel_ser.errors import UserError
+from parallel_ser.system.files import plain
 
 HEADER = "db.yaml"
 _KNOWN = ("emotion", "speaker", "gender", "sex", "transcription", "text", "duration")
@@ -61,7 +62,7 @@ def _header(file: Path) -> dict[str, Any]:
     import yaml
 
     try:
-        header = yaml.safe_load(file.read_text(encoding="utf-8"))
+        header = yaml.safe_load(plain(file).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise NoCorpusError(f"audformat: there is no {file}; expected the folder of a database.") from error
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:

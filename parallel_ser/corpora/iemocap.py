@@ -10,6 +10,7 @@ from parallel_ser.corpora.base import Corpus, NoCorpusError, Problem, Utterance
 from parallel_ser.corpora.folder import audio_files, existing_folder, missing_speakers
 from parallel_ser.corpora.labels import present
 from parallel_ser.errors import UserError
+from parallel_ser.system.files import plain
 
 CLASSES = (
     "neutral", "happy", "excited", "angry", "sad", "frustrated", "fearful", "surprised", "disgust", "other",
@@ -134,6 +135,6 @@ def _turn(
 
 def _lines(path: Path) -> list[str]:
     try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+        return plain(path).read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
         raise UserError(f"iemocap: cannot read {path}: {error.strerror}.") from error

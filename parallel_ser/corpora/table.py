@@ -11,6 +11,7 @@ from itertools import chain
 from pathlib import Path
 
 from parallel_ser.errors import UserError
+from parallel_ser.system.files import plain
 
 ALIASES: Mapping[str, str] = {
     "file": "path",
@@ -59,7 +60,7 @@ def rows(file: Path, what: str, required: Sequence[str]) -> Iterator[Row]:
     """
     try:
         # utf-8-sig: spreadsheets put a byte-order mark before the first column's name.
-        with file.open(newline="", encoding="utf-8-sig") as stream:
+        with plain(file).open(newline="", encoding="utf-8-sig") as stream:
             first = stream.readline()
             stream.seek(0)
             delimiter = max(",;\t", key=first.count)

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from parallel_ser.models.registry import Beside, models
 from parallel_ser.settings import Settings, one_of
+from parallel_ser.system.files import plain
 
 NARROWEST = 16
 """Channels of a level at the least: convolutions of 8 have corrupted memory in oneDNN on processors with AMX."""
@@ -121,7 +122,7 @@ class ModelSettings(Settings):
             self._require_known_options()
             return self
         try:
-            digest = hashlib.sha256(self.file.read_bytes()).hexdigest()
+            digest = hashlib.sha256(plain(self.file).read_bytes()).hexdigest()
         except OSError as error:
             raise ValueError(f"model.file={self.file} cannot be read: {error.strerror}") from error
         if self.digest and self.digest != digest:

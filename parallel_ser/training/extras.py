@@ -19,6 +19,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.multiscale import WORDS, XVECTOR
 from parallel_ser.models.registry import Beside
 from parallel_ser.models.settings import ModelSettings
+from parallel_ser.system.files import plain
 
 SCRIPTED = frozenset({"crema-d", "emodb", "emovo", "esd", "ravdess", "savee", "synthetic", "tess"})
 """Corpora whose speakers read the same sentences in every emotion, or a sentence for each."""
@@ -147,7 +148,7 @@ class Extras:
 def _word_vectors(path: Path, width: int, wanted: Any) -> Iterator[tuple[str, np.ndarray]]:
     """The wanted words of a file of GloVe's form: a line a word, then its values, with spaces between."""
     try:
-        with path.open(encoding="utf-8") as lines:
+        with plain(path).open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):
                 word, _, values = line.rstrip("\n").partition(" ")
                 if word not in wanted:
@@ -170,7 +171,7 @@ def _word_vectors(path: Path, width: int, wanted: Any) -> Iterator[tuple[str, np
 def _xvectors(path: Path, utterances: Sequence[Utterance]) -> Tensor:
     """Speaker embeddings ``(utterances, 512)`` of an ``.npz`` with an array for each recording, by its file's stem."""
     try:
-        with np.load(path, allow_pickle=False) as every:
+        with np.load(plain(path), allow_pickle=False) as every:
             missing = [one for one in utterances if one.path.stem not in every]
             if missing:
                 raise UserError(

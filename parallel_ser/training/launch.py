@@ -51,6 +51,8 @@ def launch(ranks: int, arguments: Sequence[str], threads: int, debug: bool = Fal
         rank, failure = failed.get_first_failure()
         if failure.exitcode < 0:
             raise UserError(killed(rank, -failure.exitcode)) from failed
+        if failure.exitcode == 128 + signal.SIGTERM:  # a rank alone was told to end
+            print(INTERRUPTED, file=sys.stderr, flush=True)
         return failure.exitcode
     finally:
         logging.disable(logging.NOTSET)

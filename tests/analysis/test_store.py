@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from parallel_ser.analysis.series import series
 from parallel_ser.analysis.store import Store, Stored
 from parallel_ser.errors import UserError
 
@@ -54,6 +57,22 @@ def test_forgetting_leaves_no_byte(tmp_path: Path) -> None:
 def test_who_is_not_known_is_not_forgotten_silently(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="knows no person 'carl'"):
         Store(tmp_path / "people.sqlite").forget("carl")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("summary", "{bad"), ("summary", "[]"), ("outputs", "5"), ("outputs", "[1]")]
+)
+def test_a_session_that_another_program_wrote_is_said(tmp_path: Path, column: str, value: str) -> None:
+    store = Store(tmp_path / "people.sqlite")
+    store.add("anna", session("2026-01-01", "secret"))
+    with closing(sqlite3.connect(store.path)) as database, database:
+        database.execute(f"UPDATE sessions SET {column} = ?", (value,))
+    for use in (store.sessions, store.forget):
+        with pytest.raises(UserError, match="holds a session of 'anna' that this version did not write"):
+            use("anna")
+    store.add("bert", session("2026-01-01", "other"))
+    with pytest.raises(UserError, match="does not hold what an analysis keeps"):
+        series("bert", store.sessions("bert"), "digest-other")
 
 
 def test_a_file_that_is_no_store_is_refused(tmp_path: Path) -> None:

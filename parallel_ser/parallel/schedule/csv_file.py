@@ -17,6 +17,7 @@ from pathlib import Path
 from parallel_ser.errors import UserError
 from parallel_ser.parallel.schedule.actions import Action, Orders, ranks_of
 from parallel_ser.parallel.schedule.simulate import simulate
+from parallel_ser.system.files import plain
 
 SUFFIX = ".csv"
 _CELL = re.compile(r"(\d+)([FBIW])(\d+)")
@@ -35,23 +36,32 @@ def read(path: Path) -> Orders:
         raise UserError(f"cannot read the schedule {path}: {error.strerror or error}.") from error
 
 
+def _rows(path: Path) -> list[list[str]]:
+    try:
+        with plain(path).open(encoding="utf-8-sig", newline="") as file:
+            return list(csv.reader(file))
+    except UnicodeDecodeError as error:
+        raise UserError(f"the schedule {path} is not a text in UTF-8; it is a CSV file.") from error
+    except csv.Error as error:
+        raise UserError(f"the schedule {path} is no CSV file ({error}).") from error
+
+
 @lru_cache
 def _read(path: Path, changed: int) -> Orders:
     orders: Orders = []
-    with path.open(encoding="utf-8", newline="") as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            order = []
-            for place, cell in enumerate(row, 1):
-                match = _CELL.fullmatch(cell.strip())
-                if match:
-                    order.append(Action(match[2], int(match[1]), int(match[3])))  # type: ignore[arg-type]
-                elif cell.strip():
-                    raise UserError(
-                        f"{path}, row {number}, cell {place}: {cell.strip()!r} is not a stage, F, B, I or W and a "
-                        f"micro-batch, such as 0F3."
-                    )
-            if order:
-                orders.append(order)
+    for number, row in enumerate(_rows(path), 1):
+        order = []
+        for place, cell in enumerate(row, 1):
+            match = _CELL.fullmatch(cell.strip())
+            if match:
+                order.append(Action(match[2], int(match[1]), int(match[3])))  # type: ignore[arg-type]
+            elif cell.strip():
+                raise UserError(
+                    f"{path}, row {number}, cell {place}: {cell.strip()[:40]!r} is not a stage, F, B, I or W and a "
+                    f"micro-batch, such as 0F3."
+                )
+        if order:
+            orders.append(order)
     check(orders, path)
     return orders
 

@@ -226,6 +226,8 @@ def test_the_command_plans_for_a_machine_that_is_not_here() -> None:
         (["--link", "1GB/s,1us", "--machines", "2", "--device-flops", "1e12"], "need --link and --machines"),
         (["--link", "1GB/s,1us", "--machines", "2", "--nproc", "3"], "--nproc 3 does not divide by --machines 2"),
         (["--link", "fast", "--device-flops", "1e12"], "--link fast is not RATE,LATENCY"),
+        (["--link", "1GB/s,1.2.3us", "--device-flops", "1e12"], "--link 1GB/s,1.2.3us is not RATE,LATENCY"),
+        (["--link", "1GB/s,.us", "--device-flops", "1e12"], "--link 1GB/s,.us is not RATE,LATENCY"),
         (["--link", "5XB/s,1us", "--device-flops", "1e12"], "--link 5XB is no size"),
         (["--memory-per-rank", "lots"], "--memory-per-rank lots is no size"),
     ],
