@@ -190,7 +190,7 @@ def option_as_setting(typed: Sequence[str], known: Collection[str] = ()) -> str 
     for place, text in enumerate(typed):
         option, equals, value = text.partition("=")
         begins = option.startswith("--") and any(one.startswith(option) for one in known)
-        if begins or not option.startswith("--") or not (names := settings_called(option[2:], Config)):
+        if begins or not option.startswith("--") or not (names := settings_called(option[2:], Config, known)):
             continue
         if not equals:
             following = typed[place + 1] if place + 1 < len(typed) else "-"

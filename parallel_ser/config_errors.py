@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import UnionType
@@ -83,11 +83,11 @@ def names(model: type[Settings], prefix: str = "") -> Iterator[str]:
             yield from names(group, f"{prefix}{key}.")
 
 
-def settings_called(word: str, model: type[Settings], most: int = 5) -> list[str]:
+def settings_called(word: str, model: type[Settings], options: Collection[str] = (), most: int = 5) -> list[str]:
     """The dotted names of the settings that an option's name means, at the most so many.
 
     A whole name with its group (``train-epochs``) means itself, else a key (``epochs``) what is called so, else what it
-    is short for (``lr``) or almost is. Those of the training come first.
+    is short for (``lr``) or almost is, unless one of the ``options`` is nearer. Those of the training come first.
     """
     word = word.lower().replace("-", "_")
     keys = sorted((name for name in names(model) if "." in name), key=lambda name: not name.startswith("train."))
@@ -95,7 +95,8 @@ def settings_called(word: str, model: type[Settings], most: int = 5) -> list[str
         return whole
     last = {name: name.rpartition(".")[2] for name in keys}
     short = {"".join(part[0] for part in key.split("_")): key for key in last.values() if "_" in key}
-    wanted = word if word in last.values() else short.get(word) or nearest(word, list(last.values()))
+    almost = [*last.values(), *(one.lstrip("-").replace("-", "_") for one in options)]
+    wanted = word if word in last.values() else short.get(word) or nearest(word, almost)
     return [name for name, key in last.items() if key == wanted][:most]
 
 

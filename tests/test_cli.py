@@ -314,6 +314,9 @@ def test_an_option_that_is_a_setting_says_the_right_form(typed: list[str], right
     "typed",
     [
         ["train", "--nproc2", "3"],
+        ["train", "--nprocs", "2"],
+        ["plan", "--row", "2", "--clases", "3"],
+        ["bench", "--strategy", "ddp"],
         ["predict", "run", "a.wav", "--epochs", "3"],
     ],
 )

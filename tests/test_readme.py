@@ -60,3 +60,10 @@ def test_the_configurations_that_the_readme_names_are_there_and_normalise_one_fi
         overrides = [word for word in shlex.split(line, comments=True) if re.match(r"[a-z_]+\.", word)]
         assert load(ROOT / "configs/ravdess.yaml", overrides).train.normalise == "train"
     assert load(ROOT / "configs/quick.yaml", []).train.normalise == "train"
+
+
+def test_the_readme_installs_what_analyze_needs_before_it_is_typed() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    before, command, _ = text.partition("parallel-ser analyze")
+    assert command
+    assert "pip install 'parallel-ser[analyze]'" in before

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import multiprocessing
+import os
 import socket
 import time
 from collections.abc import Iterable
 from multiprocessing.connection import Connection, wait
 from typing import Any
+
+import torch
 
 PRELOADED = ("parallel_ser.bench.worker", "parallel_ser.parallel.engine.strategy")
 
@@ -20,6 +23,8 @@ class Pool:
     """
 
     def __init__(self, imports: Iterable[str] = ()):
+        if not torch.cuda.is_available():
+            os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it looked for another one
         self.context = multiprocessing.get_context("forkserver")
         self.context.set_forkserver_preload([*PRELOADED, *sorted(imports)])
 

@@ -7,6 +7,7 @@ from typing import Annotated, get_args
 
 import typer
 
+from parallel_ser.commands.options import Quiet
 from parallel_ser.errors import UserError, did_you_mean
 
 
@@ -24,6 +25,7 @@ def baseline(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="YAML with settings; without it the built-in corpus.")
     ] = None,
+    quiet: Quiet = False,
 ) -> None:
     """Train a classical system on every fold, its settings searched inside the training speakers; test it and report.
 
@@ -41,4 +43,6 @@ def baseline(
     hybrid = system == "hybrid"
     own = f"classical.system={'svm' if hybrid else system}"
     settings = load(config, [own, *(overrides or [])], (*HYBRID, *BASE) if hybrid else BASE)
-    run(settings, Console())
+    folder = run(settings, Console(quiet=quiet))
+    if quiet:
+        typer.echo(folder)

@@ -58,6 +58,8 @@ def bench(
         **{"strategies": strategies, "corpus": corpus, "root": root, "repeats": repeats, "budget": budget},
         **{"memory_per_rank": memory_per_rank, "out": out, "settings": settings, "resume": resume or None},
     }
+    if "=" in suite:  # a setting in the suite's place
+        suite, typed["settings"] = "strategies", [suite, *(settings or [])]
     asked_for = asked(suite, {name: value for name, value in typed.items() if value is not None})
     older = record.read(compare) if compare else None
     if older is not None and older.suite != asked_for.suite:

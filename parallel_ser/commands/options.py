@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 Wide = Annotated[bool, typer.Option("--wide", help="Print every column, however wide.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print the run folder alone, and what goes wrong.")]
 
 
 class Commands(TyperGroup):

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from parallel_ser.commands.options import Quiet
+
 
 def train(
     context: typer.Context,
@@ -17,9 +19,7 @@ def train(
         Path | None, typer.Option("--config", "-c", help="YAML with settings; without it the built-in corpus.")
     ] = None,
     nproc: Annotated[int, typer.Option("--nproc", "-n", min=1, help="Processes, each with a part of the model.")] = 1,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Print the run folder alone, and what goes wrong.")
-    ] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Train on one or more processes, test on speakers that were not trained on, and report.
 

@@ -56,8 +56,9 @@ def download(
             reason = error
     of = f" of {_mb(size)}" if size else ""
     kept = f"{_mb(_size(part))}{of} are kept in {part}, and the same command resumes from there"
+    none = "nothing of it is kept, and the same command tries again"
     raise UserError(
-        f"the download of {url} failed {tries} times ({reason}); {kept if _size(part) else 'nothing of it is kept'}."
+        f"the download of {url} failed {tries} times ({reason}); {kept if _size(part) else none}."
     ) from reason
 
 
@@ -83,7 +84,8 @@ def _receive(url: str, part: Path, size: int | None, progress: Progress | None) 
     except (OSError, http.client.HTTPException) as error:
         if isinstance(cause := getattr(error, "reason", None), _Elsewhere):
             raise UserError(f"the server that answers for {url} {cause}; nothing of it is fetched.") from error
-        raise _Broken(_phrase(cause or error) or type(error).__name__) from error
+        clause = getattr(cause or error, "strerror", None) or cause or error
+        raise _Broken(_phrase(clause) or type(error).__name__) from error
     with response:
         start, announced = _announced(response)
         if size is not None and announced not in (None, size):

@@ -129,10 +129,10 @@ def print_robustness(console: Console, record: Mapping[str, Any]) -> None:
     rows = record["rows"]
     columns = (
         Column("alteration", [row["name"] for row in rows], left=True, least=20),
-        Column("answers that stay", [f"{row['unchanged']:.1%}" for row in rows]),
+        Column("answers that stay", short="stay", cells=[f"{row['unchanged']:.1%}" for row in rows]),
         Column("UAR", [f"{row['uar']:.3f}" for row in rows]),
         Column("UAR lost", [f"{row['lost']:.3f}" for row in rows], drop=1),
-        Column("within its bound", ["yes" if row["kept"] else "NO" for row in rows]),
+        Column("within its bound", short="in bound", cells=["yes" if row["kept"] else "NO" for row in rows]),
     )
     print_table(console, columns, f"{record['n']} tested utterances with their sound altered")
     console.print(

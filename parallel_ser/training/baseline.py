@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +35,8 @@ HYBRID = ("features.streams=[mfcc]", "features.n_mfcc=40", "classical.views=[fun
 def run(config: Config, console: Console) -> Path:
     """Search, train and test a classical system on every fold; returns the run's folder.
 
+    A quiet console is not told how far the work is, either.
+
     Raises:
         UserError: whatever is wrong with the settings, the corpus or the folder, or a worker was killed.
     """
@@ -49,7 +51,8 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
         held.enter_context(writing(config.run.folder))
         run_folder.same_run(config)
     require_views(config)
-    with progress("features") as advance:
+    silent = nullcontext(lambda *_: None) if console.quiet else None
+    with silent or progress("features") as advance:
         data, folds, audits = prepare(config, advance)
         sample, inputs = sample_of(data, config, advance)
     jobs = config.run.jobs or usable_cores()
@@ -72,7 +75,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     problems = [_problem(data, fold, config) for fold in folds]
     same, scratch = SameFolder(folder), folder / "search"
     try:
-        with rounds() as told:
+        with silent or rounds() as told:
             found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told)
     except KeyboardInterrupt:
         command = f"parallel-ser baseline {settings.system} {run_folder.going_on(folder)}"

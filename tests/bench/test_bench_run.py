@@ -122,6 +122,8 @@ def test_what_cannot_be_is_refused(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["bench", "--budget", "soon"])
     assert done.exit_code == 2
     assert "--budget soon is no time" in done.output
+    done = CliRunner().invoke(app, ["bench", "model.fil=own.py", "train.batch=3"])  # no suite before the settings
+    assert "unknown setting model.fil (command line); did you mean model.file?" in done.output
 
 
 def test_records_of_version_one_open_and_others_are_refused(tmp_path: Path) -> None:

@@ -227,7 +227,7 @@ def test_a_server_that_ignores_ranges_starts_anew(server: Server, target: Path) 
 
 def test_no_server(target: Path) -> None:
     nowhere = Source(LICENCE, "http://127.0.0.1:9/tiny.zip", "tiny.zip", lacks)
-    assert "failed 3 times" in refused(nowhere, target)
+    assert "failed 3 times (Connection refused); " in refused(nowhere, target)
 
 
 def test_only_http(target: Path) -> None:
@@ -275,7 +275,7 @@ def test_what_a_server_says_is_shown_as_text(server: Server, target: Path) -> No
 
 def test_what_is_not_kept_is_not_said_to_be(target: Path) -> None:
     message = refused(Source(LICENCE, "http://127.0.0.1:9/tiny.zip", "tiny.zip", lacks), target)
-    assert message.endswith("; nothing of it is kept.")
+    assert message.endswith("; nothing of it is kept, and the same command tries again.")
 
 
 @pytest.mark.parametrize("name", ["x" * 300 + ".wav", "é" * 150, "/".join(["folder"] * 300)])

@@ -49,7 +49,8 @@ def test_runs_on_it_are_evaluated_calibrated_and_fused_from_any_folder(
     corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done("train", *SMALL, *NETWORK, "run.folder=net")
-    done("baseline", "svm", *SMALL, *SVM, "run.folder=svm")
+    quiet = done("baseline", "svm", *SMALL, *SVM, "run.folder=svm", "--quiet")
+    assert (quiet.stdout, quiet.stderr) == ("svm\n", "")
     with (corpus / "net/predictions.csv").open(newline="") as file:
         assert {Path(row["path"]).parent for row in csv.DictReader(file)} == {corpus / "rec"}
     assert "THE SAME RECORDING" in " ".join(done("evaluate", "net").stdout.split())
