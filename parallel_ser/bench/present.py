@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 from parallel_ser.bench.analyse import verdict
@@ -40,10 +40,9 @@ _PICTURES: dict[str, list[tuple[str, Callable[[Rows, str, Path], None], str]]] =
 
 def title(record: Record) -> str:
     """Of tables and page."""
-    cores = record.environment.get("cores", "?")
-    return (
-        f"{record.suite}: {record.rows[0].job.size} network, {cores} cores, {record.environment.get('processor', '')}"
-    )
+    cores, file = record.environment.get("cores", "?"), record.settings.get("model", {}).get("file")
+    network = PurePath(file).name if file else f"{record.rows[0].job.size} network"
+    return f"{record.suite}: {network}, {cores} cores, {record.environment.get('processor', '')}"
 
 
 def sentences(record: Record, rows: Rows) -> list[str]:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from parallel_ser.bench import analyse
+from parallel_ser.bench import analyse, present
 from parallel_ser.bench.record import Job, RankShare, Record, Row, Sample
 from parallel_ser.parallel.settings import StrategySettings
 
@@ -46,6 +46,13 @@ def two(changes: dict[str, Any], strategy: str = "ddp") -> dict[str, Any]:
     """The table's row of a strategy whose sample has these changes."""
     reference = Row(job=job("single", 1, 2, True, "single"), samples=(sample(),))
     return analyse.table(record(reference, Row(job=job("other", strategy=strategy), samples=(sample(**changes),))))[1]
+
+
+def test_the_title_names_the_network_that_was_measured() -> None:
+    found = record(Row(job=job("single", 1, 2, True, "single"), samples=(sample(),)))
+    assert "s network" in present.title(found)
+    own = found.model_copy(update={"settings": {"model": {"size": "s", "file": "/models/mine.py"}}})
+    assert present.title(own).startswith("strategies: mine.py, ")
 
 
 def test_ratio_is_the_geometric_mean_with_students_interval_of_the_logs() -> None:
