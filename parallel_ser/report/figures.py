@@ -138,7 +138,8 @@ def _draw_recalls(axes: Axes, record: Mapping[str, Any]) -> None:
 
 def _draw_speakers(axes: Axes, record: Mapping[str, Any]) -> None:
     speakers = sorted(record["per_speaker"], key=lambda group: (group["uar"], group["name"]))
-    axes.plot([group["uar"] for group in speakers], range(len(speakers)), "o", color=BLUE, markersize=4)
+    dots = [group["uar"] for group in speakers]
+    axes.plot(dots, range(len(speakers)), "o", color=BLUE, markersize=4, clip_on=False)  # one at 0 is whole, too
     axes.axvline(record["uar"]["value"], color=GREY, linewidth=1.2, label=f"all {record['uar']['value']:.3f}")
     axes.axvline(record["chance"], color=ORANGE, linestyle="--", linewidth=1.5)
     # Room around the dots, however few speakers there are.
