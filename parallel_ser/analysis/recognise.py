@@ -11,7 +11,7 @@ import numpy as np
 from parallel_ser.audio.load import resampled
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
-from parallel_ser.system.digests import read_json, shaped
+from parallel_ser.system.digests import DamagedError, read_json, shaped
 from parallel_ser.training import calibrate, conditions, novelty, run_folder
 from parallel_ser.training.data import Dataset, of_attempts
 from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
@@ -124,6 +124,8 @@ def threshold(run: Run, error: float | None) -> Threshold:
     for promised in errors:
         try:
             return Threshold(calibrate.thresholds(run, promised), promised)
+        except DamagedError:
+            raise
         except UserError:
             continue  # another fold could not promise it
     return Threshold(0.0, None)

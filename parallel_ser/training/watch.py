@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -121,7 +122,8 @@ class Screen(Watch):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.bar.stop()
-        self.writer.close()
+        with suppress(OSError):  # the log is an extra: what could not be written of it hides no other error
+            self.writer.close()
 
     def start(self, plan: Plan) -> None:
         """See ``Watch``."""

@@ -86,13 +86,19 @@ def test_below_the_threshold_it_is_uncertain(run: Path, recording: Recording, tm
     copy = Path(shutil.copytree(run, tmp_path / "run"))
     answers = analyse(Run.open(copy), recording.path, AnalysisSettings(vad="energy")).segments
     middle = float(np.median([one.confidence for one in answers if one.emotion]))
-    promise = {"error": 0.2, "level": 0.95, "threshold": middle, "smallest_error": 0.1, "reason": None}
-    write_json(copy / "fold-0" / "calibration.json", {"method": "none", "promises": [promise]})
+    kept = {"coverage": 0.5, "answered_error": 0.1, "binomial_bound": 0.2, "speaker_bound": None}
+    promise = {"error": 0.2, "level": 0.95, "threshold": middle, "smallest_error": 0.1, "reason": None, **kept}
+    for fold in Run.open(copy).folds:
+        write_json(copy / f"fold-{fold}" / "calibration.json", {"method": "none", "promises": [promise]})
     analysis = analyse(Run.open(copy), recording.path, AnalysisSettings(vad="energy"))
     assert (analysis.threshold.confidence, analysis.threshold.error) == (middle, 0.2)
     status = {one.status for one in analysis.segments if one.emotion and one.confidence < middle}
     assert status == {"uncertain"}
     assert {one.status for one in analysis.segments if one.emotion and one.confidence >= middle} == {"answered"}
+    del promise["coverage"]
+    write_json(copy / "fold-0" / "calibration.json", {"method": "none", "promises": [promise]})
+    with pytest.raises(UserError, match=r"calibration\.json is damaged"):
+        analyse(Run.open(copy), recording.path, AnalysisSettings(vad="energy"))
 
 
 def test_blocks_of_the_file_change_nothing(run: Path, recording: Recording, monkeypatch: pytest.MonkeyPatch) -> None:

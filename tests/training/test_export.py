@@ -37,6 +37,7 @@ def test_a_network_answers_the_same_in_onnxruntime(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     done("train", *TINY, "train.normalise=train", f"run.folder={folder}")
     write_json(folder / "fold-0/calibration.json", {"method": "temperature", "temperature": 1.7})
+    write_json(folder / "fold-1/calibration.json", {"method": "none"})
     told = done("export", folder).output
     assert "onnxruntime's probabilities are the run's own to" in told
     about = json.loads((folder / "onnx/export.json").read_text())
@@ -69,7 +70,8 @@ def test_a_classical_run_answers_the_same_in_onnxruntime(
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnx")
     folder = copied(request.getfixturevalue(f"{kind}_run"), tmp_path / "run")
-    write_json(folder / "fold-1/calibration.json", {"method": "temperature", "temperature": 1.7})
+    for fold in Run.open(folder).folds:
+        write_json(folder / f"fold-{fold}/calibration.json", {"method": "temperature", "temperature": 1.7 + fold})
     assert "onnxruntime's probabilities are the run's own to" in done("export", folder).output
     about = json.loads((folder / "onnx/export.json").read_text())
     run = Run.open(folder)
@@ -99,7 +101,9 @@ def framed(frames: Any) -> dict[str, np.ndarray]:
 def test_what_cannot_be_exported_is_refused_and_leaves_nothing(svm_run: Path, gmm_run: Path, tmp_path: Path) -> None:
     folder = copied(svm_run, tmp_path / "run")
     knots = {"x": [0.0, 1.0], "y": [0.0, 1.0]}
-    write_json(folder / "fold-0/calibration.json", {"method": "isotonic", "count": 9, "knots": [knots] * 7})
+    for fold in Run.open(folder).folds:
+        isotonic = {"method": "isotonic", "count": 9, "knots": [knots] * 7}
+        write_json(folder / f"fold-{fold}/calibration.json", isotonic)
     assert "is calibrated by isotonic, which is not exported" in refused("export", folder)
     done("fuse", svm_run, gmm_run, "--out", tmp_path / "fused")
     assert "is a fusion, and what is exported are single runs" in refused("export", tmp_path / "fused")

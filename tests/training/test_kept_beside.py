@@ -14,6 +14,11 @@ from parallel_ser.config import load
 from parallel_ser.errors import UserError
 from parallel_ser.system import digests
 from parallel_ser.training import card, conditions, listing, robustness, run_folder, standing, transfer
+from parallel_ser.training.metrics import measure
+from parallel_ser.training.predictions import Predictions
+
+SAID = Predictions(("a.wav",), ("s1",), ("female",), np.zeros(1), ("sad",), ("joy", "sad"), np.array([[0.2, 0.8]]))
+RECORD = measure(SAID).model_dump(mode="json")
 
 
 def test_copies_of_folds_are_no_folds(tmp_path: Path) -> None:
@@ -36,7 +41,8 @@ def test_copies_of_checkpoints_are_none(tmp_path: Path) -> None:
 
 def test_no_bit_of_a_result_changes_unnoticed(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
-    digests.write_json(tmp_path / run_folder.METRICS, {"uar": {"value": 0.1 + 0.2, "interval": None}, "notes": ["é"]})
+    record = {**RECORD, "uar": {"value": 0.1 + 0.2, "interval": None}, "notes": ["é"]}
+    digests.write_json(tmp_path / run_folder.METRICS, record)
     assert math.isclose(run_folder.metrics_of(tmp_path)["uar"]["value"], 0.3)
     whole = (tmp_path / run_folder.METRICS).read_bytes()
     assert json.loads(whole)["notes"] == ["é"]  # plain JSON for other programs
@@ -106,7 +112,7 @@ def test_what_initial_weights_had_seen_does_not_change_unnoticed(tmp_path: Path)
 
 
 def test_a_card_has_no_altered_figures_of_robustness(tmp_path: Path) -> None:
-    digests.write_json(tmp_path / run_folder.METRICS, {"uar": {"value": 0.5}})
+    digests.write_json(tmp_path / run_folder.METRICS, RECORD)
     digests.write_json(tmp_path / robustness.FILE, {"n": 4, "rows": [], "short": []})
     path = tmp_path / robustness.FILE
     path.write_bytes(path.read_bytes().replace(b"4", b"9", 1))
