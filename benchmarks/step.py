@@ -98,20 +98,20 @@ def plain(subject: Subject, bf16: bool) -> Pair:
     if subject.model in ENCODERS:
         network = Torchaudios(subject.model, subject.size)
         signal = nn.functional.pad(inputs.x[:, 0].transpose(1, 2).flatten(1), (0, 80))  # so n hops give n frames
-        given: tuple[Tensor, ...] = (signal,)
+        batch: tuple[Tensor, ...] = (signal,)
     else:
-        network, given = subject.chain(), (inputs.x, inputs.valid, inputs.seed)
+        network, batch = subject.chain(), (inputs.x, inputs.valid, inputs.seed)
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4)
 
-    def scores() -> Tensor:
+    def forward() -> Tensor:
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            found: Tensor = network(*given)
-        return found.float()
+            logits: Tensor = network(*batch)
+        return logits.float()
 
     def train() -> float:
         network.train()
         optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(scores(), targets)
+        loss = nn.functional.cross_entropy(forward(), targets)
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 10.0)
         optimizer.step()
@@ -120,7 +120,7 @@ def plain(subject: Subject, bf16: bool) -> Pair:
     def recognise() -> object:
         network.eval()
         with torch.no_grad():
-            return scores()
+            return forward()
 
     return train, recognise
 

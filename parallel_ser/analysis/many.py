@@ -15,7 +15,7 @@ from parallel_ser.analysis.settings import AnalysisSettings
 from parallel_ser.analysis.store import Store, Stored
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import file_digest
-from parallel_ser.system.leftovers import without_ctrl_c, workers
+from parallel_ser.system.leftovers import begun, workers
 from parallel_ser.training.inference import Run
 
 
@@ -93,9 +93,7 @@ def _analysed(
 
     with workers():
         pool = Parallel(n_jobs=min(nproc, len(paths)), return_as="generator")
-        with without_ctrl_c():
-            made = pool(delayed(_by_folder)(run.folder, path, settings) for path in paths)
-        yield from made
+        yield from begun(pool, (delayed(_by_folder)(run.folder, path, settings) for path in paths))
 
 
 def _by_folder(run: Path, path: Path, settings: AnalysisSettings) -> Analysis | UserError:

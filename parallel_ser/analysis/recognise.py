@@ -11,8 +11,8 @@ import numpy as np
 from parallel_ser.audio.load import resampled
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
-from parallel_ser.system.digests import DamagedError, read_json, shaped
-from parallel_ser.training import calibrate, conditions, novelty, run_folder
+from parallel_ser.system.digests import DamagedError
+from parallel_ser.training import calibrate, conditions, novelty
 from parallel_ser.training.data import Dataset, of_attempts
 from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
 from parallel_ser.training.inference import Places, Run
@@ -117,13 +117,9 @@ def threshold(run: Run, error: float | None) -> Threshold:
     """
     if error is not None:
         return Threshold(calibrate.thresholds(run, error), error)
-    path = run_folder.fold_folder(run.folder, run.folds[0]) / "calibration.json"
-    promises = read_json(path).get("promises", []) if path.exists() else []
-    with shaped(path):
-        errors = sorted(float(one["error"]) for one in promises)
-    for promised in errors:
+    for least in sorted(calibrate.promised(run, run.folds[0])):
         try:
-            return Threshold(calibrate.thresholds(run, promised), promised)
+            return Threshold(calibrate.thresholds(run, least), least)
         except DamagedError:
             raise
         except UserError:

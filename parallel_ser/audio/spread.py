@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from parallel_ser.errors import UserError
-from parallel_ser.system.leftovers import without_ctrl_c, workers
+from parallel_ser.system.leftovers import begun, workers
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -37,9 +37,8 @@ def spread(make: Callable[[Sequence[T]], R], items: Sequence[T], jobs: int) -> I
 
     try:
         with workers():
-            with without_ctrl_c():
-                made = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)(delayed(make)(one) for one in chunks)
-            yield from made
+            pool = Parallel(n_jobs=jobs, return_as="generator", batch_size=1)
+            yield from begun(pool, (delayed(make)(one) for one in chunks))
     except TerminatedWorkerError as error:
         raise UserError(
             "a worker process was killed while features were computed, most likely for want of memory; use fewer jobs."

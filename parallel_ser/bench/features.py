@@ -18,7 +18,7 @@ from parallel_ser.audio.rhythm import rhythm
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings, Stream
 from parallel_ser.bench.plain import Kept, Plain, bars, spread
 from parallel_ser.report.terminal import Rounds
-from parallel_ser.system.leftovers import without_ctrl_c, workers
+from parallel_ser.system.leftovers import begun, workers
 
 PLAIN: tuple[Stream, ...] = (
     *("logmel", "mfcc", "mfcc_delta", "mfcc_delta2"),
@@ -108,9 +108,7 @@ def _in_processes(extractor: Extractor, files: Sequence[Path], cores: int) -> fl
     with workers():
         began = time.perf_counter()
         chunks = [files[start::cores] for start in range(cores)]
-        with without_ctrl_c():
-            made = Parallel(n_jobs=cores, return_as="generator")(delayed(_all_of)(extractor, one) for one in chunks)
-        list(made)
+        list(begun(Parallel(n_jobs=cores, return_as="generator"), (delayed(_all_of)(extractor, one) for one in chunks)))
         return time.perf_counter() - began
 
 

@@ -34,7 +34,7 @@ from parallel_ser.decision import calibration
 from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import cached_json, file_digest, read_bytes, write_bytes, write_json
-from parallel_ser.system.leftovers import without_ctrl_c, workers
+from parallel_ser.system.leftovers import begun, workers
 
 
 @dataclass(frozen=True)
@@ -296,9 +296,7 @@ def _pool(settings: ClassicalSettings, jobs: int) -> Iterator[Run]:
         progress(title, 0, len(tasks))
         try:
             parallel = Parallel(n_jobs=jobs, return_as="generator_unordered", batch_size=1)
-            with without_ctrl_c():
-                results = parallel(delayed(_alone)(*task) for task in tasks)
-            for done, result in enumerate(results, 1):
+            for done, result in enumerate(begun(parallel, (delayed(_alone)(*task) for task in tasks)), 1):
                 progress(title, done, len(tasks))
                 yield result
         except (TerminatedWorkerError, *_killed()) as error:

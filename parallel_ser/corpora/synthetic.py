@@ -23,7 +23,7 @@ from parallel_ser.corpora.base import Corpus, Sex, Utterance
 from parallel_ser.corpora.settings import SyntheticSettings
 from parallel_ser.corpora.voice import RATE, Voice
 from parallel_ser.system.files import cache_folder, write_atomic, write_text
-from parallel_ser.system.leftovers import without_ctrl_c, workers
+from parallel_ser.system.leftovers import begun, workers
 
 CLASSES = ("joy", "anger", "sadness", "surprise", "fear", "disgust", "neutral")
 
@@ -146,9 +146,7 @@ def _render_all(settings: SyntheticSettings, entry: Path, jobs: int | None) -> l
     try:
         with workers():
             work = (delayed(_render)(entry, settings.seed, *one) for one in everything)
-            with without_ctrl_c():
-                made = Parallel(n_jobs=jobs or -1, batch_size=16, return_as="generator")(work)
-            return list(made)
+            return list(begun(Parallel(n_jobs=jobs or -1, batch_size=16, return_as="generator"), work))
     finally:
         # kept for feature extraction these small workers would import torch, and loky take that for a memory leak
         get_reusable_executor().shutdown(wait=True)

@@ -12,15 +12,16 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 from parallel_ser.system.limits import require_locks
 from parallel_ser.system.stops import TERMINAL
 
+R = TypeVar("R")
 CLAIM = ".parallel-ser"
 """The locked file; it holds the number of its process."""
 MEMORY = Path("/dev/shm")
@@ -62,12 +63,14 @@ def workers() -> Iterator[None]:
         yield
 
 
-@contextmanager
-def without_ctrl_c() -> Iterator[None]:
-    """Processes that are started within it see none of a terminal's signals: who started them does, and ends them."""
+def begun(pool: Callable[[Iterable[Any]], Iterator[R]], tasks: Iterable[Any]) -> Iterator[R]:
+    """What a pool of joblib's, which gives a generator, makes of the tasks.
+
+    The processes that it starts see none of a terminal's signals: who started them does, and ends them.
+    """
     before = signal.pthread_sigmask(signal.SIG_BLOCK, TERMINAL)
     try:
-        yield
+        return pool(tasks)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 

@@ -142,6 +142,18 @@ def _kept(promises: Sequence[Promise], tested: Predictions, folds: Sequence[int]
     }
 
 
+def promised(run: Run, fold: int) -> dict[float, Promise]:
+    """What ``calibrate`` promises of a fold, by the error; nothing where it was not asked.
+
+    Raises:
+        DamagedError: the file is damaged.
+    """
+    path = run_folder.fold_folder(run.folder, fold) / "calibration.json"
+    kept = read_json(path).get("promises", []) if path.exists() else []
+    with shaped(path):
+        return {float(one["error"]): Promise(**one) for one in kept}
+
+
 def thresholds(run: Run, error: float) -> float:
     """The confidence from which the run answers when at most ``error`` of its answers are to be wrong.
 
@@ -152,10 +164,7 @@ def thresholds(run: Run, error: float) -> float:
     """
     found = []
     for fold in run.folds:
-        path = run_folder.fold_folder(run.folder, fold) / "calibration.json"
-        promises = read_json(path).get("promises", []) if path.exists() else []
-        with shaped(path):
-            known = {promise["error"]: Promise(**promise) for promise in promises}
+        known = promised(run, fold)
         if error not in known:
             raise UserError(
                 f"{run.folder} has no threshold for an error of {error:g} yet: "

@@ -106,8 +106,8 @@ WORKER = "import signal; print(sorted(int(one) for one in signal.pthread_sigmask
 
 def test_a_worker_sees_nothing_of_a_terminal() -> None:
     code = (
-        "import subprocess, sys; from parallel_ser.system.leftovers import without_ctrl_c\n"
-        "with without_ctrl_c():\n    subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)"
+        "import subprocess, sys; from parallel_ser.system.leftovers import begun\n"
+        "begun(lambda _: iter([subprocess.run([sys.executable, '-c', sys.argv[1]], check=True)]), ())"
     )
     done = subprocess.run([sys.executable, "-c", code, WORKER], capture_output=True, text=True, env=os.environ)
     assert done.stdout == f"{sorted(map(int, stops.TERMINAL))}\n"
