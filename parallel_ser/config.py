@@ -117,14 +117,20 @@ class Config(Settings):
     def _alterations(self, waveform: bool, network: str) -> None:
         """Refuse changes of the sound in training that nothing would make."""
         train = self.train
-        changes = {"noise": train.noise is not None, "gain": train.gain > 0, "band": train.band is not None}
+        changes = {
+            "noise": train.noise is not None,
+            "gain": train.gain > 0,
+            "speed": train.speed > 0,
+            "band": train.band is not None,
+        }
         asked = next((name for name, one in changes.items() if one), None)
         if waveform:
-            wrong = "copies" if train.copies else "band" if changes["band"] else None
+            of_copies = {"copies": train.copies > 0, "speed": changes["speed"], "band": changes["band"]}
+            wrong = next((name for name, one in of_copies.items() if one), None)
             if wrong:
                 raise ValueError(
                     f"train.{wrong} is for features of frames, and {network} takes the waveform, which "
-                    "train.noise and train.gain change in each batch"
+                    "train.noise, train.gain and train.warp (its speed) change in each batch"
                 )
         elif asked and not train.copies:
             raise ValueError(

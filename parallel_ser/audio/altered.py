@@ -9,7 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
-from parallel_ser.audio.augment import add_noise, filtered, gain, narrowed
+from parallel_ser.audio.augment import add_noise, filtered, gain, narrowed, speed
 from parallel_ser.audio.extract import Features, attempted, read
 from parallel_ser.audio.settings import AudioSettings
 from parallel_ser.errors import UserError
@@ -27,11 +27,13 @@ class AlterationSettings(Settings):
 
     ``noise``: lowest signal-to-noise ratio of white noise (dB, up to 40); nothing adds none.
     ``gain``: how much louder or softer (dB).
+    ``speed``: share by which it lasts longer, and is lower, or shorter and higher.
     ``band``: the lowest that the upper end of the band may be (Hz), alike in each octave; nothing leaves the band.
     """
 
     noise: float | None = None
     gain: float = 0.0
+    speed: float = 0.0
     band: float | None = None
 
 
@@ -46,7 +48,7 @@ class SignalExtractor(Protocol):
 
 
 def altered(signal: np.ndarray, rate: int, rng: np.random.Generator, settings: AlterationSettings) -> np.ndarray:
-    """A signal (samples,) cut at both ends, filtered, with noise and at another level, of the same type.
+    """A signal (samples,) cut at both ends, filtered, with noise, at another speed and level, of the same type.
 
     >>> loud = altered(np.ones(16000, np.float32), 16000, np.random.default_rng(0), AlterationSettings(gain=6.0))
     >>> 14400 <= len(loud) <= 16000
@@ -54,6 +56,8 @@ def altered(signal: np.ndarray, rate: int, rng: np.random.Generator, settings: A
     """
     ends = np.minimum(rng.integers(0, int(CUT * rate) + 1, 2), len(signal) // 4)
     made = filtered(signal[ends[0] : len(signal) - ends[1]], rate, rng.uniform(*LOW), "highpass")
+    if settings.speed:
+        made = speed(made, round(len(made) * rng.uniform(1.0 - settings.speed, 1.0 + settings.speed)))
     if settings.band is not None and 2 * settings.band < rate:
         made = narrowed(made, rate, round(float(np.exp(rng.uniform(np.log(2 * settings.band), np.log(rate))))))
     if settings.noise is not None:

@@ -36,7 +36,7 @@ def with_copies(data: Dataset, config: Config, progress: Callable[[int, int], No
     if not train.copies:
         return data
     inner = extractor_of(config.audio, config.features)
-    settings = AlterationSettings(noise=train.noise, gain=train.gain, band=train.band)
+    settings = AlterationSettings(noise=train.noise, gain=train.gain, speed=train.speed, band=train.band)
     paths, copies = [one.path for one in data.utterances], []
     for number in range(train.copies):
         cache = FeatureCache(config.run.cache, AlteredExtractor(inner, settings, number))

@@ -28,10 +28,13 @@ class TrainSettings(Settings):
     ``spec_augment``: mask spans of frames and of frequencies; of a waveform silence spans of it.
     ``warp``: largest relative stretch of time, and half of it of frequency; of a waveform its speed. 0 turns it off.
     ``copies``: altered copies of each recording that training draws from, beside the recording, for features of frames:
-    cut by up to 50 ms at each end, without what lies below 20 to 100 Hz, and changed by ``noise``, ``gain``, ``band``.
+    cut by up to 50 ms at each end, without what lies below 20 to 100 Hz, and changed by ``noise``, ``gain``, ``speed``,
+    ``band``.
     ``noise``: of a waveform, and of copies, the lowest signal-to-noise ratio of white noise that is added (dB, up to
     40); nothing turns it off.
     ``gain``: how much louder or softer a waveform, and copies, become at the most (dB), 0 turns it off.
+    ``speed``: share by which copies last longer, and are lower, or shorter and higher, at the most: as another voice
+    (Ko et al. 2015); 0 turns it off.
     ``band``: the lowest that the upper end of a copy's band may be (Hz); nothing leaves the band as it is.
     ``crop``: seconds that a training step sees of a longer utterance, at a random place.
     ``views``: how many versions of an utterance an answer is the mean of; the first is the utterance itself, the
@@ -72,6 +75,7 @@ class TrainSettings(Settings):
     copies: int = Field(0, ge=0, le=64)
     noise: float | None = Field(None, ge=-20.0, le=40.0)
     gain: float = Field(0.0, ge=0.0, le=40.0)
+    speed: float = Field(0.0, ge=0.0, le=0.5)
     band: float | None = Field(None, ge=500.0, le=24_000.0)
     crop: float = Field(6.0, ge=0.5, le=60.0)
     views: int = Field(1, ge=1, le=64)

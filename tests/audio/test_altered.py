@@ -53,6 +53,14 @@ def test_gain_noise_and_band_are_as_asked() -> None:
         _, density = welch(made, RATE, nperseg=1024)
         ratios.append(10 * np.log10(0.5 / (np.median(density) * RATE / 2)))  # of a sine: half its square
     assert 9 < min(ratios) < 16 < 32 < max(ratios) < 42
+    lengths, pitches = [], []
+    for seed in range(40):
+        made = copy(AlterationSettings(speed=0.15), seed, tone)
+        density = np.abs(np.fft.rfft(made * np.hanning(len(made))))
+        lengths.append(len(made) / len(copy(AlterationSettings(), seed, tone)))
+        pitches.append(float(np.argmax(density)) * RATE / len(made))
+    assert 0.85 <= min(lengths) < 0.89 < 1.11 < max(lengths) <= 1.151
+    np.testing.assert_allclose(pitches, 1000 / np.array(lengths), rtol=2e-3)  # longer is lower
     ends = []
     for seed in range(40):
         frequencies, density = welch(copy(AlterationSettings(band=2000.0), seed, signal), RATE, nperseg=512)

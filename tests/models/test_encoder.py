@@ -284,6 +284,8 @@ def test_adapters_begin_as_nothing_and_merge_into_the_weights() -> None:
             [f"model.file={__file__}", "features.streams=[waveform]", "train.band=3000"],
             "train.band is for features of frames, and model.file=.*.py takes the waveform, which train.noise",
         ),
+        (["model.name=hubert", "train.speed=0.1"], "train.speed is for features of frames, .*train.warp .its speed"),
+        (["train.speed=0.1"], "train.speed changes the sound, of which model.name=cnn sees features alone"),
         (
             [f"model.file={__file__}", "features.streams=[encoder]", "audio.sample_rate=8000", "features.f_max=4000"],
             r"features.streams=\[encoder\] needs audio.sample_rate=16000, not 8000",
