@@ -7,9 +7,10 @@ Each machine is a network namespace with a host name, processes and shared memor
 but the link: a veth pair to a bridge, of which ``tc … tbf`` holds what each machine sends to the rate. It needs root,
 ``ip``, ``tc`` and ``unshare``; without them it says so and ends.
 
-For every link one start of the processes steps each strategy: a step to warm up, then the median of ``--steps``. Beside
-it stands what the planner predicts for that link: this machine measured once with messages through sockets, of which
-no more pass in a second than the link lets through (``HardwareModel.between``; within a machine, through memory).
+For every link one start of the processes steps each strategy, a pipeline with the stages that the planner chose: a step
+to warm up, then the median of ``--steps``. Beside it stands what the planner predicts for that link: this machine
+measured once with messages through sockets, of which no more pass in a second than the link lets through
+(``HardwareModel.between``; within a machine, through memory).
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from parallel_ser.training.settings import TrainSettings
 
 ROWS, CLASSES, WARM, PORT = 64, 8, 1, 29571
 SUBNET = "10.77.33"
-ONE = {
+ONE: dict[str, dict[str, Any]] = {
     "ddp": {"name": "ddp"},
     "fsdp": {"name": "fsdp"},
     "pipeline 1f1b": {"name": "pipeline", "schedule": "1f1b", "microbatches": 8},
@@ -58,7 +59,7 @@ ONE = {
     "tensor_split time": {"name": "tensor_split", "axis": "time"},
 }
 """Across two machines of a rank each."""
-TWO = {
+TWO: dict[str, dict[str, Any]] = {
     "ddp": {"name": "ddp"},
     "pipeline 1f1b": {"name": "pipeline", "schedule": "1f1b", "microbatches": 8},
     "pipeline × data 2": {"name": "pipeline", "schedule": "1f1b", "microbatches": 4, "data_parallel": 2},
@@ -200,7 +201,7 @@ def run(spaces: Sequence[str], per_machine: int, cases: dict[str, Any], given: G
 def machine_of(ranks: int, per_machine: int, rate: float) -> HardwareModel:
     """This machine as several with such a link: within one through memory, between them through sockets."""
     within, outside = probe(ranks, 1, share=True), probe(ranks, 1, share=False)
-    link = Link(outside.latency, outside.bandwidth, outside.reduce_latency, outside.reduce_bandwidth)
+    link = Link(outside.latency, outside.bandwidth, outside.reduce_latency, outside.reduce_bandwidth, outside.scatter)
     whole = outside if per_machine == 1 else within
     return replace(whole, local=per_machine, between=link.narrowed(rate / 8), overheads=outside.overheads)
 
@@ -280,8 +281,9 @@ def main() -> None:
         ranks = asked.machines * per_machine
         for gbit in rates:
             expected = predictions(every[per_machine], facts, ranks, machine_of(ranks, per_machine, gbit * 1e9))
+            planned = {name: case | {"stages": expected[name].cuts} for name, case in every[per_machine].items()}
             with laid(asked.machines, gbit * 1e9) as spaces:
-                measured = run(spaces, per_machine, every[per_machine], given)
+                measured = run(spaces, per_machine, planned, given)
             for name, times in measured.items():
                 about = {"per_machine": per_machine, "gbit": gbit, "name": name, "refusal": expected[name].refusal}
                 about |= {"measured": statistics.median(times), "predicted": expected[name].step, "steps": times}

@@ -19,8 +19,10 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.files import cache_folder, cache_key
 from parallel_ser.system.launcher import owned, torchrun_options
 
-VERSION = 7
+VERSION = 8
 LIMIT = 600  # seconds; a busy machine takes its time to start processes
+GLOO_SCATTER = 2.0
+"""See ``HardwareModel.scatter``: gloo's reduce-scatter is its all-reduce, of which each rank keeps a share."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Link:
     bandwidth: float
     reduce_latency: float
     reduce_bandwidth: float
+    scatter: float = 1.0
 
     def narrowed(self, bandwidth: float) -> Link:
         """The same, through which no more bytes pass in a second."""
@@ -58,6 +61,7 @@ class HardwareModel:
         resident: bytes that torch takes once in each process that trains, beside the model's.
         local: ranks of each machine, which follow each other; 0 is all.
         between: the link of each machine to the others, which its ranks share.
+        scatter: how many times the bytes that a reduce-scatter needs to send pass.
     """
 
     slowdown: tuple[float, ...]
@@ -71,6 +75,7 @@ class HardwareModel:
     resident: float = 0.0
     local: int = 0
     between: Link | None = None
+    scatter: float = 1.0
 
     def slower(self, active: float) -> float:
         """The slowdown with so many processes at work, between the measured numbers in a straight line."""
@@ -99,6 +104,7 @@ class HardwareModel:
             bandwidth=link.bandwidth / groups,
             reduce_latency=link.reduce_latency,
             reduce_bandwidth=link.reduce_bandwidth / groups,
+            scatter=link.scatter,
         )
 
 
@@ -119,7 +125,8 @@ def joined(machine: HardwareModel, machines: int, ranks: int, latency: float, ba
         bandwidth: of it, bytes a second in each direction.
     """
     local = ranks // machines
-    link = Link(latency, bandwidth, 2 * (machines - 1) * latency, bandwidth)
+    scatter = 1.0 if machine.flops else GLOO_SCATTER
+    link = Link(latency, bandwidth, 2 * (machines - 1) * latency, bandwidth, scatter)
     return replace(machine, slowdown=machine.slowdown[:local], local=local, between=link)
 
 

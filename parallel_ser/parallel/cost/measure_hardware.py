@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from parallel_ser.models.batch import Inputs, example, tensors
 from parallel_ser.models.chain import Block, Chain
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
-from parallel_ser.parallel.cost.hardware_model import LIMIT, HardwareModel
+from parallel_ser.parallel.cost.hardware_model import GLOO_SCATTER, LIMIT, HardwareModel
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.schedule.simulate import Times, simulate
@@ -189,8 +189,9 @@ if __name__ == "__main__":
     leave = HardExit()
     for every in strategies().values():
         every.compose(StrategySettings(name=every.name))  # imports what it is made of
-    with process_context("cpu", timeout=LIMIT, share="sockets" not in sys.argv) as group:
-        machine = measure(group)
+    sockets = "sockets" in sys.argv
+    with process_context("cpu", timeout=LIMIT, share=not sockets) as group:
+        machine = replace(measure(group), scatter=GLOO_SCATTER if sockets else 1.0)
         before = uss()
         timed = [one for one in strategies().values() if one.overhead] if group.size > 1 else [one_process()]
         plain, heavy = ([one.name for one in timed if bool(one.imports) == imports] for imports in (False, True))

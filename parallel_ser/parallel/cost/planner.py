@@ -4,9 +4,9 @@ What is predicted of a candidate with data × pipeline × tensor ranks and m mic
 
 step time
     its schedule played by ``simulate`` with the stages' measured times and the links' transfers; a rank of a tensor
-    split adds its collectives and halos to its work; then the sum of the gradients and the optimizer. Times grow with
-    the ranks that compute at once, as the machine was measured to slow down. What passes from machine to machine takes
-    their link, which the ranks of a machine share.
+    split adds its collectives and halos to its work; then the sum of the gradients and the optimizer. Work takes
+    longer by the slowdown that the machine was measured to have with as many ranks at work, in the mean over a step's
+    work. What passes from machine to machine takes their link, which the ranks of a machine share.
 memory
     of the fullest rank, see ``memory_model``.
 bytes
@@ -214,11 +214,10 @@ def _staged(
             lambda boundary: leaving[boundary] / links[boundary].bandwidth,
         )
 
-    ranks = data * pipeline * tensor
-    here = min(ranks, len(machine.slowdown))
-    first = played(machine.slower(here))
-    active = here * (1.0 - first.bubble)
-    play = played(machine.slower(active)) if machine.slower(active) < machine.slower(here) else first
+    here = min(data * pipeline * tensor, len(machine.slowdown))
+    work = {active: active * time for active, time in played(1.0).at_work().items()}
+    slower = sum(machine.slower(here * active / pipeline) * one for active, one in work.items())
+    play = played(slower / sum(work.values()))
     held = [0.0] * pipeline
     weights = [0.0] * pipeline
     sent = [0.0] * pipeline
@@ -285,7 +284,8 @@ def _after(
     apart = layout.pipeline * layout.tensor  # ranks from one copy to the next, each of which has a group of its own
     group = range(0, layout.data * apart, apart) if layout.data > 1 else range(layout.tensor)
     links = machine.among(group, min(apart, machine.local or 1) if layout.data > 1 else 1)
-    return links.collective(traffic.size, traffic.calls) + overhead + update
+    passed = traffic.size + (links.scatter - 1.0) * traffic.scattered
+    return links.collective(passed, traffic.calls) + overhead + update
 
 
 def plan(

@@ -88,6 +88,16 @@ class Simulation:
     in_flight: tuple[float, ...]
     actions: tuple[TimedAction, ...]
 
+    def at_work(self) -> dict[int, float]:
+        """For how long so many ranks are at work at once, by their number."""
+        edges = sorted([(one.start, 1) for one in self.actions] + [(one.end, -1) for one in self.actions])
+        lasted: dict[int, float] = {}
+        active, since = 0, 0.0
+        for when, change in edges:
+            lasted[active] = lasted.get(active, 0.0) + when - since
+            active, since = active + change, when
+        return lasted
+
     def record(self) -> dict[str, Any]:
         """The same as plain numbers, sequences and dictionaries."""
         # not asdict, which copies deeply and takes seconds for a long step

@@ -28,11 +28,13 @@ class Traffic(NamedTuple):
         size: bytes.
         calls: collectives.
         gathered: blocks that were gathered, times micro-batches; each takes the strategy's overhead.
+        scattered: bytes among ``size`` that are summed to a share for each rank, see ``HardwareModel.scatter``.
     """
 
     size: float
     calls: int
     gathered: int = 0
+    scattered: float = 0.0
 
 
 class Shards(NamedTuple):

@@ -117,6 +117,9 @@ def test_links_and_neighbours_cost_what_they_cost() -> None:
     assert predicted(4, crowded, name="ddp").step == pytest.approx(WHOLE / 4 * 3)
     assert predicted(4, crowded, name="layer_split").step == pytest.approx(WHOLE)  # one computes at a time
     assert crowded.slower(2.5) == pytest.approx(1.75)
+    # two micro-batches, 1 forward and 2 backward: for 3 of 9 both stages are at work, for 6 of the 12 that they work
+    two = predicted(2, HardwareModel((1.0, 2.0), 0.0, 1e30, 0.0, 1e30), name="pipeline", microbatches=2)
+    assert two.step == pytest.approx(9 * (BLOCKS / 2) * (BATCH / 2) * (6 * 1 + 6 * 2) / 12)
 
 
 def test_what_cannot_run_says_why() -> None:
@@ -168,13 +171,16 @@ def test_a_models_own_rules_split_its_blocks() -> None:
 def test_between_machines_everything_takes_their_link() -> None:
     """Two machines of two ranks, within which nothing takes time; a link of 10 s and 8 bytes a second."""
     pair = joined(FREE, 2, 4, latency=10.0, bandwidth=8.0)
-    assert pair.between == Link(10.0, 8.0, 20.0, 8.0)
+    assert pair.between == Link(10.0, 8.0, 20.0, 8.0, scatter=2.0)
     assert pair.among([0, 1]) is pair
     assert pair.among([1, 2], groups=2).send(8.0) == 10 + 2
     size = BLOCKS * WEIGHTS
     # a ring over both machines, and the norm; a copy on each machine, of which both ranks send at once
     ddp = predicted(4, pair, name="ddp").step - predicted(4, FREE, name="ddp").step
     assert ddp == pytest.approx(2 * 20 + 2 * 3 / 4 * size / 8)
+    # gathers twice a share of others, and sums gradients as an all-reduce does, as gloo has no other way
+    shares = predicted(4, pair, name="fsdp").step - predicted(4, FREE, name="fsdp").step
+    assert shares == pytest.approx((2 + 8 * 3 * BLOCKS) * 20 + 8 * (2 + 2) * 3 * size / 4 / 8)
     copies = {"name": "pipeline", "microbatches": 8, "data_parallel": 2}
     halves = predicted(4, pair, **copies).step - predicted(4, FREE, **copies).step
     assert halves == pytest.approx(2 * 20 + 2 * 1 / 2 * (size / 2) / (8 / 2))

@@ -54,6 +54,12 @@ def test_two_ranks_by_hand() -> None:
     assert played.bubble == 5 / 9
 
 
+def test_how_many_are_at_work_by_hand() -> None:
+    assert simulate(actions("1f1b", 2, 2), Times()).at_work() == {0: 0, 1: 6, 2: 3}
+    waits = simulate(actions("gpipe", 2, 1), Times(), transfer=0.5).at_work()
+    assert waits == {0: 1, 1: 6}
+
+
 def test_split_backward_by_hand() -> None:
     """The neighbour starts after the input's gradient; the weights' is done while it works."""
     orders = [

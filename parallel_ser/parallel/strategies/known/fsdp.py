@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def traffic(settings: StrategySettings, layout: Layout, size: float, blocks: int) -> Traffic:
     """Each micro-batch gathers every block's weights twice and reduces its gradients once; ``size`` is of a share."""
     data, gathered = layout.data, settings.microbatches * blocks
-    return Traffic(settings.microbatches * 3 * size * (data - 1), 2 * (data > 1) + 3 * gathered, gathered)
+    once = settings.microbatches * size * (data - 1)
+    return Traffic(3 * once, 2 * (data > 1) + 3 * gathered, gathered, scattered=once)
 
 
 def compose(settings: StrategySettings) -> Pieces:
