@@ -1,6 +1,6 @@
 """Several machines on one: network namespaces joined by links of a given rate, and every strategy across them.
 
-    python benchmarks/machines.py            # 0.1, 1 and 10 Gbit/s, one and two ranks a machine
+    python benchmarks/machines.py            # 0.1, 1 and 10 Gbit/s; two machines of one and of two ranks, four of one
     python benchmarks/machines.py --quick    # 1 Gbit/s, two strategies, a small network
 
 Each machine is a network namespace with a host name, processes and shared memory of its own, so that nothing is shared
@@ -58,7 +58,7 @@ ONE: dict[str, dict[str, Any]] = {
     "tensor_split channel": {"name": "tensor_split", "axis": "channel"},
     "tensor_split time": {"name": "tensor_split", "axis": "time"},
 }
-"""Across two machines of a rank each."""
+"""Across machines of a rank each."""
 TWO: dict[str, dict[str, Any]] = {
     "ddp": {"name": "ddp"},
     "pipeline 1f1b": {"name": "pipeline", "schedule": "1f1b", "microbatches": 8},
@@ -213,19 +213,24 @@ def predictions(
     return {name: predict(settings_of(case), ranks, facts, machine, GROUPS) for name, case in cases.items()}
 
 
+def layout_of(row: dict[str, Any]) -> tuple[int, int]:
+    """Machines, and ranks of each, that a row is of."""
+    return row["machines"], row["per_machine"]
+
+
 def picture(rows: list[dict[str, Any]], path: Path) -> None:
     """Measured and predicted steps by link, a panel for each number of ranks a machine and a colour for a strategy."""
     from matplotlib.ticker import NullFormatter
 
     from parallel_ser.report.canvas import BLUE, GREY, ORANGE, SKY, new_figure, plain, save
 
-    layouts = sorted({row["per_machine"] for row in rows})
+    layouts = list(dict.fromkeys(layout_of(row) for row in rows))
     every = list(dict.fromkeys(row["name"] for row in rows))
     colours = dict(zip(every, [BLUE, "#CC79A7", ORANGE, GREY, "#009E73", SKY, "#E69F00"], strict=False))
     figure = new_figure(10, 3.6 * len(layouts))
-    for panel, per_machine in enumerate(layouts):
+    for panel, layout in enumerate(layouts):
         axes = figure.add_subplot(len(layouts), 1, panel + 1)
-        own = [row for row in rows if row["per_machine"] == per_machine]
+        own = [row for row in rows if layout_of(row) == layout]
         rates = sorted({row["gbit"] for row in own})
         names = [name for name in every if any(row["name"] == name for row in own)]
         for place, name in enumerate(names):
@@ -238,11 +243,12 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
         axes.plot([], [], "ko", label="measured")
         axes.plot([], [], "k_", markersize=14, label="predicted")
         axes.set_yscale("log")
-        axes.set_yticks([500, 1000, 2000, 4000], ["500", "1,000", "2,000", "4,000"])
+        ticks = [100, 200, 500, 1000, 2000, 5000]
+        axes.set_yticks(ticks, [f"{one:,}" for one in ticks])
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.set_xticks(range(len(rates)), [f"{rate:g} Gbit/s" for rate in rates])
         axes.set_ylabel("ms a step")
-        axes.set_title(f"2 machines of {per_machine} rank{'s' * (per_machine > 1)}", loc="left", fontsize=10)
+        axes.set_title("{} machines of {}".format(*layout) + " rank" + "s" * (layout[1] > 1), loc="left", fontsize=10)
         axes.legend(fontsize=8, frameon=False, ncols=2)
         plain(axes)
     save(figure, path)
@@ -251,9 +257,10 @@ def picture(rows: list[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rank", help=argparse.SUPPRESS)
-    parser.add_argument("--machines", type=int, default=2)
     parser.add_argument("--gbit", type=float, nargs="+", default=[0.1, 1.0, 10.0], help="rates of the links")
-    parser.add_argument("--per-machine", type=int, nargs="+", default=[1, 2], choices=[1, 2], help="ranks")
+    parser.add_argument(
+        "--layouts", nargs="+", default=["2x1", "2x2", "4x1"], choices=["2x1", "2x2", "4x1"], help="machines x ranks"
+    )
     parser.add_argument("--size", default="m", help="of the CNN")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--frames", type=int, default=128)
@@ -269,31 +276,33 @@ def main() -> None:
         print(f"Skipped: {said}.")
         return
     given = Given(asked.size, asked.batch, asked.frames, asked.steps)
-    rates, layouts, every = asked.gbit, asked.per_machine, {1: ONE, 2: TWO}
+    rates, every = asked.gbit, {1: ONE, 2: TWO}
+    layouts = [tuple(map(int, one.split("x"))) for one in asked.layouts]
     if asked.quick:
-        given, rates, layouts = Given("s", 8, 64, 3), [1.0], [1]
+        given, rates, layouts = Given("s", 8, 64, 3), [1.0], [(2, 1)]
         every = {1: {name: ONE[name] for name in ("ddp", "pipeline 1f1b")}}
     torch.set_num_threads(1)
     chain = build(ModelSettings(size=given.size), ROWS, CLASSES, 0)
     facts = ModelProfile(chain, (given.batch, 1, ROWS, given.frames))
     rows: list[dict[str, Any]] = []
-    for per_machine in layouts:
-        ranks = asked.machines * per_machine
+    for machines, per_machine in layouts:
+        ranks = machines * per_machine
         for gbit in rates:
             expected = predictions(every[per_machine], facts, ranks, machine_of(ranks, per_machine, gbit * 1e9))
             planned = {name: case | {"stages": expected[name].cuts} for name, case in every[per_machine].items()}
-            with laid(asked.machines, gbit * 1e9) as spaces:
+            with laid(machines, gbit * 1e9) as spaces:
                 measured = run(spaces, per_machine, planned, given)
             for name, times in measured.items():
-                about = {"per_machine": per_machine, "gbit": gbit, "name": name, "refusal": expected[name].refusal}
+                about: dict[str, Any] = {"machines": machines, "per_machine": per_machine, "gbit": gbit, "name": name}
+                about |= {"refusal": expected[name].refusal, "stages": expected[name].cuts}
                 about |= {"measured": statistics.median(times), "predicted": expected[name].step, "steps": times}
                 rows.append(about)
-            print(f"{gbit:g} Gbit/s, {per_machine} a machine: done", file=sys.stderr)
+            print(f"{gbit:g} Gbit/s, {machines} machines of {per_machine}: done", file=sys.stderr)
     told(rows)
     if not asked.quick:
         record = {
             "machine": {"processor": processor(), "cores": usable_cores(), "torch": torch.__version__},
-            "given": {**vars(given), "machines": asked.machines},
+            "given": vars(given),
             "rows": rows,
         }
         write_text(asked.out, json.dumps(record, indent=1) + "\n")
@@ -302,20 +311,22 @@ def main() -> None:
 
 def told(rows: list[dict[str, Any]]) -> None:
     """The table, the error and how often the winner was named right."""
-    heads = ["ranks a machine", "link", "strategy", "predicted ms", "measured ms", "off by"]
-    cells = [[f"{row['per_machine']}", f"{row['gbit']:g} Gbit/s", row["name"], *prediction(row)] for row in rows]
+    heads = ["machines × ranks", "link", "strategy", "predicted ms", "measured ms", "off by"]
+    cells = [
+        ["{} × {}".format(*layout_of(row)), f"{row['gbit']:g} Gbit/s", row["name"], *prediction(row)] for row in rows
+    ]
     print(table(heads, cells))
     errors = [abs(row["predicted"] / row["measured"] - 1) for row in rows]
-    groups = {(row["per_machine"], row["gbit"]) for row in rows}
+    groups = {(*layout_of(row), row["gbit"]) for row in rows}
     right = 0
     print()
     for group in sorted(groups):
-        own = [row for row in rows if (row["per_machine"], row["gbit"]) == group]
+        own = [row for row in rows if (*layout_of(row), row["gbit"]) == group]
         first, fastest = min(own, key=lambda row: row["predicted"]), min(own, key=lambda row: row["measured"])
         right += first is fastest
         lost = first["measured"] / fastest["measured"] - 1
         print(
-            f"{group[0]} a machine, {group[1]:g} Gbit/s: {fastest['name']} won, {first['name']} was predicted"
+            f"{group[0]} × {group[1]}, {group[2]:g} Gbit/s: {fastest['name']} won, {first['name']} was predicted"
             + (f", which took {lost:.0%} longer." if lost else ".")
         )
     off = statistics.median(errors)
