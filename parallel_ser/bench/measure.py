@@ -151,7 +151,7 @@ def _memory(asked: Asked, kept: Kept, cores: int) -> Plain:
         count_blocks(config.model),
         count_parts(config.model),
         asked.strategies,
-        tuple(memory.VARIANTS) if descriptor_of(config.model).waveform else (),
+        tuple(memory.VARIANTS) if descriptor_of(config.model).waveform and not asked.strategies else (),
     )
     with progress("features") as advance:
         data, _, _ = prepare(config, advance)

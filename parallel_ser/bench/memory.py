@@ -23,7 +23,7 @@ import torch
 
 from parallel_ser.bench.plain import Bar, Kept, Plain
 from parallel_ser.bench.pool import Pool
-from parallel_ser.bench.suites import alone, every_strategy, rows_of, runnable
+from parallel_ser.bench.suites import alone, chosen, every_strategy, rows_of, runnable
 from parallel_ser.config import Config
 from parallel_ser.models.batch import random_batch
 from parallel_ser.models.chain import Chain
@@ -160,10 +160,10 @@ def strategies(
         "single, checkpointing": Row(few.model_copy(update={"checkpointing": "block"}), 1),
         **{f"single, {variant}": Row(few, 1, variant) for variant in variants},
     }
-    for name, settings in every_strategy(ranks, microbatches).items():
-        asked = any(name.startswith(one) for one in wanted) if wanted else name in rows_of("memory")
-        settings = settings.model_copy(update={"microbatches": microbatches})  # those hold less, whatever they cost
-        if not asked or (found := runnable(settings, ranks, blocks, parts, batch)) is None:
+    every = every_strategy(ranks, microbatches)
+    for name in chosen(every, wanted or rows_of("memory")):
+        settings = every[name].model_copy(update={"microbatches": microbatches})  # those hold less, whatever they cost
+        if (found := runnable(settings, ranks, blocks, parts, batch)) is None:
             continue
         rows[name] = Row(found, ranks)
         if variants or name == "pipeline 1f1b":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from parallel_ser.bench.record import Job
@@ -33,6 +33,13 @@ def every_strategy(ranks: int, microbatches: int) -> dict[str, StrategySettings]
 def rows_of(suite: str) -> tuple[str, ...]:
     """Names of the rows that a suite has where none are asked for."""
     return tuple(one.row(label) for one in strategies_of().values() for label in one.suites.get(suite, ()))
+
+
+def chosen(names: Collection[str], wanted: Sequence[str]) -> list[str]:
+    """The rows that are named whole, or whose names begin so: ``pipeline 1f1b`` is one row, ``pipeline`` many."""
+    exact = [one for one in wanted if one in names]
+    starts = tuple(one for one in wanted if one not in names)
+    return [name for name in names if name in exact or (starts and name.startswith(starts))]
 
 
 def alone(microbatches: int) -> StrategySettings:
@@ -88,7 +95,7 @@ def strategies(
     """The single process with all cores and with one, then every strategy on ``ranks`` processes that share the cores.
 
     The single process stands there with each number of micro-batches of ``SINGLE``; ``settle`` keeps the fastest.
-    ``wanted`` names rows to keep, by how their names begin.
+    ``wanted`` names rows to keep, see ``chosen``.
     """
     used = cores // ranks * ranks
     common: dict[str, Any] = {"batch": batch, "size": size, "group": group}
@@ -104,9 +111,9 @@ def strategies(
         if count <= batch
     ]
     jobs = []
-    for name, settings in every_strategy(ranks, microbatches).items():
-        if wanted and not any(name.startswith(one) for one in wanted):
-            continue
+    every = every_strategy(ranks, microbatches)
+    for name in chosen(every, wanted) if wanted else every:
+        settings = every[name]
         found = runnable(settings, ranks, blocks, parts, batch)
         if found is not None:
             jobs.append(Job(name=name, strategy=found, ranks=ranks, threads=cores // ranks, **common))

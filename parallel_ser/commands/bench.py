@@ -24,7 +24,8 @@ def bench(
     batch: Annotated[int | None, typer.Option(help="Utterances of a step; 32 without.")] = None,
     microbatches: Annotated[int | None, typer.Option(help="Of a pipeline's step; 4 without.")] = None,
     strategies: Annotated[
-        str | None, typer.Option("--strategies", help="Rows to keep, by how their names begin: pipeline,ddp.")
+        str | None,
+        typer.Option("--strategies", help="Rows to keep, by name or how it begins: pipeline,ddp."),
     ] = None,
     corpus: Annotated[str | None, typer.Option(help="Such as ravdess; the built-in one without.")] = None,
     root: Annotated[Path | None, typer.Option(help="The corpus's folder.")] = None,

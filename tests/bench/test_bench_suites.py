@@ -36,6 +36,14 @@ def test_wanted_keeps_rows_by_how_they_begin() -> None:
     ]
 
 
+def test_a_rows_own_name_keeps_that_row_alone() -> None:
+    names = suites.every_strategy(4, 4)
+    assert suites.chosen(names, ["pipeline 1f1b"]) == ["pipeline 1f1b"]
+    many = suites.chosen(names, ["pipeline 1f1b × ", "ddp"])
+    assert {"pipeline 1f1b × data 2", "pipeline 1f1b × time 2", "ddp"} <= set(many)
+    assert "pipeline 1f1b" not in many
+
+
 def test_settle_keeps_the_fastest_single_process_as_the_reference() -> None:
     jobs = suites.strategies(2, 2, "s", 32, 4, BLOCKS, PARTS)
     seconds = {"single, 1 micro-batch": 0.3, "single, 2 micro-batches": 0.1, "single, 4 micro-batches": 0.2}

@@ -217,7 +217,7 @@ def _staged(
     here = min(data * pipeline * tensor, len(machine.slowdown))
     work = {active: active * time for active, time in played(1.0).at_work().items()}
     slower = sum(machine.slower(here * active / pipeline) * one for active, one in work.items())
-    play = played(slower / sum(work.values()))
+    play = played(slower / (sum(work.values()) or 1.0))
     held = [0.0] * pipeline
     weights = [0.0] * pipeline
     sent = [0.0] * pipeline
