@@ -33,7 +33,7 @@ from parallel_ser.parallel.comm.context import process_context
 from parallel_ser.parallel.cost.hardware_model import described
 from parallel_ser.parallel.cost.model_profile import ModelProfile
 from parallel_ser.parallel.cost.planner import Prediction, predict
-from parallel_ser.parallel.settings import StrategySettings
+from parallel_ser.parallel.settings import StrategySettings, layout
 from parallel_ser.parallel.strategies.registry import descriptor_of
 from parallel_ser.report.terminal import Rounds
 from parallel_ser.system.process import map_from, reset_peak, status
@@ -162,7 +162,8 @@ def strategies(
     }
     every = every_strategy(ranks, microbatches)
     for name in chosen(every, wanted or rows_of("memory")):
-        settings = every[name].model_copy(update={"microbatches": microbatches})  # those hold less, whatever they cost
+        most = max(1, batch // layout(every[name], ranks)[0])
+        settings = every[name].model_copy(update={"microbatches": min(microbatches, most)})  # they hold less, if slower
         if (found := runnable(settings, ranks, blocks, parts, batch)) is None:
             continue
         rows[name] = Row(found, ranks)

@@ -55,9 +55,9 @@ def is_alone(settings: StrategySettings) -> bool:
 def runnable(settings: StrategySettings, ranks: int, blocks: int, parts: int, batch: int) -> StrategySettings | None:
     """The settings with as many micro-batches as they need, or None where these processes cannot run them."""
     for count in (settings.microbatches, *(2**power for power in range(7))):
-        if count * settings.data_parallel > batch:
-            continue
         tried = settings.model_copy(update={"microbatches": count})
+        if count * layout(tried, ranks)[0] > batch:
+            continue
         if find_incompatibility(tried, ranks, blocks, parts) is None:
             return tried
     return None

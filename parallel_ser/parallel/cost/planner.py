@@ -29,7 +29,7 @@ from parallel_ser.parallel.cost.partition import Memory, partition, stage_slices
 from parallel_ser.parallel.requirements import find_incompatibility
 from parallel_ser.parallel.schedule.actions import Orders
 from parallel_ser.parallel.schedule.registry import actions
-from parallel_ser.parallel.schedule.simulate import Simulation, Times, simulate
+from parallel_ser.parallel.schedule.simulate import Simulation, Times, held_by_stage, simulate
 from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name, stage_ranks
 from parallel_ser.parallel.strategies.descriptor import Layout, Shards, Traffic
 from parallel_ser.parallel.strategies.registry import descriptor_of, strategies
@@ -167,7 +167,7 @@ def _staged(
     in_flight = _in_flight(schedule, pipeline, settings.microbatches)
 
     def bytes_of(stage: int, start: int, stop: int) -> float:
-        return stage_bytes(settings, part.blocks[start:stop], in_flight[where[stage]], shards)
+        return stage_bytes(settings, part.blocks[start:stop], in_flight[stage], shards)
 
     costs = [block.forward + block.backward + recompute[k] for k, block in enumerate(part.blocks)]
     memory = Memory(limit - machine.resident, bytes_of)
@@ -256,9 +256,9 @@ def _orders(schedule: str, ranks: int, microbatches: int) -> Orders:
 
 
 @cache
-def _in_flight(schedule: str, ranks: int, microbatches: int) -> tuple[float, ...]:
-    """The most micro-batches that each rank holds; it does not depend on times."""
-    return tuple(simulate(_orders(schedule, ranks, microbatches)).in_flight)
+def _in_flight(schedule: str, ranks: int, microbatches: int) -> dict[int, int]:
+    """Micro-batches that each stage holds when its rank holds the most; it does not depend on times."""
+    return held_by_stage(_orders(schedule, ranks, microbatches))
 
 
 def _traffic(settings: StrategySettings, place: tuple[int, int, int], part: Part, own: float) -> Traffic:

@@ -215,6 +215,24 @@ def _most_in_flight(order: Sequence[Action]) -> float:
     return most / max(1, len({stage for _, stage, _ in order}))
 
 
+def held_by_stage(orders: Sequence[Sequence[Action]]) -> dict[int, int]:
+    """Micro-batches whose activations each stage holds when its rank first holds the most, over all its stages.
+
+    Stages that share a rank hold different numbers: under ZBV the first rank's early stage many, its last stage one.
+    """
+    found: dict[int, int] = {}
+    for order in orders:
+        held = dict.fromkeys(sorted({stage for _, stage, _ in order}), 0)
+        most = dict(held)
+        for kind, stage, _ in order:
+            held[stage] += kind == "F"
+            if sum(held.values()) > sum(most.values()):
+                most = dict(held)
+            held[stage] -= kind in "BW"
+        found |= most
+    return found
+
+
 def slowest_stage_step(times: Times, ranks: int, microbatches: int) -> float:
     """What a step of GPipe or 1F1B takes about where stages differ: (m + p - 1) times F + B of the slowest.
 

@@ -11,11 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from parallel_ser.parallel.schedule.actions import Action, Orders
+from parallel_ser.parallel.schedule.actions import Action, Orders, ranks_of
 from parallel_ser.parallel.schedule.registry import actions, schedule_of, schedules
 from parallel_ser.parallel.schedule.simulate import (
     Simulation,
     Times,
+    held_by_stage,
     simulate,
     slowest_stage_step,
 )
@@ -58,6 +59,20 @@ def test_how_many_are_at_work_by_hand() -> None:
     assert simulate(actions("1f1b", 2, 2), Times()).at_work() == {0: 0, 1: 6, 2: 3}
     waits = simulate(actions("gpipe", 2, 1), Times(), transfer=0.5).at_work()
     assert waits == {0: 1, 1: 6}
+
+
+def test_stages_of_a_rank_hold_different_numbers() -> None:
+    """Rank 0 of ZBV has stages 0 and 7: many micro-batches are in the early one before the first is in the late one."""
+    held = held_by_stage(actions("zbv", 4, 8))
+    assert (held[0], held[7]) == (7, 1)
+    assert held[3] + held[4] == 8
+    assert held_by_stage(actions("1f1b", 4, 8)) == {0: 4, 1: 3, 2: 2, 3: 1}
+    for name in schedules():
+        for ranks, _, orders in sizes(name):
+            where, held = ranks_of(orders), held_by_stage(orders)
+            for rank, most in enumerate(simulate(orders).in_flight):
+                own = [held[stage] for stage in held if where[stage] == rank]
+                assert sum(own) / len(own) == pytest.approx(most), (name, ranks)
 
 
 def test_split_backward_by_hand() -> None:
