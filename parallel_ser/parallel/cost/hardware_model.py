@@ -19,7 +19,7 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.files import cache_folder, cache_key
 from parallel_ser.system.launcher import owned, torchrun_options
 
-VERSION = 8
+VERSION = 9
 LIMIT = 600  # seconds; a busy machine takes its time to start processes
 GLOO_SCATTER = 2.0
 """See ``HardwareModel.scatter``: gloo's reduce-scatter is its all-reduce, of which each rank keeps a share."""

@@ -62,11 +62,14 @@ def measure(ranks: ProcessContext) -> HardwareModel:
     def work() -> None:
         torch.nn.functional.conv2d(x, weight, padding=1).relu().add_(x)
 
-    took = []
-    for active in range(1, ranks.size + 1):
-        _meet(ranks)
-        took.append(_slowest(ranks, _turn(work, 100) if ranks.rank < active else 0.0))
-    alone = HardwareModel(tuple(max(1.0, one / took[0]) for one in took), 0.0, 1e30, 0.0, 1e30)
+    _turn(work, 20)  # the first ones prepare what the others use again
+    took: list[list[float]] = [[] for _ in range(ranks.size)]
+    for _ in range(ROUNDS):
+        for number, times in enumerate(took):
+            _meet(ranks)
+            times.append(_slowest(ranks, _turn(work, 50) if ranks.rank <= number else 0.0))
+    alone_for, *_ = medians = [statistics.median(times) for times in took]
+    alone = HardwareModel(tuple(max(1.0, one / alone_for) for one in medians), 0.0, 1e30, 0.0, 1e30)
     if ranks.size == 1:
         return alone
     small, large = torch.zeros(1), torch.zeros(LARGE)
