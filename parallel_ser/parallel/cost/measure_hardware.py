@@ -78,6 +78,7 @@ def measure(ranks: ProcessContext) -> HardwareModel:
         _cost(ranks, work, lambda one=one: dist.all_reduce(one), turns)  # type: ignore[misc]
         for one, turns in ((small, 50), (large, 8))
     )
+    copied = _slowest(ranks, _turn(large.clone, 8))  # no message passes faster, whatever the noise says
     wide = torch.randn(8, 32, 32, 64)  # some milliseconds, as between two sums of a split network
 
     def longer() -> None:
@@ -89,9 +90,9 @@ def measure(ranks: ProcessContext) -> HardwareModel:
     return replace(
         alone,
         latency=latency,
-        bandwidth=large.nbytes / max(1e-9, transfer - latency),
+        bandwidth=large.nbytes / max(copied, transfer - latency),
         reduce_latency=reduce_latency,
-        reduce_bandwidth=sent / max(1e-9, reduce - reduce_latency),
+        reduce_bandwidth=sent / max(copied, reduce - reduce_latency),
         jitter=max(0.0, meeting - reduce_latency) / undisturbed,
     )
 
