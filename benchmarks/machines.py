@@ -219,7 +219,7 @@ def layout_of(row: dict[str, Any]) -> tuple[int, int]:
 
 
 def picture(rows: list[dict[str, Any]], path: Path) -> None:
-    """Measured and predicted steps by link, a panel for each number of ranks a machine and a colour for a strategy."""
+    """Measured and predicted steps by link, a panel for each layout and a colour for each strategy."""
     from matplotlib.ticker import NullFormatter
 
     from parallel_ser.report.canvas import BLUE, GREY, ORANGE, SKY, new_figure, plain, save

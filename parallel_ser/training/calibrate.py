@@ -149,9 +149,9 @@ def promised(run: Run, fold: int) -> dict[float, Promise]:
         DamagedError: the file is damaged.
     """
     path = run_folder.fold_folder(run.folder, fold) / "calibration.json"
-    kept = read_json(path).get("promises", []) if path.exists() else []
+    promises = read_json(path).get("promises", []) if path.exists() else []
     with shaped(path):
-        return {float(one["error"]): Promise(**one) for one in kept}
+        return {float(promise["error"]): Promise(**promise) for promise in promises}
 
 
 def thresholds(run: Run, error: float) -> float:

@@ -189,9 +189,11 @@ def test_features_compares_within_a_round(tmp_path: Path, monkeypatch: pytest.Mo
 
 def result(folder: Path, uar: float) -> None:
     folder.mkdir(parents=True)
-    said = Predictions(("a.wav",), ("s1",), ("female",), np.zeros(1), ("sad",), ("joy", "sad"), np.array([[0.2, 0.8]]))
+    predictions = Predictions(
+        ("a.wav",), ("s1",), ("female",), np.zeros(1), ("sad",), ("joy", "sad"), np.array([[0.2, 0.8]])
+    )
     audit = {"protocol": "speaker", "verdict": "No speaker is shared."}
-    record = measure(said, audit).model_dump(mode="json")
+    record = measure(predictions, audit).model_dump(mode="json")
     record |= {"fold_uar_mean": uar, "fold_uar_std": 0.01, "uar": {"value": uar, "interval": [uar - 0.1, uar + 0.1]}}
     record["per_fold"] = [{**record["per_fold"][0], "uar": uar}]
     digests.write_json(folder / "metrics.json", record)

@@ -68,8 +68,8 @@ def measure(ranks: ProcessContext) -> HardwareModel:
         for number, times in enumerate(took):
             _meet(ranks)
             times.append(_slowest(ranks, _turn(work, 50) if ranks.rank <= number else 0.0))
-    alone_for, *_ = medians = [statistics.median(times) for times in took]
-    alone = HardwareModel(tuple(max(1.0, one / alone_for) for one in medians), 0.0, 1e30, 0.0, 1e30)
+    medians = [statistics.median(times) for times in took]
+    alone = HardwareModel(tuple(max(1.0, median / medians[0]) for median in medians), 0.0, 1e30, 0.0, 1e30)
     if ranks.size == 1:
         return alone
     small, large = torch.zeros(1), torch.zeros(LARGE)

@@ -29,7 +29,7 @@ from parallel_ser.parallel.cost.partition import Memory, partition, stage_slices
 from parallel_ser.parallel.requirements import find_incompatibility
 from parallel_ser.parallel.schedule.actions import Orders
 from parallel_ser.parallel.schedule.registry import actions
-from parallel_ser.parallel.schedule.simulate import Simulation, Times, held_by_stage, simulate
+from parallel_ser.parallel.schedule.simulate import Simulation, Times, in_flight_by_stage, simulate
 from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name, stage_ranks
 from parallel_ser.parallel.strategies.descriptor import Layout, Shards, Traffic
 from parallel_ser.parallel.strategies.registry import descriptor_of, strategies
@@ -258,7 +258,7 @@ def _orders(schedule: str, ranks: int, microbatches: int) -> Orders:
 @cache
 def _in_flight(schedule: str, ranks: int, microbatches: int) -> dict[int, int]:
     """Micro-batches that each stage holds when its rank holds the most; it does not depend on times."""
-    return held_by_stage(_orders(schedule, ranks, microbatches))
+    return in_flight_by_stage(_orders(schedule, ranks, microbatches))
 
 
 def _traffic(settings: StrategySettings, place: tuple[int, int, int], part: Part, own: float) -> Traffic:

@@ -200,37 +200,31 @@ def _summary(played: Sequence[Sequence[TimedAction]], orders: Sequence[Sequence[
         idle=idle,
         bubbles=tuple(time / step if step else 0.0 for time in idle),
         bubble=sum(idle) / (step * len(played)) if step else 0.0,
-        in_flight=tuple(map(_most_in_flight, orders)),
+        in_flight=tuple(sum(counts.values()) / max(1, len(counts)) for counts in map(_in_flight, orders)),
         actions=tuple(one for order in played for one in order),
     )
 
 
-def _most_in_flight(order: Sequence[Action]) -> float:
-    """The order alone decides it, for a rank does one thing at a time."""
-    held = most = 0
-    for kind, _, _ in order:
-        held += kind == "F"
-        most = max(most, held)
-        held -= kind in "BW"
-    return most / max(1, len({stage for _, stage, _ in order}))
+def in_flight_by_stage(orders: Sequence[Sequence[Action]]) -> dict[int, int]:
+    """Micro-batches that each stage holds activations of when its rank first holds the most, over all its stages.
 
-
-def held_by_stage(orders: Sequence[Sequence[Action]]) -> dict[int, int]:
-    """Micro-batches whose activations each stage holds when its rank first holds the most, over all its stages.
-
-    Stages that share a rank hold different numbers: under ZBV the first rank's early stage many, its last stage one.
+    The orders alone decide it, for a rank does one thing at a time. Stages that share a rank hold different numbers:
+    under ZBV the first rank's early stage many, its last stage one.
     """
-    found: dict[int, int] = {}
-    for order in orders:
-        held = dict.fromkeys(sorted({stage for _, stage, _ in order}), 0)
-        most = dict(held)
-        for kind, stage, _ in order:
-            held[stage] += kind == "F"
-            if sum(held.values()) > sum(most.values()):
-                most = dict(held)
-            held[stage] -= kind in "BW"
-        found |= most
-    return found
+    return {stage: count for order in orders for stage, count in _in_flight(order).items()}
+
+
+def _in_flight(order: Sequence[Action]) -> dict[int, int]:
+    """See ``in_flight_by_stage``, of one rank."""
+    counts = dict.fromkeys(sorted({stage for _, stage, _ in order}), 0)
+    peak, total, highest = dict(counts), 0, 0
+    for kind, stage, _ in order:
+        change = (kind == "F") - (kind in "BW")
+        counts[stage] += change
+        total += change
+        if total > highest:
+            peak, highest = dict(counts), total
+    return peak
 
 
 def slowest_stage_step(times: Times, ranks: int, microbatches: int) -> float:

@@ -16,7 +16,7 @@ from parallel_ser.parallel.schedule.registry import actions, schedule_of, schedu
 from parallel_ser.parallel.schedule.simulate import (
     Simulation,
     Times,
-    held_by_stage,
+    in_flight_by_stage,
     simulate,
     slowest_stage_step,
 )
@@ -63,15 +63,15 @@ def test_how_many_are_at_work_by_hand() -> None:
 
 def test_stages_of_a_rank_hold_different_numbers() -> None:
     """Rank 0 of ZBV has stages 0 and 7: many micro-batches are in the early one before the first is in the late one."""
-    held = held_by_stage(actions("zbv", 4, 8))
-    assert (held[0], held[7]) == (7, 1)
-    assert held[3] + held[4] == 8
-    assert held_by_stage(actions("1f1b", 4, 8)) == {0: 4, 1: 3, 2: 2, 3: 1}
+    counts = in_flight_by_stage(actions("zbv", 4, 8))
+    assert (counts[0], counts[7]) == (7, 1)
+    assert counts[3] + counts[4] == 8
+    assert in_flight_by_stage(actions("1f1b", 4, 8)) == {0: 4, 1: 3, 2: 2, 3: 1}
     for name in schedules():
         for ranks, _, orders in sizes(name):
-            where, held = ranks_of(orders), held_by_stage(orders)
+            where, counts = ranks_of(orders), in_flight_by_stage(orders)
             for rank, most in enumerate(simulate(orders).in_flight):
-                own = [held[stage] for stage in held if where[stage] == rank]
+                own = [counts[stage] for stage in counts if where[stage] == rank]
                 assert sum(own) / len(own) == pytest.approx(most), (name, ranks)
 
 
