@@ -22,6 +22,7 @@ BLOCK = BlockProfile(
     input=0.0,
     weight=0.0,
     saved=0,
+    inner=0,
     entering=10,
     leaving=20,
     parameters=5,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from parallel_ser.config import dump, load
 from parallel_ser.errors import UserError
 from parallel_ser.models.chain import call, stored
 from parallel_ser.models.encoder.attention import position_buckets
-from parallel_ser.models.encoder.extractor import TimeNorm
+from parallel_ser.models.encoder.extractor import TimeNormGELU
 from parallel_ser.models.encoder.plans import HUBERT, KERNELS, STRIDES, WAV2VEC2, WAVLM, Plan
 from parallel_ser.models.encoder.tuning import LoRALinear
 from parallel_ser.models.encoder.weights import from_torchaudio
@@ -191,19 +192,21 @@ def test_older_names_and_wrapped_models_load_and_others_are_refused() -> None:
         from_torchaudio(torchaudios(WAVLM["tiny"]).state_dict(), signature)
 
 
-def test_the_gradient_of_the_normalisation_over_time_is_autograds() -> None:
+def test_the_gradient_of_the_normalisation_over_time_and_gelu_is_autograds() -> None:
     """Where all frames count, torch's GroupNorm is the same; where not, its formula written in operations of torch."""
     generator = torch.Generator().manual_seed(8)
     x = torch.randn(2, 4, 9, generator=generator, dtype=torch.float64).requires_grad_()
     counted = (torch.arange(9) < torch.tensor([[9], [5]])).double()
-    norm = TimeNorm(4).double()
+    norm = TimeNormGELU(4).double()
     nn.init.normal_(norm.weight, generator=generator)
     torch.autograd.gradcheck(lambda x, w, b: norm(x, counted), (x, norm.weight, norm.bias))
-    theirs = nn.functional.group_norm(x[:1], 4, norm.weight, norm.bias)
-    torch.testing.assert_close(norm(x, counted)[:1], theirs)
-    torch.testing.assert_close(
-        norm(x, counted)[1:, :, :5], nn.functional.group_norm(x[1:, :, :5], 4, norm.weight, norm.bias)
-    )
+    for place, frames in ((0, 9), (1, 5)):
+        real = x[place : place + 1, :, :frames]
+        theirs = nn.functional.gelu(nn.functional.group_norm(real, 4, norm.weight, norm.bias))
+        torch.testing.assert_close(norm(x, counted)[place : place + 1, :, :frames], theirs)
+    split = copy.deepcopy(norm)
+    split.split_weight_grad = True
+    torch.testing.assert_close(split(x, counted), norm(x, counted))
 
 
 def test_positions_fall_into_torchaudios_buckets() -> None:

@@ -36,11 +36,13 @@ class ConvLayer(nn.Module):
         if plan.layer_norm:
             self.layer_norm = ChannelsNorm(plan.channels)
         elif not number:
-            self.layer_norm = TimeNorm(plan.channels)
+            self.layer_norm = TimeNormGELU(plan.channels)
 
     def forward(self, x: Tensor, counted: Tensor) -> Tensor:
         """``(batch, inputs, frames)`` to ``(batch, channels, frames')``; see ``TimeNorm`` for what is counted."""
         y = self.conv(x)
+        if isinstance(self.layer_norm, TimeNormGELU):
+            return self.layer_norm(y, counted)
         if self.layer_norm is not None:
             y = self.layer_norm(y, counted).to(y.dtype)
         return nn.functional.gelu(y)
@@ -54,8 +56,8 @@ class ChannelsNorm(nn.LayerNorm):
         return super().forward(x.transpose(1, 2)).transpose(1, 2)
 
 
-class TimeNorm(nn.Module):
-    """Normalisation of each channel over the frames that count: torch's GroupNorm with a channel a group.
+class TimeNormGELU(nn.Module):
+    """Normalisation of each channel over the frames that count, torch's GroupNorm with a channel a group; then GELU.
 
     torchaudio counts padding, too, so that its base models answer differently in a batch than alone; here it is left
     out, and the answer is that of the utterance alone.
@@ -73,12 +75,12 @@ class TimeNorm(nn.Module):
 
     def forward(self, x: Tensor, counted: Tensor) -> Tensor:
         """``x``: ``(batch, channels, frames)``; ``counted``: ``(batch, frames)``, 1 on those that count."""
-        one: Tensor = self.weight
-        zero: Tensor = self.bias
-        if self.split_weight_grad:
-            one, zero = torch.ones_like(one), torch.zeros_like(zero)
-        y: Tensor = _TimeNorm.apply(x, counted, one, zero, self.eps, self.total)
-        return torch.addcmul(self.bias[:, None], y, self.weight[:, None]) if self.split_weight_grad else y
+        given = x, counted, self.eps, self.total
+        if not self.split_weight_grad:
+            whole: Tensor = _TimeNorm.apply(*given, self.weight, self.bias, True)
+            return whole
+        y: Tensor = _TimeNorm.apply(*given, torch.ones_like(self.weight), torch.zeros_like(self.bias), False)
+        return nn.functional.gelu(torch.addcmul(self.bias[:, None], y, self.weight[:, None]).to(x.dtype))
 
     def total(self, sums: Tensor) -> Tensor:
         """Sums over the pieces of the utterances, where the frames are one of several."""
@@ -86,7 +88,8 @@ class TimeNorm(nn.Module):
 
 
 class _TimeNorm(torch.autograd.Function):
-    """Normalisation over time with its gradient written out, which keeps one activation.
+    """Normalisation over time and GELU with the gradient written out. It keeps its input alone: what enters GELU, the
+    extractor's longest activation, is computed again backward.
 
     With ``n`` counted frames, ``h = (x - mean) / deviation`` and ``y = w h + b``, at every frame::
 
@@ -98,38 +101,42 @@ class _TimeNorm(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         counted: Tensor,
-        weight: Tensor,
-        bias: Tensor,
         eps: float,
         total: Callable[[Tensor], Tensor],
+        weight: Tensor,
+        bias: Tensor,
+        gelu: bool,
     ) -> Tensor:
         given, x = x, widened(x)
-        mask = counted.to(x.dtype)[:, None, :]
-        count = total(mask.sum(2)).clamp_min(1.0)
-        mean = total((x * mask).sum(2)) / count
+        mask = counted.to(x.dtype)
+        count = total(mask.sum(1, keepdim=True)).clamp_min(1.0)
+        mean = total(torch.einsum("bcf,bf->bc", x, mask)) / count
         # in two passes: the variance of a waveform's convolution may be small beside its mean
-        variance = total(((x - mean[:, :, None]).square() * mask).sum(2)) / count
-        inverse = torch.rsqrt(variance + eps)
+        squares = (x - mean[:, :, None]).square_()
+        inverse = torch.rsqrt(total(torch.einsum("bcf,bf->bc", squares, mask)) / count + eps)
+        ctx.total, ctx.gelu = total, gelu
+        ctx.save_for_backward(given, counted, weight, bias, mean, inverse, count)
         scale = inverse * weight
-        ctx.total = total
-        ctx.save_for_backward(given, counted, weight, mean, inverse, count)
-        return torch.addcmul((bias - mean * scale)[:, :, None], x, scale[:, :, None])
+        y = torch.addcmul((bias - mean * scale)[:, :, None], x, scale[:, :, None], out=squares)
+        return nn.functional.gelu(y.to(given.dtype)) if gelu else y
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        given, counted, weight, mean, inverse, count = ctx.saved_tensors
+        given, counted, weight, bias, mean, inverse, count = ctx.saved_tensors
         x = widened(given)
-        mask = counted.to(x.dtype)[:, None, :]
-        along = ((x - mean[:, :, None]) * gradient).sum(2) * inverse
-        plain = gradient.sum(2)
-        d_weight, d_bias = along.sum(0), plain.sum(0)
+        scale = inverse * weight
+        if ctx.gelu:
+            y = torch.addcmul((bias - mean * scale)[:, :, None], x, scale[:, :, None]).to(given.dtype)
+            gradient = widened(torch.ops.aten.gelu_backward.grad_input(gradient, y, grad_input=y))
+        dx = (x - mean[:, :, None]).mul_(gradient)
+        along, plain = dx.sum(2) * inverse, gradient.sum(2)
         sums = ctx.total(torch.stack([plain, along])) * weight / count
-        a = weight * inverse
         b = -sums[1] * inverse.square()
         c = -sums[0] * inverse - b * mean
-        dx = torch.addcmul(c[:, :, None], x, b[:, :, None]).mul_(mask).addcmul_(gradient, a[:, :, None])
-        return dx.to(given.dtype), None, d_weight, d_bias, None, None
+        torch.addcmul(c[:, :, None], x, b[:, :, None], out=dx)
+        dx.mul_(counted.to(x.dtype)[:, None, :]).addcmul_(gradient, scale[:, :, None])
+        return dx.to(given.dtype), None, None, None, along.sum(0), plain.sum(0), None
 
 
 class Convolutions(Block):

@@ -25,12 +25,12 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
 from parallel_ser.system.files import cache_folder, cache_key
 
-VERSION = 8
+VERSION = 9
 REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
 HEAVY = 5e9
 """Operations of an utterance's forward pass beyond which several take as many times as long as one."""
-GROWING = ("forward", "backward", "input", "weight", "saved", "entering", "leaving", "flops")
+GROWING = ("forward", "backward", "input", "weight", "saved", "inner", "entering", "leaving", "flops")
 """Fields of a block's profile that grow with the micro-batch."""
 
 
@@ -45,6 +45,7 @@ class BlockProfile:
         input: seconds of its half that gives the input's gradient, and what the forward pass takes longer to allow it.
         weight: seconds of its half that gives the parameters' gradients.
         saved: bytes that the forward pass keeps for the backward pass, beside the input and the parameters.
+        inner: of these the bytes of the largest tensor.
         entering: bytes of the input.
         leaving: bytes of the output.
         parameters: bytes of the parameters.
@@ -58,6 +59,7 @@ class BlockProfile:
     input: float
     weight: float
     saved: int
+    inner: int
     entering: int
     leaving: int
     parameters: int
@@ -116,10 +118,9 @@ def is_heavy(chain: Chain, inputs: Inputs) -> bool:
 def scaled(block: BlockProfile, times: float, saved: float | None = None) -> BlockProfile:
     """A block's profile with so many times the work, and of what is kept ``times`` or as often as is given."""
     grown: dict[str, Any] = {name: times * getattr(block, name) for name in GROWING}
-    kept = round(block.saved * (times if saved is None else saved))
-    return replace(
-        block, **{**grown, "saved": kept, "entering": round(grown["entering"]), "leaving": round(grown["leaving"])}
-    )
+    held = {name: round(getattr(block, name) * (times if saved is None else saved)) for name in ("saved", "inner")}
+    passed = {name: round(grown[name]) for name in ("entering", "leaving")}
+    return replace(block, **{**grown, **held, **passed})
 
 
 def _key(chain: Chain, given: Sequence[int] | Inputs, bf16: bool, threads: int, note: str) -> str:
@@ -161,7 +162,7 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
 
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             forward(entering)
-        y, saved = _saved(forward, leaf(entering, graded), block)
+        y, saved, inner = _saved(forward, leaf(entering, graded), block)
         parameters = [p for p in block.parameters() if p.requires_grad]
         own = leaf(entering, graded)
         targets = differentiable(own) + parameters
@@ -184,6 +185,7 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
                 input=of_input,
                 weight=of_weight,
                 saved=saved,
+                inner=inner,
                 entering=nbytes(x),
                 leaving=nbytes(y),
                 parameters=nbytes(tuple(block.parameters())),
@@ -238,7 +240,7 @@ def estimate(
             continue
         x = leaf(x, graded)
         with FlopCounterMode(display=False) as counter:
-            y, saved = _saved(partial(call, block, beside=inputs.beside), x, block)
+            y, saved, inner = _saved(partial(call, block, beside=inputs.beside), x, block)
         if visit:
             visit(x, y, block)
         work = float(counter.get_total_flops())
@@ -250,6 +252,7 @@ def estimate(
                 input=work / flops,
                 weight=work / flops,
                 saved=saved,
+                inner=inner,
                 entering=nbytes(x),
                 leaving=nbytes(y),
                 parameters=nbytes(tuple(block.parameters())),
@@ -327,8 +330,9 @@ def _as_one(blocks: list[BlockProfile], chain: Chain, inputs: Inputs, bf16: bool
 
 def _saved(
     forward: Callable[[Activations], Activations], x: Activations, block: torch.nn.Module
-) -> tuple[Activations, int]:
-    """A block's output, and the bytes that its graph keeps beside parameters and input; each storage once."""
+) -> tuple[Activations, int, int]:
+    """A block's output, and the bytes that its graph keeps beside parameters and input: all, each storage once, and the
+    largest."""
     known = {StorageWeakRef(one.untyped_storage()) for one in (*tensors(x), *block.parameters())}
     kept: dict[StorageWeakRef, int] = {}
 
@@ -340,7 +344,7 @@ def _saved(
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         y = forward(x)
-    return y, sum(kept.values())
+    return y, sum(kept.values()), max(kept.values(), default=0)
 
 
 def time_of(work: Callable[[], object], device: torch.device) -> float:

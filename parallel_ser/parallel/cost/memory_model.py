@@ -38,8 +38,8 @@ def activation_bytes(settings: StrategySettings, blocks: Sequence[BlockProfile],
     """Bytes of a stage's activations at the most, and of what comes and goes beside them.
 
     All micro-batches in flight but one are between their passes. That one goes backward: block by block it lets go what
-    was kept, has the value and the gradient of an activation, and of the block's weights new gradients before they are
-    added to the old and what convolutions make of them.
+    was kept, has the value and the gradient of the largest activation in it or behind it, and of the block's weights
+    new gradients before they are added to the old and what convolutions make of them.
     """
     kept: list[float] = [block.saved for block in blocks]
     again = [0.0] * len(blocks)
@@ -49,7 +49,7 @@ def activation_bytes(settings: StrategySettings, blocks: Sequence[BlockProfile],
     if settings.checkpointing == "stage":
         again, kept = list(accumulate(again)), [0.0] * len(blocks)
     backward = [
-        alive + more + 2.0 * block.leaving + COPIES * block.trained
+        alive + more + 2.0 * max(block.leaving, block.inner) + COPIES * block.trained
         for alive, more, block in zip(accumulate(kept), again, blocks, strict=True)
     ]
     return in_flight * blocks[0].entering + max(0.0, in_flight - 1.0) * sum(kept) + max(backward)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from parallel_ser.models.blocks import widened
 from parallel_ser.models.encoder.attention import SelfAttention
 from parallel_ser.models.encoder.blocks import LayerSum, PositionalConv, Positions, Projection, TransformerLayer
-from parallel_ser.models.encoder.extractor import ChannelsNorm, ConvLayer, Convolutions, TimeNorm, Waveform
+from parallel_ser.models.encoder.extractor import ChannelsNorm, ConvLayer, Convolutions, TimeNormGELU, Waveform
 from parallel_ser.models.encoder.tuning import LoRALinear
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.tensor.channel import INPUTS, OUTPUTS, ColumnParallelLinear, RowParallelLinear
@@ -90,7 +90,7 @@ def _convolutions(block: Convolutions, axis: Axis) -> nn.Module:
             layer.conv = ScatteredRowParallelConv1d(layer.conv, axis)  # type: ignore[assignment]
         else:
             layer.conv = ColumnParallelConv1d(layer.conv, axis)  # type: ignore[assignment]
-            if isinstance(layer.layer_norm, TimeNorm):
+            if isinstance(layer.layer_norm, TimeNormGELU):
                 place(layer.layer_norm, axis, weight=OUTPUTS, bias=OUTPUTS)
             elif isinstance(layer.layer_norm, ChannelsNorm):
                 layer.layer_norm = ChannelParallelNorm(layer.layer_norm, axis)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from parallel_ser.models.encoder.attention import SelfAttention
 from parallel_ser.models.encoder.blocks import LayerSum, PositionalConv, Positions, Projection, TransformerLayer
-from parallel_ser.models.encoder.extractor import FIRST, MORE, Convolutions, TimeNorm, Waveform
+from parallel_ser.models.encoder.extractor import FIRST, MORE, Convolutions, TimeNormGELU, Waveform
 from parallel_ser.models.encoder.plans import HOP, SEEN
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.tensor.placement import Rule, partial
@@ -44,13 +44,13 @@ class TimeWaveform(Waveform):
         return self.axis.sum(sums)
 
 
-class TimeSplitNorm(TimeNorm):
+class TimeSplitNorm(TimeNormGELU):
     """A normalisation over all ranks' frames."""
 
     axis: Axis
 
     def total(self, sums: Tensor) -> Tensor:
-        """See ``TimeNorm``."""
+        """See ``TimeNormGELU``."""
         return self.axis.sum(sums)
 
 
@@ -85,7 +85,7 @@ class TimeSelfAttention(SelfAttention):
 
 SPLIT: dict[type[nn.Module], type[nn.Module]] = {
     Waveform: TimeWaveform,
-    TimeNorm: TimeSplitNorm,
+    TimeNormGELU: TimeSplitNorm,
     PositionalConv: TimePositions,
     SelfAttention: TimeSelfAttention,
 }

@@ -34,6 +34,7 @@ class Equal:
 
     batch: int = BATCH
     update_rate: float = 0.0
+    inner: float = 0.0  # bytes for an utterance
 
     @property
     def chain(self) -> list[None]:
@@ -41,7 +42,7 @@ class Equal:
 
     def part(self, axis: str, size: int, count: float) -> Part:
         share = count / size
-        sizes = {"saved": SAVED * share, "entering": EDGE * share, "leaving": EDGE * share}
+        sizes = {"saved": SAVED * share, "inner": self.inner * share, "entering": EDGE * share, "leaving": EDGE * share}
         times = {"forward": share, "backward": 2 * share, "input": share, "weight": share}
         weights = WEIGHTS // size if axis == "channel" else WEIGHTS
         block = BlockProfile(name="b", parameters=weights, trained=weights, flops=1.0, **times, **sizes)  # type: ignore[arg-type]
@@ -81,6 +82,9 @@ def test_memory_counts_state_and_what_is_in_flight() -> None:
     for schedule, flight in (("gpipe", 8), ("1f1b", 4)):
         found = predicted(4, name="pipeline", schedule=schedule).memory
         assert found == pytest.approx(2 * (4 * WEIGHTS + flight * micro) + flight * edge + spare)
+    inside = Equal(inner=3 * EDGE)  # a block holds a larger activation than leaves it
+    settings = StrategySettings(name="pipeline", schedule="1f1b", microbatches=8)
+    assert predict(settings, 4, inside, FREE, 8).memory == pytest.approx(found + 4 * edge)  # type: ignore[arg-type]
     again = predicted(4, name="pipeline", schedule="1f1b", checkpointing="block").memory
     assert again == pytest.approx(2 * (4 * WEIGHTS + 4 * edge) + spare + micro)
     stage = predicted(4, name="pipeline", schedule="1f1b", checkpointing="stage").memory
