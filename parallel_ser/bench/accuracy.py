@@ -3,7 +3,7 @@
 suite: accuracy
 systems:
   - {name: kernels, run: baseline elm, settings: [classical.normalise=speaker]}
-  - {name: CNN, run: train --nproc 2, settings: [train.epochs=40]}
+  - {name: CNN, run: train --nproc 2, config: configs/ravdess.yaml, settings: [train.epochs=40]}
   - {name: both, run: fuse --method stack, of: [kernels, CNN]}
 """
 
@@ -30,12 +30,14 @@ class System(Settings):
 
     ``name``: of the row.
     ``run``: the command that makes it.
-    ``settings``: of it.
+    ``config``: a file with its settings, instead of the suite's.
+    ``settings``: of it, which go before those of the suite.
     ``of``: the rows that a fusion is of.
     """
 
     name: str
     run: str
+    config: Path | None = None
     settings: tuple[str, ...] = ()
     of: tuple[str, ...] = ()
 
@@ -105,7 +107,8 @@ def _run(system: System, settings: Sequence[str], home: Path, folder: Path) -> N
         command += [str(folder / name.replace(" ", "-")) for name in system.of] + ["--out", str(home)]
     else:
         resume = ["run.resume=true"] if (home / "config.yaml").exists() else []
-        command += [*settings, *system.settings, f"run.folder={home}", *resume]
+        config = ["--config", str(system.config)] if system.config else []  # the last one given counts
+        command += [*settings, *config, *system.settings, f"run.folder={home}", *resume]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=dict(os.environ))
     if done.returncode:
         raise UserError(f"system {system.name} failed: {ending(done.stderr, done.returncode)}")

@@ -74,7 +74,8 @@ def measure(systems: Sequence[System], given: Given, seeds: int, budget: float, 
 
     Args:
         systems: the rows; those of the module where there are none.
-        given: settings of all of them, which those of a system go before.
+        given: settings of all of them, which those of a system go before; the file of one that names its own is left
+            out.
         seeds: from 0; each is a round through all systems.
         budget: in seconds; no round but the first begins later.
         kept: where samples are.
@@ -141,7 +142,8 @@ def _table(samples: Mapping[str, Sequence[Mapping[str, Any]]]) -> Plain:
 def _once(system: System, given: Given, seed: int, home: Path) -> dict[str, Any]:
     """Train, test and recognise, from features that are at hand."""
     seeds = [f"train.seed={seed}", f"classical.seed={seed}", f"run.folder={home}"]
-    config = ["--config", str(given.config)] if given.config else []
+    file = system.config or given.config
+    config = ["--config", str(file)] if file else []
     command = [*COMMAND, *system.run.split(), *config, *given.settings, *system.settings, *seeds]
     if not (home / "cost.json").exists():
         shutil.rmtree(home, ignore_errors=True)  # the seconds of a run that goes on would not be all
@@ -180,7 +182,7 @@ def _features(system: System, given: Given) -> None:
     from parallel_ser.training.copies import prepare_training
 
     base = BASE if system.run.split()[0] == "baseline" else ()
-    prepare_training(load(given.config, [*given.settings, *system.settings], base))
+    prepare_training(load(system.config or given.config, [*given.settings, *system.settings], base))
 
 
 def _timed(system: System, command: Sequence[str]) -> tuple[float, int]:

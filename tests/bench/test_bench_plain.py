@@ -233,8 +233,10 @@ def test_systems_that_cannot_be_are_refused(systems: tuple[System, ...], said: s
 
 def test_what_a_model_costs_and_brings(tmp_path: Path) -> None:
     """A real run: its parameters by the formula of an LSTM, the rest as the run's own files say."""
-    small = ("model.name=mfcc_lstm", "model.options={width: 8, layers: 1, pooling: mean}", "features.streams=[mfcc]")
-    systems = (System(name="small LSTM", run="train", settings=(*small, "features.n_mfcc=10")),)
+    small = ("model.name=mfcc_lstm", "model.options={width: 8, layers: 1, pooling: mean}")
+    file = tmp_path / "small.yaml"
+    file.write_text("features: {streams: [mfcc], n_mfcc: 10}\n")
+    systems = (System(name="small LSTM", run="train", config=file, settings=small),)
     corpus = ("corpus.synthetic.speakers=3", "corpus.synthetic.sentences=1", "corpus.synthetic.takes=1")
     given = Given(None, (*corpus, "split.folds=3", "split.only=[1]", "train.epochs=2", "run.jobs=1"))
     made = models.measure(systems, given, 2, 0.0, Kept(tmp_path, "models"), untold)
