@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from parallel_ser.config import dump, load
 from parallel_ser.errors import UserError
 from parallel_ser.models.chain import call, stored
 from parallel_ser.models.encoder.attention import position_buckets
+from parallel_ser.models.encoder.blocks import PositionalConv
 from parallel_ser.models.encoder.extractor import TimeNormGELU
 from parallel_ser.models.encoder.plans import HUBERT, KERNELS, STRIDES, WAV2VEC2, WAVLM, Plan
 from parallel_ser.models.encoder.tuning import LoRALinear
@@ -207,6 +209,18 @@ def test_the_gradient_of_the_normalisation_over_time_and_gelu_is_autograds() -> 
     split = copy.deepcopy(norm)
     split.split_weight_grad = True
     torch.testing.assert_close(split(x, counted), norm(x, counted))
+
+
+def test_the_gradient_of_the_positional_convolution_is_autograds() -> None:
+    generator = torch.Generator().manual_seed(9)
+    conv = PositionalConv(dataclasses.replace(WAVLM["tiny"], width=4, groups=2, kernel=4)).double()
+    x = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64).requires_grad_()
+    given = (x, conv.weight_v, conv.weight_g, conv.bias)
+    torch.autograd.gradcheck(lambda x, v, g, b: conv(x), given)
+    weight = torch.nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 4, 4, padding=2, groups=2).double(), dim=2)
+    originals = {"original0": conv.weight_g, "original1": conv.weight_v}
+    weight.load_state_dict({"bias": conv.bias} | {f"parametrizations.weight.{k}": v for k, v in originals.items()})
+    torch.testing.assert_close(conv(x), weight(x)[..., :5])
 
 
 def test_positions_fall_into_torchaudios_buckets() -> None:

@@ -72,7 +72,13 @@ class Projection(Block):
 
 
 class PositionalConv(nn.Module):
-    """A grouped convolution whose weights' norm over all channels is a parameter of its own (weight normalisation)."""
+    """A grouped convolution whose weights' norm over all channels is a parameter of its own (weight normalisation).
+
+    Attributes:
+        split_weight_grad: whether autograd's own operations convolve, see ``blocks.normalise``.
+    """
+
+    split_weight_grad = False
 
     def __init__(self, plan: Plan) -> None:
         super().__init__()
@@ -82,9 +88,9 @@ class PositionalConv(nn.Module):
         self.weight_g = nn.Parameter(self.weight_v.detach().square().sum((0, 1), keepdim=True).sqrt())
         self.bias = nn.Parameter(torch.zeros(plan.width))
 
-    def weight(self) -> Tensor:
-        """Of the convolution, ``(width, width / groups, kernel)``."""
-        return self.weight_v * (self.weight_g / self.square(self.weight_v).sqrt())
+    def scale(self) -> Tensor:
+        """What the weights are multiplied with at each place of the kernel, ``(1, 1, kernel)``."""
+        return self.weight_g / self.square(self.weight_v).sqrt()
 
     def square(self, v: Tensor) -> Tensor:
         """The squared norm of the weights at each place of the kernel."""
@@ -96,7 +102,32 @@ class PositionalConv(nn.Module):
 
     def convolved(self, x: Tensor) -> Tensor:
         """Frames with ``kernel - 1`` more around them, to as many frames."""
-        return nn.functional.conv1d(x, self.weight(), self.bias, groups=self.groups)
+        if self.split_weight_grad:
+            return nn.functional.conv1d(x, self.weight_v * self.scale(), self.bias, groups=self.groups)
+        y: Tensor = _ScaledConv.apply(x, self.weight_v, self.scale(), self.bias, self.groups)
+        return y
+
+
+class _ScaledConv(torch.autograd.Function):
+    """A grouped convolution with ``weight * scale``, which is made again backward: it is larger than the activations,
+    and one would be kept for each micro-batch."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor, groups: int) -> Tensor:
+        ctx.save_for_backward(x, weight, scale)
+        ctx.groups = groups
+        return nn.functional.conv1d(x, weight * scale, bias, groups=groups)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        given, weight, scale = ctx.saved_tensors
+        x, scaled = given.to(gradient.dtype), (weight * scale).to(gradient.dtype)
+        sizes, wanted = ([len(weight)], [1], [0], [1], False, [0], ctx.groups), [True, True, True]
+        dx, dw, db = torch.ops.aten.convolution_backward(gradient, x, scaled, *sizes, wanted)
+        dw = dw.to(weight.dtype)
+        d_scale = (dw * weight).sum((0, 1), keepdim=True)
+        return dx.to(given.dtype), dw.mul_(scale), d_scale, db.to(weight.dtype), None
 
 
 class Positions(nn.Module):

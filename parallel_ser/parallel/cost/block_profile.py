@@ -25,7 +25,7 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
 from parallel_ser.system.files import cache_folder, cache_key
 
-VERSION = 9
+VERSION = 10
 REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
 HEAVY = 5e9

@@ -153,6 +153,7 @@ class ModelProfile:
             share = own.flops / every.flops if every.flops else 1.0 / size
             kept = own.saved / every.saved if every.saved else 1.0
             sizes = {name: getattr(own, name) for name in ("entering", "leaving", "parameters", "trained")}
+            sizes["inner"] = round(block.inner * own.inner / every.inner) if every.inner else 0
             return replace(scaled(block, share, kept), **sizes)
 
         blocks = map(shared, whole.blocks, ours.blocks, all_of_it.blocks)
