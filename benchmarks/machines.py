@@ -37,7 +37,7 @@ from parallel_ser.models.cnn import build
 from parallel_ser.models.plans import GROUPS
 from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.comm.context import process_context
-from parallel_ser.parallel.cost.hardware_model import HardwareModel, Link, probe
+from parallel_ser.parallel.cost.hardware_model import HardwareModel, probe
 from parallel_ser.parallel.cost.model_profile import ModelProfile
 from parallel_ser.parallel.cost.planner import Prediction, predict
 from parallel_ser.parallel.engine.strategy import Strategy
@@ -201,9 +201,8 @@ def run(spaces: Sequence[str], per_machine: int, cases: dict[str, Any], given: G
 def machine_of(ranks: int, per_machine: int, rate: float) -> HardwareModel:
     """This machine as several with such a link: within one through memory, between them through sockets."""
     within, outside = probe(ranks, 1, share=True), probe(ranks, 1, share=False)
-    link = Link(outside.latency, outside.bandwidth, outside.reduce_latency, outside.reduce_bandwidth, outside.scatter)
-    whole = outside if per_machine == 1 else within
-    return replace(whole, local=per_machine, between=link.narrowed(rate / 8), overheads=outside.overheads)
+    whole, link = outside if per_machine == 1 else within, outside.within.narrowed(rate / 8)
+    return replace(whole, local=per_machine, between=link, overheads=outside.overheads)
 
 
 def predictions(

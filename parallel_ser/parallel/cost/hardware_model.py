@@ -6,12 +6,14 @@ Measured once for a number of processes, in a few seconds, and kept in the cache
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from parallel_ser.errors import UserError
 from parallel_ser.system.cores import usable_cores
@@ -19,20 +21,28 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.files import cache_folder, cache_key
 from parallel_ser.system.launcher import owned, torchrun_options
 
-VERSION = 9
+VERSION = 10
 LIMIT = 600  # seconds; a busy machine takes its time to start processes
 GLOO_SCATTER = 2.0
-"""See ``HardwareModel.scatter``: gloo's reduce-scatter is its all-reduce, of which each rank keeps a share."""
+"""See ``Link.scatter``: gloo's reduce-scatter is its all-reduce, of which each rank keeps a share."""
 
 
 @dataclass(frozen=True)
 class Link:
-    """What passes from machine to machine, as in ``HardwareModel``."""
+    """What passes between processes.
 
-    latency: float
-    bandwidth: float
-    reduce_latency: float
-    reduce_bandwidth: float
+    Attributes:
+        latency: seconds that a small message between two ranks costs them, which compute before and after it.
+        bandwidth: bytes a second of a large one.
+        reduce_latency: seconds that a small all-reduce over all ranks costs them, likewise.
+        reduce_bandwidth: bytes a second that a rank sends in a large all-reduce.
+        scatter: how many times the bytes that a reduce-scatter needs to send pass.
+    """
+
+    latency: float = 0.0
+    bandwidth: float = math.inf
+    reduce_latency: float = 0.0
+    reduce_bandwidth: float = math.inf
     scatter: float = 1.0
 
     def narrowed(self, bandwidth: float) -> Link:
@@ -43,47 +53,9 @@ class Link:
             reduce_bandwidth=min(self.reduce_bandwidth, bandwidth),
         )
 
-
-@dataclass(frozen=True)
-class HardwareModel:
-    """Ranks and the links between them.
-
-    Attributes:
-        slowdown: how many times as long each of 1, 2, … processes takes when so many compute at once.
-        latency: seconds that a small message between two ranks costs them, which compute before and after it.
-        bandwidth: bytes a second of a large one.
-        reduce_latency: seconds that a small all-reduce over all ranks costs them, likewise.
-        reduce_bandwidth: bytes a second that a rank sends in a large all-reduce.
-        flops: of a device, where it is not this machine that is planned for; 0 means measured times.
-        overheads: seconds that a strategy takes, by its name, beside computing and messages: for each action of its
-            schedule; ``fsdp`` for each block and micro-batch.
-        jitter: share by which work takes longer where all ranks meet every few milliseconds, for the slowest of them.
-        resident: bytes that torch takes once in each process that trains, beside the model's.
-        local: ranks of each machine, which follow each other; 0 is all.
-        between: the link of each machine to the others, which its ranks share.
-        scatter: how many times the bytes that a reduce-scatter needs to send pass.
-    """
-
-    slowdown: tuple[float, ...]
-    latency: float
-    bandwidth: float
-    reduce_latency: float
-    reduce_bandwidth: float
-    flops: float = 0.0
-    overheads: Mapping[str, float] = field(default_factory=dict)
-    jitter: float = 0.0
-    resident: float = 0.0
-    local: int = 0
-    between: Link | None = None
-    scatter: float = 1.0
-
-    def slower(self, active: float) -> float:
-        """The slowdown with so many processes at work, between the measured numbers in a straight line."""
-        active = min(max(1.0, active), float(len(self.slowdown)))
-        below = int(active)
-        above = min(below + 1, len(self.slowdown))
-        share = active - below
-        return self.slowdown[below - 1] * (1 - share) + self.slowdown[above - 1] * share
+    def shared(self, groups: int) -> Link:
+        """What each of so many groups has of it that send at once."""
+        return replace(self, bandwidth=self.bandwidth / groups, reduce_bandwidth=self.reduce_bandwidth / groups)
 
     def send(self, size: float) -> float:
         """Seconds for ``size`` bytes between two ranks."""
@@ -93,25 +65,51 @@ class HardwareModel:
         """Seconds for ``calls`` collectives in which a rank sends ``size`` bytes in all."""
         return calls * self.reduce_latency + size / self.reduce_bandwidth
 
-    def among(self, ranks: Sequence[int], groups: int = 1) -> HardwareModel:
-        """The same with the links that ``ranks`` have among them, where so many groups of ranks send at once."""
+
+@dataclass(frozen=True)
+class HardwareModel:
+    """Ranks and the links between them.
+
+    Attributes:
+        slowdown: how many times as long each of 1, 2, … processes takes when so many compute at once.
+        within: what passes between the ranks of a machine.
+        flops: of a device, where it is not this machine that is planned for; 0 means measured times.
+        overheads: seconds that a strategy takes, by its name, beside computing and messages: for each action of its
+            schedule; ``fsdp`` for each block and micro-batch.
+        jitter: share by which work takes longer where all ranks meet every few milliseconds, for the slowest of them.
+        resident: bytes that torch takes once in each process that trains, beside the model's.
+        local: ranks of each machine, which follow each other; 0 is all.
+        between: what passes from each machine to the others, which its ranks share.
+    """
+
+    slowdown: tuple[float, ...]
+    within: Link = Link()
+    flops: float = 0.0
+    overheads: Mapping[str, float] = field(default_factory=dict)
+    jitter: float = 0.0
+    resident: float = 0.0
+    local: int = 0
+    between: Link | None = None
+
+    def slower(self, active: float) -> float:
+        """The slowdown with so many processes at work, between the measured numbers in a straight line."""
+        active = min(max(1.0, active), float(len(self.slowdown)))
+        below = int(active)
+        above = min(below + 1, len(self.slowdown))
+        share = active - below
+        return self.slowdown[below - 1] * (1 - share) + self.slowdown[above - 1] * share
+
+    def among(self, ranks: Sequence[int], groups: int = 1) -> Link:
+        """What ``ranks`` have among them, where so many groups of ranks send at once."""
         if self.between is None or len({rank // self.local for rank in ranks}) < 2:
-            return self
-        link = self.between
-        return replace(
-            self,
-            latency=link.latency,
-            bandwidth=link.bandwidth / groups,
-            reduce_latency=link.reduce_latency,
-            reduce_bandwidth=link.reduce_bandwidth / groups,
-            scatter=link.scatter,
-        )
+            return self.within
+        return self.between.shared(groups)
 
 
 def described(ranks: int, latency: float, bandwidth: float, flops: float) -> HardwareModel:
     """A machine that is not here: its devices do not disturb each other."""
     steps = max(1.0, 2.0 * (ranks - 1))
-    return HardwareModel((1.0,) * ranks, latency, bandwidth, steps * latency, bandwidth, flops)
+    return HardwareModel((1.0,) * ranks, Link(latency, bandwidth, steps * latency, bandwidth), flops)
 
 
 def joined(machine: HardwareModel, machines: int, ranks: int, latency: float, bandwidth: float) -> HardwareModel:
@@ -149,7 +147,7 @@ def probe(ranks: int, threads: int, folder: Path | None = None, share: bool = Tr
     facts = [VERSION, ranks, threads, share, processor(), usable_cores(), torch.__version__]
     path = (folder or cache_folder()) / "machines" / f"{cache_key(facts)}.json"
     if kept := cached_json(path):
-        return HardwareModel(**{**kept, "slowdown": tuple(kept["slowdown"])})
+        return _of_json(kept)
     command = [sys.executable, "-m", "torch.distributed.run", *torchrun_options(ranks)]
     command += ["-m", "parallel_ser.parallel.cost.measure_hardware", *([] if share else ["sockets"])]
     surroundings = owned({**os.environ, "OMP_NUM_THREADS": str(threads)})
@@ -158,6 +156,10 @@ def probe(ranks: int, threads: int, folder: Path | None = None, share: bool = Tr
         measured = json.loads(done.stdout.splitlines()[-1])
     except (subprocess.SubprocessError, ValueError, IndexError) as error:
         raise UserError(f"measuring this machine with {ranks} processes failed: {error}.") from error
-    machine = HardwareModel(**{**measured, "slowdown": tuple(measured["slowdown"])})
+    machine = _of_json(measured)
     write_json(path, asdict(machine))
     return machine
+
+
+def _of_json(written: Mapping[str, Any]) -> HardwareModel:
+    return HardwareModel(**{**written, "slowdown": tuple(written["slowdown"]), "within": Link(**written["within"])})

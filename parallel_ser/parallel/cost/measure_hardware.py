@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from parallel_ser.models.batch import Inputs, example, tensors
 from parallel_ser.models.chain import Block, Chain
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
-from parallel_ser.parallel.cost.hardware_model import GLOO_SCATTER, LIMIT, HardwareModel
+from parallel_ser.parallel.cost.hardware_model import GLOO_SCATTER, LIMIT, HardwareModel, Link
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.schedule.simulate import Times, simulate
@@ -55,8 +55,8 @@ class Layer(Block):
         return x.mean((2, 3)) if self.last else x
 
 
-def measure(ranks: ProcessContext) -> HardwareModel:
-    """The machine as its ranks see it together."""
+def measure(ranks: ProcessContext, scatter: float) -> HardwareModel:
+    """The machine as its ranks see it together, which pass so many times what a reduce-scatter needs."""
     x, weight = torch.randn(1, 32, 32, 64), torch.randn(32, 32, 3, 3)
 
     def work() -> None:
@@ -69,7 +69,7 @@ def measure(ranks: ProcessContext) -> HardwareModel:
             _meet(ranks)
             times.append(_slowest(ranks, _turn(work, 50) if ranks.rank <= number else 0.0))
     medians = [statistics.median(times) for times in took]
-    alone = HardwareModel(tuple(max(1.0, median / medians[0]) for median in medians), 0.0, 1e30, 0.0, 1e30)
+    alone = HardwareModel(tuple(max(1.0, median / medians[0]) for median in medians))
     if ranks.size == 1:
         return alone
     small, large = torch.zeros(1), torch.zeros(LARGE)
@@ -87,14 +87,14 @@ def measure(ranks: ProcessContext) -> HardwareModel:
     undisturbed = _slowest(ranks, _turn(longer, 20))
     meeting = _cost(ranks, longer, lambda: dist.all_reduce(small), 20)
     sent = large.nbytes * 2 * (ranks.size - 1) / ranks.size
-    return replace(
-        alone,
+    link = Link(
         latency=latency,
         bandwidth=large.nbytes / max(copied, transfer - latency),
         reduce_latency=reduce_latency,
         reduce_bandwidth=sent / max(copied, reduce - reduce_latency),
-        jitter=max(0.0, meeting - reduce_latency) / undisturbed,
+        scatter=scatter,
     )
+    return replace(alone, within=link, jitter=max(0.0, meeting - reduce_latency) / undisturbed)
 
 
 def _meet(ranks: ProcessContext) -> None:
@@ -180,11 +180,11 @@ def overheads(ranks: ProcessContext, machine: HardwareModel, names: Sequence[str
             strategy.train_step(batch, targets)
         step = statistics.median(_turn(lambda: strategy.train_step(batch, targets), 1) for _ in range(ROUNDS))  # noqa: B023
         if strategies()[name].overhead == "block":
-            each = (step - parts * computing) / (parts * blocks) - 3 * machine.reduce_latency
+            each = (step - parts * computing) / (parts * blocks) - 3 * machine.within.reduce_latency
         else:
             unit = Times([1.0] * pipeline, [1.0] * pipeline, [0.0] * pipeline, [1.0] * pipeline)
             in_turn = simulate(actions(schedule_name(settings), pipeline, parts), unit).step  # one after another
-            each = step / in_turn - computing / (2 * pipeline) - machine.latency
+            each = step / in_turn - computing / (2 * pipeline) - machine.within.latency
         found[name] = max(0.0, each)
     return found
 
@@ -195,7 +195,7 @@ if __name__ == "__main__":
         every.compose(StrategySettings(name=every.name))  # imports what it is made of
     sockets = "sockets" in sys.argv
     with process_context("cpu", timeout=LIMIT, share=not sockets) as group:
-        machine = replace(measure(group), scatter=GLOO_SCATTER if sockets else 1.0)
+        machine = measure(group, GLOO_SCATTER if sockets else 1.0)
         before = uss()
         timed = [one for one in strategies().values() if one.overhead] if group.size > 1 else [one_process()]
         plain, heavy = ([one.name for one in timed if bool(one.imports) == imports] for imports in (False, True))

@@ -28,7 +28,7 @@ class Traffic(NamedTuple):
         size: bytes.
         calls: collectives.
         gathered: blocks that were gathered, times micro-batches; each takes the strategy's overhead.
-        scattered: bytes among ``size`` that are summed to a share for each rank, see ``HardwareModel.scatter``.
+        scattered: bytes among ``size`` that are summed to a share for each rank, see ``Link.scatter``.
     """
 
     size: float

@@ -15,9 +15,9 @@ def test_two_processes_are_measured_once(tmp_path: Path, monkeypatch: pytest.Mon
     assert len(found.slowdown) == 2
     assert found.slowdown[0] == 1.0
     assert min(found.slowdown) >= 1.0
-    for seconds in (found.latency, found.reduce_latency):
+    for seconds in (found.within.latency, found.within.reduce_latency):
         assert 0 < seconds < 1
-    for rate in (found.bandwidth, found.reduce_bandwidth):
+    for rate in (found.within.bandwidth, found.within.reduce_bandwidth):
         assert 1e6 < rate < 1e13
     assert set(found.overheads) == {"layer_split", "pipeline", "deepspeed", "fsdp"}
     assert all(0 <= seconds < 1 for seconds in found.overheads.values())

@@ -25,7 +25,7 @@ from parallel_ser.parallel.tensor.channel import ScatteredRowParallelLinear
 
 BLOCKS, BATCH = 8, 32
 WEIGHTS, SAVED, EDGE = 1000, 700, 40  # bytes of a block, and an utterance's
-FREE = HardwareModel((1.0,) * 8, 0.0, 1e30, 0.0, 1e30)
+FREE = HardwareModel((1.0,) * 8)
 
 
 @dataclass
@@ -115,14 +115,14 @@ def test_links_and_neighbours_cost_what_they_cost() -> None:
     one = EDGE * BATCH / 8 / 100 + 0.5
     sequential = predicted(4, slow, name="layer_split")
     # there and back over three boundaries, eight times; the norm's sum at the end
-    assert sequential.step == pytest.approx(WHOLE + 8 * 2 * 3 * one + slow.reduce_latency)
+    assert sequential.step == pytest.approx(WHOLE + 8 * 2 * 3 * one + slow.within.reduce_latency)
     assert sequential.sent == pytest.approx(2 * 8 * EDGE * BATCH / 8)
-    crowded = HardwareModel((1.0, 1.5, 2.0, 3.0), 0.0, 1e30, 0.0, 1e30)
+    crowded = HardwareModel((1.0, 1.5, 2.0, 3.0))
     assert predicted(4, crowded, name="ddp").step == pytest.approx(WHOLE / 4 * 3)
     assert predicted(4, crowded, name="layer_split").step == pytest.approx(WHOLE)  # one computes at a time
     assert crowded.slower(2.5) == pytest.approx(1.75)
     # two micro-batches, 1 forward and 2 backward: for 3 of 9 both stages are at work, for 6 of the 12 that they work
-    two = predicted(2, HardwareModel((1.0, 2.0), 0.0, 1e30, 0.0, 1e30), name="pipeline", microbatches=2)
+    two = predicted(2, HardwareModel((1.0, 2.0)), name="pipeline", microbatches=2)
     assert two.step == pytest.approx(9 * (BLOCKS / 2) * (BATCH / 2) * (6 * 1 + 6 * 2) / 12)
 
 
@@ -176,7 +176,7 @@ def test_between_machines_everything_takes_their_link() -> None:
     """Two machines of two ranks, within which nothing takes time; a link of 10 s and 8 bytes a second."""
     pair = joined(FREE, 2, 4, latency=10.0, bandwidth=8.0)
     assert pair.between == Link(10.0, 8.0, 20.0, 8.0, scatter=2.0)
-    assert pair.among([0, 1]) is pair
+    assert pair.among([0, 1]) is FREE.within
     assert pair.among([1, 2], groups=2).send(8.0) == 10 + 2
     size = BLOCKS * WEIGHTS
     # a ring over both machines, and the norm; a copy on each machine, of which both ranks send at once
@@ -200,9 +200,7 @@ def test_between_machines_everything_takes_their_link() -> None:
 def test_the_command_plans_for_several_machines_like_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from parallel_ser.parallel.cost import hardware_model
 
-    monkeypatch.setattr(
-        hardware_model, "probe", lambda ranks, threads, share: HardwareModel((1.0,) * ranks, 0, 1e30, 0, 1e30)
-    )
+    monkeypatch.setattr(hardware_model, "probe", lambda ranks, threads, share: HardwareModel((1.0,) * ranks))
     fast, slow = (
         json.loads(
             CliRunner().invoke(app, ["plan", "-n", "4", "--machines", "2", "--link", link, "--json", *SMALL]).stdout
