@@ -150,7 +150,8 @@ def seeded(blocks: Callable[[], Iterable[tuple[str, nn.Module]]], seed: int) -> 
 
 
 def delay_weight_gradients(module: nn.Module, delayed: bool = True) -> None:
-    """Have normalisations allow the gradients of weights to be computed later than those of inputs, or not."""
+    """Have what computes its gradients itself leave them to autograd, so that those of weights can come later than
+    those of inputs, or not."""
     for one in module.modules():
         if hasattr(one, "split_weight_grad"):
             one.split_weight_grad = delayed  # type: ignore[assignment]

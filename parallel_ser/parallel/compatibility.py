@@ -170,6 +170,7 @@ def validate(
             f"{first} and {second} are one parameter, and this strategy would hold it twice and train the two apart: "
             f"cut the chain elsewhere (strategy.stages), or use a strategy with the whole network on each process."
         )
+    first_block = next(iter(found), "")
     for name, block in found.items():
         if block.changed and (pieces > 1 or recomputes):
             why = "cut into pieces" if pieces > 1 else "computed twice by strategy.checkpointing"
@@ -183,12 +184,12 @@ def validate(
                 f"block {name} draws from torch's own random generator, so processes would draw other numbers than one "
                 f"does: draw from the seeds that a block is given, as parallel_ser.models.blocks.Dropout does."
             )
-        if block.detached and ranks > 1 and name != next(iter(found)):
+        if block.detached and ranks > 1 and name != first_block:
             raise UserError(
                 f"block {name} gives its input no gradient, so nothing before it is trained, and what processes send "
                 f"each other would differ from what one computes: train it in one process, or split the network there."
             )
-        if block.split and zero_bubble:
+        if block.split and zero_bubble and name != first_block:  # whose stage's backward pass is whole
             raise UserError(
                 f"block {name} cannot have its backward pass split, which zero-bubble schedules do: {block.split}; "
                 f"use strategy.schedule=1f1b or interleaved1f1b."

@@ -72,7 +72,9 @@ def arguments(plan: Plan) -> dict[str, Any]:
 
 def torchaudios(plan: Plan) -> nn.Module:
     make = torchaudio.models.wavlm_model if plan.buckets else torchaudio.models.wav2vec2_model
-    model: nn.Module = make(**arguments(plan))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(4)
+        model: nn.Module = make(**arguments(plan))
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -206,9 +208,25 @@ def test_the_gradient_of_the_normalisation_over_time_and_gelu_is_autograds() -> 
         real = x[place : place + 1, :, :frames]
         theirs = nn.functional.gelu(nn.functional.group_norm(real, 4, norm.weight, norm.bias))
         torch.testing.assert_close(norm(x, counted)[place : place + 1, :, :frames], theirs)
-    split = copy.deepcopy(norm)
-    split.split_weight_grad = True
-    torch.testing.assert_close(split(x, counted), norm(x, counted))
+
+
+def test_the_normalisation_over_time_sums_in_single_precision_under_autocast() -> None:
+    """Far from zero: sums in bfloat16, which has eight bits, would lose the deviation beside the mean."""
+    generator = torch.Generator().manual_seed(5)
+    x = (10 + torch.randn(2, 4, 200, generator=generator)).bfloat16().requires_grad_()
+    norm, counted = TimeNormGELU(4), torch.ones(2, 200)
+    nn.init.normal_(norm.weight, generator=generator)
+    above = torch.randn(2, 4, 200, generator=generator).bfloat16()
+    with torch.autocast("cpu", torch.bfloat16):
+        y = norm(x, counted)
+    got = torch.autograd.grad(y, (x, norm.weight, norm.bias), above)
+    exact = x.detach().double().requires_grad_()
+    precise = copy.deepcopy(norm).double()
+    z = nn.functional.gelu(nn.functional.group_norm(exact, 4, precise.weight, precise.bias, precise.eps))
+    wanted = torch.autograd.grad(z, (exact, precise.weight, precise.bias), above.double())
+    assert y.dtype == torch.bfloat16
+    for ours, theirs in ((y, z), *zip(got, wanted, strict=True)):
+        assert (ours.double() - theirs).norm() < 0.01 * theirs.norm()
 
 
 def test_the_gradient_of_the_positional_convolution_is_autograds() -> None:
@@ -217,6 +235,15 @@ def test_the_gradient_of_the_positional_convolution_is_autograds() -> None:
     x = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64).requires_grad_()
     given = (x, conv.weight_v, conv.weight_g, conv.bias)
     torch.autograd.gradcheck(lambda x, v, g, b: conv(x), given)
+    split = copy.deepcopy(conv)
+    split.split_weight_grad = True
+    for frozen in given:  # what nobody asks for is not computed, and the rest is the same
+        rest = [place for place, one in enumerate(given) if one is not frozen]
+        frozen.requires_grad_(requires_grad=False)
+        ours = torch.autograd.grad(conv(x).square().sum(), [given[place] for place in rest])
+        frozen.requires_grad_()
+        theirs = torch.autograd.grad(split(x).square().sum(), (x, split.weight_v, split.weight_g, split.bias))
+        torch.testing.assert_close(ours, tuple(theirs[place] for place in rest))
     weight = torch.nn.utils.parametrizations.weight_norm(nn.Conv1d(4, 4, 4, padding=2, groups=2).double(), dim=2)
     originals = {"original0": conv.weight_g, "original1": conv.weight_v}
     weight.load_state_dict({"bias": conv.bias} | {f"parametrizations.weight.{k}": v for k, v in originals.items()})

@@ -75,7 +75,7 @@ class PositionalConv(nn.Module):
     """A grouped convolution whose weights' norm over all channels is a parameter of its own (weight normalisation).
 
     Attributes:
-        split_weight_grad: whether autograd's own operations convolve, see ``blocks.normalise``.
+        split_weight_grad: whether autograd's own operations convolve, see ``models.blocks.normalise``.
     """
 
     split_weight_grad = False
@@ -110,7 +110,7 @@ class PositionalConv(nn.Module):
 
 class _ScaledConv(torch.autograd.Function):
     """A grouped convolution with ``weight * scale``, which is made again backward: it is larger than the activations,
-    and one would be kept for each micro-batch."""
+    and one would be kept for each micro-batch, as it is where a backward pass is split in two."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor, groups: int) -> Tensor:
@@ -123,11 +123,14 @@ class _ScaledConv(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
         given, weight, scale = ctx.saved_tensors
         x, scaled = given.to(gradient.dtype), (weight * scale).to(gradient.dtype)
-        sizes, wanted = ([len(weight)], [1], [0], [1], False, [0], ctx.groups), [True, True, True]
+        of_x, of_weight, of_scale, of_bias, _ = ctx.needs_input_grad
+        wanted = [of_x, of_weight or of_scale, of_bias]
+        sizes = [len(weight)], [1], [0], [1], False, [0], ctx.groups
         dx, dw, db = torch.ops.aten.convolution_backward(gradient, x, scaled, *sizes, wanted)
-        dw = dw.to(weight.dtype)
-        d_scale = (dw * weight).sum((0, 1), keepdim=True)
-        return dx.to(given.dtype), dw.mul_(scale), d_scale, db.to(weight.dtype), None
+        dw = dw.to(weight.dtype) if wanted[1] else dw
+        d_scale = (dw * weight).sum((0, 1), keepdim=True) if of_scale else None
+        d_weight = dw.mul_(scale) if of_weight else None
+        return dx.to(given.dtype) if of_x else None, d_weight, d_scale, db.to(weight.dtype) if of_bias else None, None
 
 
 class Positions(nn.Module):

@@ -39,7 +39,7 @@ class ConvLayer(nn.Module):
             self.layer_norm = TimeNormGELU(plan.channels)
 
     def forward(self, x: Tensor, counted: Tensor) -> Tensor:
-        """``(batch, inputs, frames)`` to ``(batch, channels, frames')``; see ``TimeNorm`` for what is counted."""
+        """``(batch, inputs, frames)`` to ``(batch, channels, frames')``; see ``TimeNormGELU`` for what is counted."""
         y = self.conv(x)
         if isinstance(self.layer_norm, TimeNormGELU):
             return self.layer_norm(y, counted)
@@ -61,12 +61,7 @@ class TimeNormGELU(nn.Module):
 
     torchaudio counts padding, too, so that its base models answer differently in a batch than alone; here it is left
     out, and the answer is that of the utterance alone.
-
-    Attributes:
-        split_weight_grad: whether autograd's own operations scale and shift, see ``blocks.normalise``.
     """
-
-    split_weight_grad = False
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -75,19 +70,15 @@ class TimeNormGELU(nn.Module):
 
     def forward(self, x: Tensor, counted: Tensor) -> Tensor:
         """``x``: ``(batch, channels, frames)``; ``counted``: ``(batch, frames)``, 1 on those that count."""
-        given = x, counted, self.eps, self.total
-        if not self.split_weight_grad:
-            whole: Tensor = _TimeNorm.apply(*given, self.weight, self.bias, True)
-            return whole
-        y: Tensor = _TimeNorm.apply(*given, torch.ones_like(self.weight), torch.zeros_like(self.bias), False)
-        return nn.functional.gelu(torch.addcmul(self.bias[:, None], y, self.weight[:, None]).to(x.dtype))
+        y: Tensor = _TimeNormGELU.apply(x, counted, self.weight, self.bias, self.eps, self.total)
+        return y
 
     def total(self, sums: Tensor) -> Tensor:
         """Sums over the pieces of the utterances, where the frames are one of several."""
         return sums
 
 
-class _TimeNorm(torch.autograd.Function):
+class _TimeNormGELU(torch.autograd.Function):
     """Normalisation over time and GELU with the gradient written out. It keeps its input alone: what enters GELU, the
     extractor's longest activation, is computed again backward.
 
@@ -101,24 +92,24 @@ class _TimeNorm(torch.autograd.Function):
         ctx: Any,
         x: Tensor,
         counted: Tensor,
-        eps: float,
-        total: Callable[[Tensor], Tensor],
         weight: Tensor,
         bias: Tensor,
-        gelu: bool,
+        eps: float,
+        total: Callable[[Tensor], Tensor],
     ) -> Tensor:
         given, x = x, widened(x)
-        mask = counted.to(x.dtype)
-        count = total(mask.sum(1, keepdim=True)).clamp_min(1.0)
-        mean = total(torch.einsum("bcf,bf->bc", x, mask)) / count
+        mask = counted.to(x.dtype)[:, None, :]
+        count = total(mask.sum(2)).clamp_min(1.0)
+        spare = x * mask
+        mean = total(spare.sum(2)) / count
         # in two passes: the variance of a waveform's convolution may be small beside its mean
-        squares = (x - mean[:, :, None]).square_()
-        inverse = torch.rsqrt(total(torch.einsum("bcf,bf->bc", squares, mask)) / count + eps)
-        ctx.total, ctx.gelu = total, gelu
+        variance = total(torch.sub(x, mean[:, :, None], out=spare).square_().mul_(mask).sum(2)) / count
+        inverse = torch.rsqrt(variance + eps)
+        ctx.total = total
         ctx.save_for_backward(given, counted, weight, bias, mean, inverse, count)
         scale = inverse * weight
-        y = torch.addcmul((bias - mean * scale)[:, :, None], x, scale[:, :, None], out=squares)
-        return nn.functional.gelu(y.to(given.dtype)) if gelu else y
+        y = torch.addcmul((bias - mean * scale)[:, :, None], x, scale[:, :, None], out=spare)
+        return nn.functional.gelu(y.to(given.dtype))
 
     @staticmethod
     @once_differentiable
@@ -126,17 +117,16 @@ class _TimeNorm(torch.autograd.Function):
         given, counted, weight, bias, mean, inverse, count = ctx.saved_tensors
         x = widened(given)
         scale = inverse * weight
-        if ctx.gelu:
-            y = torch.addcmul((bias - mean * scale)[:, :, None], x, scale[:, :, None]).to(given.dtype)
-            gradient = widened(torch.ops.aten.gelu_backward.grad_input(gradient, y, grad_input=y))
-        dx = (x - mean[:, :, None]).mul_(gradient)
-        along, plain = dx.sum(2) * inverse, gradient.sum(2)
+        y = torch.addcmul((bias - mean * scale)[:, :, None], x, scale[:, :, None]).to(given.dtype)
+        dy = widened(torch.ops.aten.gelu_backward.grad_input(gradient, y, grad_input=y))
+        dx = (x - mean[:, :, None]).mul_(dy)
+        along, plain = dx.sum(2) * inverse, dy.sum(2)
         sums = ctx.total(torch.stack([plain, along])) * weight / count
         b = -sums[1] * inverse.square()
         c = -sums[0] * inverse - b * mean
         torch.addcmul(c[:, :, None], x, b[:, :, None], out=dx)
-        dx.mul_(counted.to(x.dtype)[:, None, :]).addcmul_(gradient, scale[:, :, None])
-        return dx.to(given.dtype), None, None, None, along.sum(0), plain.sum(0), None
+        dx.mul_(counted.to(x.dtype)[:, None, :]).addcmul_(dy, scale[:, :, None])
+        return dx.to(given.dtype), None, along.sum(0), plain.sum(0), None, None
 
 
 class Convolutions(Block):

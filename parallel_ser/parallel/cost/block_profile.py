@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.multiprocessing.reductions import StorageWeakRef
+from torch.utils._pytree import tree_leaves
 
 from parallel_ser.models.batch import Activations, Inputs, differentiable, each, example, leaf, nbytes, tensors
 from parallel_ser.models.chain import Chain, call, delay_weight_gradients
@@ -25,13 +26,14 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
 from parallel_ser.system.files import cache_folder, cache_key
 
-VERSION = 10
+VERSION = 11
 REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
 HEAVY = 5e9
 """Operations of an utterance's forward pass beyond which several take as many times as long as one."""
-GROWING = ("forward", "backward", "input", "weight", "saved", "inner", "entering", "leaving", "flops")
-"""Fields of a block's profile that grow with the micro-batch."""
+BYTES = ("saved", "largest", "delayed", "waiting", "entering", "leaving")
+GROWING = ("forward", "backward", "input", "weight", "flops", *BYTES)
+"""Fields of a block's profile that grow with the micro-batch, and those of them that are bytes."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,9 @@ class BlockProfile:
         input: seconds of its half that gives the input's gradient, and what the forward pass takes longer to allow it.
         weight: seconds of its half that gives the parameters' gradients.
         saved: bytes that the forward pass keeps for the backward pass, beside the input and the parameters.
-        inner: of these the bytes of the largest tensor.
+        largest: of these the bytes of the largest tensor.
+        delayed: bytes that it keeps instead of ``saved`` where the backward pass is split in two.
+        waiting: bytes of gradients that are kept beside them between its halves.
         entering: bytes of the input.
         leaving: bytes of the output.
         parameters: bytes of the parameters.
@@ -59,7 +63,9 @@ class BlockProfile:
     input: float
     weight: float
     saved: int
-    inner: int
+    largest: int
+    delayed: int
+    waiting: int
     entering: int
     leaving: int
     parameters: int
@@ -115,12 +121,10 @@ def is_heavy(chain: Chain, inputs: Inputs) -> bool:
     return sum(block_costs(chain, inputs.resized(1))) > HEAVY
 
 
-def scaled(block: BlockProfile, times: float, saved: float | None = None) -> BlockProfile:
-    """A block's profile with so many times the work, and of what is kept ``times`` or as often as is given."""
+def scaled(block: BlockProfile, times: float, **given: int) -> BlockProfile:
+    """A block's profile with so many times the work, and the same times the bytes where no others are given."""
     grown: dict[str, Any] = {name: times * getattr(block, name) for name in GROWING}
-    held = {name: round(getattr(block, name) * (times if saved is None else saved)) for name in ("saved", "inner")}
-    passed = {name: round(grown[name]) for name in ("entering", "leaving")}
-    return replace(block, **{**grown, **held, **passed})
+    return replace(block, **{**grown, **{name: round(grown[name]) for name in BYTES}, **given})
 
 
 def _key(chain: Chain, given: Sequence[int] | Inputs, bf16: bool, threads: int, note: str) -> str:
@@ -162,7 +166,7 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
 
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             forward(entering)
-        y, saved, inner = _saved(forward, leaf(entering, graded), block)
+        y, saved, largest = _saved(forward, leaf(entering, graded), block)
         parameters = [p for p in block.parameters() if p.requires_grad]
         own = leaf(entering, graded)
         targets = differentiable(own) + parameters
@@ -175,8 +179,10 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
         whole = time_of(backward(forward(own), targets), device) if targets else 0.0
         ahead = time_of(lambda forward=forward, own=own: forward(own), device)  # type: ignore[misc]
         of_input, of_weight = 0.0, whole  # without an input's gradient nothing is there to be done first
+        delayed, waiting = saved, 0
         if graded and differentiable(own):
             of_input, of_weight = _halves(block, forward, own, ahead, device)
+            delayed, waiting = _between_halves(block, forward, own)
         measured.append(
             BlockProfile(
                 name=name,
@@ -185,7 +191,9 @@ def measure(chain: Chain, given: Sequence[int] | Inputs, bf16: bool = False) -> 
                 input=of_input,
                 weight=of_weight,
                 saved=saved,
-                inner=inner,
+                largest=largest,
+                delayed=delayed,
+                waiting=waiting,
                 entering=nbytes(x),
                 leaving=nbytes(y),
                 parameters=nbytes(tuple(block.parameters())),
@@ -240,7 +248,10 @@ def estimate(
             continue
         x = leaf(x, graded)
         with FlopCounterMode(display=False) as counter:
-            y, saved, inner = _saved(partial(call, block, beside=inputs.beside), x, block)
+            y, saved, largest = _saved(partial(call, block, beside=inputs.beside), x, block)
+        delayed, waiting = (
+            _between_halves(block, partial(call, block, beside=inputs.beside), x) if graded else (saved, 0)
+        )
         if visit:
             visit(x, y, block)
         work = float(counter.get_total_flops())
@@ -252,7 +263,9 @@ def estimate(
                 input=work / flops,
                 weight=work / flops,
                 saved=saved,
-                inner=inner,
+                largest=largest,
+                delayed=delayed,
+                waiting=waiting,
                 entering=nbytes(x),
                 leaving=nbytes(y),
                 parameters=nbytes(tuple(block.parameters())),
@@ -265,36 +278,58 @@ def estimate(
     return BlockProfiles(tuple(tensors(inputs.x)[0].shape), torch.get_num_threads(), tuple(blocks))
 
 
+def _first_half(
+    block: nn.Module, forward: Callable[[Activations], Activations], x: Activations
+) -> list[dict[str, Any]]:
+    """What torch's pipeline keeps of a block's parameters between the halves of its backward pass."""
+    from parallel_ser.parallel.internals.pipelining import stage_backward_input
+
+    inputs = differentiable(x)
+    for one in inputs:
+        one.grad = None
+    outputs = [one * 1.0 for one in differentiable(forward(x))]  # no view, which torch could not detach
+    gradients = [torch.ones_like(one) for one in outputs]
+    return stage_backward_input(outputs, gradients, inputs, iter(_trained(block)))[1]
+
+
+def _trained(block: nn.Module) -> list[nn.Parameter]:
+    return [p for p in block.parameters() if p.requires_grad]
+
+
 def _halves(
-    block: torch.nn.Module,
+    block: nn.Module,
     forward: Callable[[Activations], Activations],
     x: Activations,
     ahead: float,
     device: torch.device,
 ) -> tuple[float, float]:
     """Seconds of a backward pass' halves, done as torch's pipeline does them, where a forward pass takes ``ahead``."""
-    from parallel_ser.parallel.internals.pipelining import stage_backward_input, stage_backward_weight
-
-    weights = [p for p in block.parameters() if p.requires_grad]
-    inputs = differentiable(x)
-
-    def first() -> list[dict[str, Any]]:
-        for one in inputs:
-            one.grad = None
-        outputs = [one * 1.0 for one in differentiable(forward(x))]  # no view, which torch could not detach
-        return stage_backward_input(outputs, [torch.ones_like(one) for one in outputs], inputs, iter(weights))[1]
+    from parallel_ser.parallel.internals.pipelining import stage_backward_weight
 
     delay_weight_gradients(block)
-    begun, groups = time_of(first, device), first()
+    begun, groups = time_of(lambda: _first_half(block, forward, x), device), _first_half(block, forward, x)
     delay_weight_gradients(block, delayed=False)
 
     def second() -> object:  # which takes its groups to pieces
-        return stage_backward_weight(iter(weights), [dict(group) for group in groups], retain_graph=True)
+        return stage_backward_weight(iter(_trained(block)), [dict(group) for group in groups], retain_graph=True)
 
-    of_weight = time_of(second, device) if weights else 0.0
-    for weight in weights:
+    of_weight = time_of(second, device) if groups else 0.0
+    for weight in _trained(block):
         weight.grad = None
     return max(1e-9, begun - ahead), of_weight
+
+
+def _between_halves(block: nn.Module, forward: Callable[[Activations], Activations], x: Activations) -> tuple[int, int]:
+    """Bytes that a block's graph keeps where its backward pass is split in two, and of gradients between the halves."""
+    delay_weight_gradients(block)
+    _, kept, _ = _saved(forward, x, block)
+    gradients: dict[StorageWeakRef, int] = {}
+    for group in _first_half(block, forward, x):
+        for one in tree_leaves(group["grads"]):
+            if isinstance(one, Tensor):
+                gradients[StorageWeakRef(one.untyped_storage())] = one.untyped_storage().nbytes()
+    delay_weight_gradients(block, delayed=False)
+    return kept, sum(gradients.values())
 
 
 def _as_one(blocks: list[BlockProfile], chain: Chain, inputs: Inputs, bf16: bool) -> list[BlockProfile]:
@@ -329,7 +364,7 @@ def _as_one(blocks: list[BlockProfile], chain: Chain, inputs: Inputs, bf16: bool
 
 
 def _saved(
-    forward: Callable[[Activations], Activations], x: Activations, block: torch.nn.Module
+    forward: Callable[[Activations], Activations], x: Activations, block: nn.Module
 ) -> tuple[Activations, int, int]:
     """A block's output, and the bytes that its graph keeps beside parameters and input: all, each storage once, and the
     largest."""

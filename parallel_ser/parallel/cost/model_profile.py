@@ -151,10 +151,12 @@ class ModelProfile:
 
         def shared(block: BlockProfile, own: BlockProfile, every: BlockProfile) -> BlockProfile:
             share = own.flops / every.flops if every.flops else 1.0 / size
-            kept = own.saved / every.saved if every.saved else 1.0
-            sizes = {name: getattr(own, name) for name in ("entering", "leaving", "parameters", "trained")}
-            sizes["inner"] = round(block.inner * own.inner / every.inner) if every.inner else 0
-            return replace(scaled(block, share, kept), **sizes)
+            passed = {name: getattr(own, name) for name in ("entering", "leaving", "parameters", "trained")}
+            held = {
+                name: round(getattr(block, name) * getattr(own, name) / max(1, getattr(every, name)))
+                for name in ("saved", "largest", "delayed", "waiting")
+            }
+            return scaled(block, share, **passed, **held)
 
         blocks = map(shared, whole.blocks, ours.blocks, all_of_it.blocks)
         return replace(ours, blocks=tuple(blocks), passing=whole.passing)

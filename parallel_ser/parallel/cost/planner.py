@@ -29,7 +29,7 @@ from parallel_ser.parallel.cost.partition import Memory, partition, stage_slices
 from parallel_ser.parallel.requirements import find_incompatibility
 from parallel_ser.parallel.schedule.actions import Orders
 from parallel_ser.parallel.schedule.registry import actions
-from parallel_ser.parallel.schedule.simulate import Simulation, Times, in_flight_by_stage, simulate
+from parallel_ser.parallel.schedule.simulate import InFlight, Simulation, Times, in_flight_by_stage, simulate
 from parallel_ser.parallel.settings import StrategySettings, layout, schedule_name, stage_ranks
 from parallel_ser.parallel.strategies.descriptor import Layout, Shards, Traffic
 from parallel_ser.parallel.strategies.registry import descriptor_of, strategies
@@ -166,8 +166,11 @@ def _staged(
     shards = strategy.shards(settings, Layout(*place))
     in_flight = _in_flight(schedule, pipeline, settings.microbatches)
 
+    halves = any(kind == "I" for order in orders for kind, _, _ in order)
+
     def bytes_of(stage: int, start: int, stop: int) -> float:
-        return stage_bytes(settings, part.blocks[start:stop], in_flight[stage], shards)
+        halved = halves and stage > 0  # so torch does it
+        return stage_bytes(settings, part.blocks[start:stop], in_flight[stage], halved, shards)
 
     costs = [block.forward + block.backward + recompute[k] for k, block in enumerate(part.blocks)]
     memory = Memory(limit - machine.resident, bytes_of)
@@ -256,7 +259,7 @@ def _orders(schedule: str, ranks: int, microbatches: int) -> Orders:
 
 
 @cache
-def _in_flight(schedule: str, ranks: int, microbatches: int) -> dict[int, int]:
+def _in_flight(schedule: str, ranks: int, microbatches: int) -> dict[int, InFlight]:
     """Micro-batches that each stage holds when its rank holds the most; it does not depend on times."""
     return in_flight_by_stage(_orders(schedule, ranks, microbatches))
 

@@ -28,8 +28,9 @@ def parallelize(
     modules = []
     for number, part in zip(stages.own, stages.parts_of(chain), strict=True):
         own = split_blocks(part, settings.axis, dims.tensor, settings.replicate_unsplittable)
-        if pieces.splits_backward and number:  # the first stage's backward pass is whole, see torch's PipelineStage
-            delay_weight_gradients(own)
+        delay_weight_gradients(
+            own, pieces.splits_backward and number > 0
+        )  # torch's PipelineStage never splits the first
         modules.append(
             StageModule(
                 own,

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from parallel_ser.parallel.schedule.actions import Action, Kind, ranks_of
 
@@ -200,30 +200,46 @@ def _summary(played: Sequence[Sequence[TimedAction]], orders: Sequence[Sequence[
         idle=idle,
         bubbles=tuple(time / step if step else 0.0 for time in idle),
         bubble=sum(idle) / (step * len(played)) if step else 0.0,
-        in_flight=tuple(sum(counts.values()) / max(1, len(counts)) for counts in map(_in_flight, orders)),
+        in_flight=tuple(
+            sum(one.activations for one in held.values()) / max(1, len(held)) for held in map(_in_flight, orders)
+        ),
         actions=tuple(one for order in played for one in order),
     )
 
 
-def in_flight_by_stage(orders: Sequence[Sequence[Action]]) -> dict[int, int]:
-    """Micro-batches that each stage holds activations of when its rank first holds the most, over all its stages.
+class InFlight(NamedTuple):
+    """Micro-batches that a stage holds.
+
+    Attributes:
+        activations: between their forward pass and the end of their backward pass.
+        waiting: of these between the halves of a backward pass that is split in two.
+    """
+
+    activations: int
+    waiting: int
+
+
+def in_flight_by_stage(orders: Sequence[Sequence[Action]]) -> dict[int, InFlight]:
+    """Micro-batches that each stage holds when its rank first holds the most, over all its stages.
 
     The orders alone decide it, for a rank does one thing at a time. Stages that share a rank hold different numbers:
     under ZBV the first rank's early stage many, its last stage one.
     """
-    return {stage: count for order in orders for stage, count in _in_flight(order).items()}
+    return {stage: held for order in orders for stage, held in _in_flight(order).items()}
 
 
-def _in_flight(order: Sequence[Action]) -> dict[int, int]:
+def _in_flight(order: Sequence[Action]) -> dict[int, InFlight]:
     """See ``in_flight_by_stage``, of one rank."""
-    counts = dict.fromkeys(sorted({stage for _, stage, _ in order}), 0)
-    peak, total, highest = dict(counts), 0, 0
+    held = dict.fromkeys(sorted({stage for _, stage, _ in order}), InFlight(0, 0))
+    peak, highest = dict(held), (0, 0)
     for kind, stage, _ in order:
-        change = (kind == "F") - (kind in "BW")
-        counts[stage] += change
-        total += change
+        activations, waiting = held[stage]
+        held[stage] = InFlight(
+            activations + (kind == "F") - (kind in "BW"), waiting + (kind == "I") - (kind == "W" and waiting > 0)
+        )
+        total = sum(one.activations for one in held.values()), sum(one.waiting for one in held.values())
         if total > highest:
-            peak, highest = dict(counts), total
+            peak, highest = dict(held), total
     return peak
 
 

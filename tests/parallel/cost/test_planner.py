@@ -19,6 +19,8 @@ from parallel_ser.parallel.cost.block_profile import BlockProfile
 from parallel_ser.parallel.cost.hardware_model import HardwareModel, Link, described, joined
 from parallel_ser.parallel.cost.model_profile import ModelProfile, Part
 from parallel_ser.parallel.cost.planner import candidates, plan, predict
+from parallel_ser.parallel.schedule.registry import actions
+from parallel_ser.parallel.schedule.simulate import in_flight_by_stage
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.strategies.registry import strategies
 from parallel_ser.parallel.tensor.channel import ScatteredRowParallelLinear
@@ -34,7 +36,7 @@ class Equal:
 
     batch: int = BATCH
     update_rate: float = 0.0
-    inner: float = 0.0  # bytes for an utterance
+    largest: float = 0.0  # bytes for an utterance
 
     @property
     def chain(self) -> list[None]:
@@ -42,7 +44,14 @@ class Equal:
 
     def part(self, axis: str, size: int, count: float) -> Part:
         share = count / size
-        sizes = {"saved": SAVED * share, "inner": self.inner * share, "entering": EDGE * share, "leaving": EDGE * share}
+        sizes = {
+            "saved": SAVED * share,
+            "largest": self.largest * share,
+            "delayed": 2 * SAVED * share,
+            "waiting": SAVED / 4 * share,
+            "entering": EDGE * share,
+            "leaving": EDGE * share,
+        }
         times = {"forward": share, "backward": 2 * share, "input": share, "weight": share}
         weights = WEIGHTS // size if axis == "channel" else WEIGHTS
         block = BlockProfile(name="b", parameters=weights, trained=weights, flops=1.0, **times, **sizes)  # type: ignore[arg-type]
@@ -82,9 +91,16 @@ def test_memory_counts_state_and_what_is_in_flight() -> None:
     for schedule, flight in (("gpipe", 8), ("1f1b", 4)):
         found = predicted(4, name="pipeline", schedule=schedule).memory
         assert found == pytest.approx(2 * (4 * WEIGHTS + flight * micro) + flight * edge + spare)
-    inside = Equal(inner=3 * EDGE)  # a block holds a larger activation than leaves it
+    inside = Equal(largest=3 * EDGE)  # a block holds a larger activation than leaves it
     settings = StrategySettings(name="pipeline", schedule="1f1b", microbatches=8)
     assert predict(settings, 4, inside, FREE, 8).memory == pytest.approx(found + 4 * edge)  # type: ignore[arg-type]
+    orders = actions("zbv", 4, 8)  # of eight stages of a block; all but the first have their backward passes in halves
+    held = in_flight_by_stage(orders)
+    activations = [one.activations * (edge + (2 if stage else 1) * micro) for stage, one in sorted(held.items())]
+    waiting = [one.waiting * micro / 4 if stage else 0.0 for stage, one in sorted(held.items())]
+    stages = [sum(pair) + 4 * WEIGHTS + spare for pair in zip(activations, waiting, strict=True)]
+    zbv = predicted(4, name="pipeline", schedule="zbv").memory
+    assert zbv == pytest.approx(max(one + other for one, other in zip(stages, stages[::-1], strict=True)))
     again = predicted(4, name="pipeline", schedule="1f1b", checkpointing="block").memory
     assert again == pytest.approx(2 * (4 * WEIGHTS + 4 * edge) + spare + micro)
     stage = predicted(4, name="pipeline", schedule="1f1b", checkpointing="stage").memory

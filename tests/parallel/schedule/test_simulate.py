@@ -64,14 +64,16 @@ def test_how_many_are_at_work_by_hand() -> None:
 def test_stages_of_a_rank_hold_different_numbers() -> None:
     """Rank 0 of ZBV has stages 0 and 7: many micro-batches are in the early one before the first is in the late one."""
     counts = in_flight_by_stage(actions("zbv", 4, 8))
-    assert (counts[0], counts[7]) == (7, 1)
-    assert counts[3] + counts[4] == 8
-    assert in_flight_by_stage(actions("1f1b", 4, 8)) == {0: 4, 1: 3, 2: 2, 3: 1}
+    assert (counts[0].activations, counts[7].activations) == (7, 1)
+    assert counts[3].activations + counts[4].activations == 8
+    assert in_flight_by_stage(actions("1f1b", 4, 8)) == {0: (4, 0), 1: (3, 0), 2: (2, 0), 3: (1, 0)}
+    order = [("F", 0, 0), ("F", 0, 1), ("I", 0, 0), ("F", 0, 2), ("W", 0, 0), ("I", 0, 1), ("I", 0, 2)]
+    assert in_flight_by_stage([[Action(*one) for one in order]]) == {0: (3, 1)}  # before the first W
     for name in schedules():
         for ranks, _, orders in sizes(name):
             where, counts = ranks_of(orders), in_flight_by_stage(orders)
             for rank, most in enumerate(simulate(orders).in_flight):
-                own = [counts[stage] for stage in counts if where[stage] == rank]
+                own = [counts[stage].activations for stage in counts if where[stage] == rank]
                 assert sum(own) / len(own) == pytest.approx(most), (name, ranks)
 
 
