@@ -31,7 +31,7 @@ class System(Settings):
     ``name``: of the row.
     ``run``: the command that makes it.
     ``config``: a file with its settings, instead of the suite's.
-    ``settings``: of it, which go before those of the suite.
+    ``settings``: of it, which override those of the suite.
     ``of``: the rows that a fusion is of.
     """
 
@@ -46,7 +46,8 @@ def checked(systems: Sequence[System]) -> None:
     """Refuse what cannot be run.
 
     Raises:
-        UserError: there are none, two have one name, one is no command that makes results, or one is of later ones.
+        UserError: there are none, two have one name, one is no command that makes results, one is of later ones, or a
+            file of settings is missing or of no use.
     """
     if not systems:
         raise UserError("the suite accuracy needs its systems: give a YAML such as benchmarks/accuracy.yaml.")
@@ -58,6 +59,10 @@ def checked(systems: Sequence[System]) -> None:
             raise UserError(f"two systems are named {one.name}.")
         if missing := sorted(set(one.of) - known):
             raise UserError(f"system {one.name} is of {missing[0]}, which is not above it.")
+        if one.config and not one.config.is_file():
+            raise UserError(f"system {one.name} has its settings in {one.config}, which is no file here.")
+        if one.of and (one.config or one.settings):
+            raise UserError(f"system {one.name} is a fusion, which has no settings but those of its run.")
         known.add(one.name)
 
 

@@ -54,7 +54,7 @@ SYSTEMS = (
         settings=("model.name=mscnn_spu", "model.options.text=false", "train.mixup=0", *_ALL),
     ),
 )
-"""Where a YAML names no others."""
+"""Where a YAML names no others, as ``benchmarks/models.yaml`` does: with the settings that training has by default."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ def measure(systems: Sequence[System], given: Given, seeds: int, budget: float, 
 
     Args:
         systems: the rows; those of the module where there are none.
-        given: settings of all of them, which those of a system go before; the file of one that names its own is left
+        given: settings of all of them, which those of a system override; the file of one that names its own is left
             out.
         seeds: from 0; each is a round through all systems.
         budget: in seconds; no round but the first begins later.

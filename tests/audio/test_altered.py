@@ -87,14 +87,16 @@ def test_training_gets_copies_and_a_silent_one_is_the_recording(
     paths = [tmp_path / "a.wav", tmp_path / "b.wav"]
     for seed, path in enumerate(paths):
         soundfile.write(path, sound(seed=seed), RATE)
-    settings = ["train.copies=2", "train.noise=15", "features.streams=[logmel]", f"run.cache={tmp_path / 'cache'}"]
-    config = load(None, [*settings, "run.jobs=1"])
+    settings = ["train.copies=2", "train.noise=15", "train.speed=0.1", "features.streams=[logmel]", "run.jobs=1"]
+    config = load(None, [*settings, f"run.cache={tmp_path / 'cache'}"])
+    speeds = []
     extractor = Extractor(config.audio, config.features)
     features = FeatureCache(config.run.cache, extractor).fill(paths)
     utterances = [Utterance(path, "toy", path.stem, "female", "anger") for path in paths]
     data = of_features(utterances, ("anger",), extractor, features)
 
     def copied(given: np.ndarray, rate: int, rng: np.random.Generator, settings: AlterationSettings) -> np.ndarray:
+        speeds.append(settings.speed)
         return (
             np.zeros_like(given) if given[0] == soundfile.read(paths[0], dtype="float32")[0][0] else given[::-1].copy()
         )
@@ -107,3 +109,4 @@ def test_training_gets_copies_and_a_silent_one_is_the_recording(
         assert np.array_equal(made.copies[number][0], data.frames[0])  # silent
         assert np.array_equal(made.copies[number][1], reverse.frames)
     assert [len(one) for one in made.take([1]).copies] == [1, 1]
+    assert speeds == [1.1, 1.1, 0.9, 0.9]  # each copy at one speed for all recordings

@@ -224,6 +224,8 @@ def test_accuracy_runs_what_has_no_results_yet(tmp_path: Path, monkeypatch: pyte
         ((System(name="a", run="rm all"),), "must begin with"),
         ((System(name="a", run="train"), System(name="a", run="train")), "two systems"),
         ((System(name="a", run="fuse", of=("b",)),), "not above it"),
+        ((System(name="a", run="train", config=Path("none.yaml")),), "in none.yaml, which is no file"),
+        ((System(name="a", run="train"), System(name="b", run="fuse", of=("a",), settings=("x=1",))), "no settings"),
     ],
 )
 def test_systems_that_cannot_be_are_refused(systems: tuple[System, ...], said: str) -> None:

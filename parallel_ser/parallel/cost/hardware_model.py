@@ -6,7 +6,6 @@ Measured once for a number of processes, in a few seconds, and kept in the cache
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
 import sys
@@ -40,9 +39,9 @@ class Link:
     """
 
     latency: float = 0.0
-    bandwidth: float = math.inf
+    bandwidth: float = 1e30  # no limit; JSON has no infinity
     reduce_latency: float = 0.0
-    reduce_bandwidth: float = math.inf
+    reduce_bandwidth: float = 1e30
     scatter: float = 1.0
 
     def narrowed(self, bandwidth: float) -> Link:
@@ -53,7 +52,7 @@ class Link:
             reduce_bandwidth=min(self.reduce_bandwidth, bandwidth),
         )
 
-    def shared(self, groups: int) -> Link:
+    def divided(self, groups: int) -> Link:
         """What each of so many groups has of it that send at once."""
         return replace(self, bandwidth=self.bandwidth / groups, reduce_bandwidth=self.reduce_bandwidth / groups)
 
@@ -103,7 +102,7 @@ class HardwareModel:
         """What ``ranks`` have among them, where so many groups of ranks send at once."""
         if self.between is None or len({rank // self.local for rank in ranks}) < 2:
             return self.within
-        return self.between.shared(groups)
+        return self.between.divided(groups)
 
 
 def described(ranks: int, latency: float, bandwidth: float, flops: float) -> HardwareModel:

@@ -56,7 +56,7 @@ class Layer(Block):
 
 
 def measure(ranks: ProcessContext, scatter: float) -> HardwareModel:
-    """The machine as its ranks see it together, which pass so many times what a reduce-scatter needs."""
+    """The machine as its ranks see it together, with ``Link.scatter`` as given, which is not measured."""
     x, weight = torch.randn(1, 32, 32, 64), torch.randn(32, 32, 3, 3)
 
     def work() -> None:

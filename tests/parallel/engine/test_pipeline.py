@@ -5,16 +5,23 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from parallel_ser.models.cnn import build
+from parallel_ser.models.settings import ModelSettings
 from parallel_ser.parallel.comm.context import process_context
+from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.comm.messages import timed
+from parallel_ser.parallel.engine.parallelize import parallelize
+from parallel_ser.parallel.engine.pieces import Pieces
 from parallel_ser.parallel.internals.pipelining import Stage, runtime
 from parallel_ser.parallel.schedule.actions import Action
+from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.tracing.stats import CommStats
 
 SHAPE = (2, 3)
@@ -76,3 +83,28 @@ def test_an_operation_that_is_timed_lets_its_tensor_go() -> None:
         assert kept() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("splits", [True, False])
+def test_the_first_stages_backward_pass_stays_whole_where_others_are_split(splits: bool) -> None:
+    """As torch's stage 0 computes it; also of blocks that another strategy has had before."""
+    chain = build(ModelSettings(size="s"), 16, 4, 0)
+    for one in chain.modules():
+        if hasattr(one, "split_weight_grad"):
+            one.split_weight_grad = True  # type: ignore[assignment]
+    stages = SimpleNamespace(
+        own=[0, 1],
+        ranks=[0, 0],
+        tuples=[False, False],
+        parts_of=lambda chain: [chain.part(0, 3), chain.part(3, len(chain))],
+        output_dtype=lambda number: torch.float32,
+        trains=lambda number: True,
+    )
+    alone = SimpleNamespace(tensor=Axis(0, 1, None, CommStats()))
+    place = SimpleNamespace(device=torch.device("cpu"))
+    parallelize(chain, StrategySettings(), place, alone, stages, Pieces(splits_backward=splits), bf16=False)  # type: ignore[arg-type]
+    flags = [
+        {one.split_weight_grad for one in part.modules() if hasattr(one, "split_weight_grad")}
+        for part in stages.parts_of(chain)
+    ]
+    assert flags == [{False}, {splits}]
