@@ -15,7 +15,7 @@ from parallel_ser.audio.settings import AudioSettings
 from parallel_ser.errors import UserError
 from parallel_ser.settings import Settings
 
-VERSION = 2
+VERSION = 1
 CUT = 0.05
 """Seconds that are cut off at each end at the most."""
 LOW = (20.0, 100.0)
@@ -27,13 +27,13 @@ class AlterationSettings(Settings):
 
     ``noise``: lowest signal-to-noise ratio of white noise (dB, up to 40); nothing adds none.
     ``gain``: how much louder or softer (dB).
-    ``speed``: times as long as the recording, and as much lower: alike for all recordings, as another voice.
+    ``speed``: share by which it lasts longer, and is lower, or shorter and higher.
     ``band``: the lowest that the upper end of the band may be (Hz), alike in each octave; nothing leaves the band.
     """
 
     noise: float | None = None
     gain: float = 0.0
-    speed: float = 1.0
+    speed: float = 0.0
     band: float | None = None
 
 
@@ -56,8 +56,8 @@ def altered(signal: np.ndarray, rate: int, rng: np.random.Generator, settings: A
     """
     ends = np.minimum(rng.integers(0, int(CUT * rate) + 1, 2), len(signal) // 4)
     made = filtered(signal[ends[0] : len(signal) - ends[1]], rate, rng.uniform(*LOW), "highpass")
-    if settings.speed != 1.0:
-        made = speed(made, max(1, round(len(made) * settings.speed)))
+    if settings.speed:
+        made = speed(made, round(len(made) * rng.uniform(1.0 - settings.speed, 1.0 + settings.speed)))
     if settings.band is not None and 2 * settings.band < rate:
         made = narrowed(made, rate, round(float(np.exp(rng.uniform(np.log(2 * settings.band), np.log(rate))))))
     if settings.noise is not None:

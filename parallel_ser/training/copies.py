@@ -36,22 +36,11 @@ def with_copies(data: Dataset, config: Config, progress: Callable[[int, int], No
     if not train.copies:
         return data
     inner = extractor_of(config.audio, config.features)
+    settings = AlterationSettings(noise=train.noise, gain=train.gain, speed=train.speed, band=train.band)
     paths, copies = [one.path for one in data.utterances], []
-    for number, speed in enumerate(voices(train.copies, train.speed)):
-        settings = AlterationSettings(noise=train.noise, gain=train.gain, speed=speed, band=train.band)
+    for number in range(train.copies):
         cache = FeatureCache(config.run.cache, AlteredExtractor(inner, settings, number))
         found = cache.attempt(paths, config.run.jobs or -1, progress)
         pairs = zip(found, data.frames, strict=True)
         copies.append([made.frames if isinstance(made, Features) else frames for made, frames in pairs])
     return replace(data, copies=tuple(copies))
-
-
-def voices(copies: int, most: float) -> list[float]:
-    """How many times as long each copy is: slower and faster by turns, the last by ``most``. One speed for all
-    recordings, so that a speaker in a copy is one other voice, whose pitch and spectrum can be normalised by speaker.
-
-    >>> [round(speed, 3) for speed in voices(4, 0.15)]
-    [1.075, 0.925, 1.15, 0.85]
-    """
-    steps = -(-copies // 2)
-    return [1.0 + (-1) ** number * most * (number // 2 + 1) / steps for number in range(copies)]

@@ -33,8 +33,8 @@ class TrainSettings(Settings):
     ``noise``: of a waveform, and of copies, the lowest signal-to-noise ratio of white noise that is added (dB, up to
     40); nothing turns it off.
     ``gain``: how much louder or softer a waveform, and copies, become at the most (dB), 0 turns it off.
-    ``speed``: share by which copies last longer, and are lower, or shorter and higher, at the most, each copy by one
-    share for all recordings: as other voices (Ko et al. 2015); 0 turns it off.
+    ``speed``: share by which copies last longer, and are lower, or shorter and higher, at the most: as another voice
+    (Ko et al. 2015); 0 turns it off.
     ``band``: the lowest that the upper end of a copy's band may be (Hz); nothing leaves the band as it is.
     ``crop``: seconds that a training step sees of a longer utterance, at a random place.
     ``views``: how many versions of an utterance an answer is the mean of; the first is the utterance itself, the
