@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -103,6 +103,12 @@ class HardwareModel:
         if self.between is None or len({rank // self.local for rank in ranks}) < 2:
             return self.within
         return self.between.divided(groups)
+
+    def wire(self, here: int, there: int) -> Hashable:
+        """What a message from a rank to another occupies: its machine's link to all others, or the way between both."""
+        if self.between is None or here // self.local == there // self.local:
+            return here, there
+        return here // self.local
 
 
 def described(ranks: int, latency: float, bandwidth: float, flops: float) -> HardwareModel:

@@ -215,6 +215,7 @@ def _staged(
             times,
             lambda boundary: links[boundary].send(leaving[boundary]),
             lambda boundary: leaving[boundary] / links[boundary].bandwidth,
+            lambda here, there: machine.wire(here * tensor, there * tensor),
         )
 
     here = min(data * pipeline * tensor, len(machine.slowdown))

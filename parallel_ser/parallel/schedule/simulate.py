@@ -16,7 +16,7 @@ another travel at once, but for the time that each of them fills the wire.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -109,6 +109,7 @@ def simulate(
     times: Times | None = None,
     transfer: float | Callable[[int], float] = 0.0,
     wire: Callable[[int], float] = lambda boundary: 0.0,
+    wire_of: Callable[[int, int], Hashable] = lambda here, there: (here, there),
 ) -> Simulation:
     """Play a schedule.
 
@@ -117,7 +118,8 @@ def simulate(
         times: how long they take; by default F, I and W one unit each and B two.
         transfer: how long what passes between two ranks is on its way: one number, or a function of the boundary, where
             boundary ``s`` lies between stages ``s`` and ``s + 1``. The same in both directions.
-        wire: for how long of that nothing else goes from the one rank to the other.
+        wire: for how long of that nothing else goes through the same wire.
+        wire_of: which one a rank sends to another by; by default each has one to each other.
 
     Raises:
         ValueError: an action is there twice, or the ranks wait for each other for ever; names the stuck actions.
@@ -127,7 +129,7 @@ def simulate(
     last = max(ranks, default=0)
     ends: dict[tuple[str, int, int], float] = {}  # by kind, stage, micro-batch
     arrived: dict[tuple[str, int, int], float] = {}  # what the stage behind needs of F, and the one before of B or I
-    free: dict[tuple[int, int], float] = {}  # when the wire from a rank to another is
+    free: dict[Hashable, float] = {}  # when a wire is
     clocks = [0.0] * len(orders)
     places = [0] * len(orders)
     played: list[list[TimedAction]] = [[] for _ in orders]
@@ -144,8 +146,9 @@ def simulate(
         here, there, boundary = ranks[stage], ranks.get(to, -1), min(stage, to)
         start = end
         if here != there:
-            start = max(end, free.get((here, there), 0.0))
-            free[here, there] = start + wire(boundary)
+            by = wire_of(here, there)
+            start = max(end, free.get(by, 0.0))
+            free[by] = start + wire(boundary)
         arrived[kind, stage, micro] = start + delays[boundary]
 
     def inputs(action: Action) -> list[float | None]:

@@ -194,6 +194,8 @@ def test_between_machines_everything_takes_their_link() -> None:
     assert pair.between == Link(10.0, 8.0, 20.0, 8.0, scatter=2.0)
     assert pair.among([0, 1]) is FREE.within
     assert pair.among([1, 2], groups=2).send(8.0) == 10 + 2
+    assert pair.wire(1, 2) == pair.wire(0, 3) == 0  # the first machine's link
+    assert pair.wire(0, 1) == FREE.wire(0, 1) != FREE.wire(1, 0)
     size = BLOCKS * WEIGHTS
     # a ring over both machines, and the norm; a copy on each machine, of which both ranks send at once
     ddp = predicted(4, pair, name="ddp").step - predicted(4, FREE, name="ddp").step

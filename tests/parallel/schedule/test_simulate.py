@@ -98,6 +98,13 @@ def test_what_fills_the_wire_is_sent_one_after_another() -> None:
     backward = [one for one in filled.actions if one.kind == "B"]
     assert [one.start for one in backward if one.rank == 1] == [15, 17, 19, 21]
     assert [one.start for one in backward if one.rank == 0] == [21, 24, 27, 30]
+    # the rank in the middle sends activations on and gradients back, one after another where both take one wire
+    for ranks, longer in ((2, 0), (3, 1)):  # of two ranks each sends to one
+        apart, shared = (
+            simulate(actions("1f1b", ranks, 8), transfer=3.0, wire=lambda boundary: 3.0, wire_of=by).step
+            for by in (lambda here, there: (here, there), lambda here, there: here)
+        )
+        assert (shared > apart) == longer
     # within a rank there is no wire
     assert simulate(actions("gpipe", 1, 4), wire=lambda boundary: 3.0).step == 12
 
