@@ -143,7 +143,7 @@ def shared_parameters(chain: Chain) -> list[tuple[str, str]]:
 
 
 def validate(
-    found: dict[str, Behaviour],
+    found: Mapping[str, Behaviour],
     *,
     ranks: int,
     pieces: int,

@@ -250,7 +250,9 @@ def estimate(
         with FlopCounterMode(display=False) as counter:
             y, saved, largest = _saved(partial(call, block, beside=inputs.beside), x, block)
         delayed, waiting = (
-            _between_halves(block, partial(call, block, beside=inputs.beside), x) if graded else (saved, 0)
+            _between_halves(block, partial(call, block, beside=inputs.beside), x)
+            if graded and differentiable(x)
+            else (saved, 0)
         )
         if visit:
             visit(x, y, block)

@@ -6,6 +6,7 @@ other ranks, so that the rank's own work is done and timed, and its messages are
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,6 +18,7 @@ from parallel_ser.models.batch import Activations, Inputs, differentiable, examp
 from parallel_ser.models.chain import Chain, call
 from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.comm.messages import TimedWork
+from parallel_ser.parallel.compatibility import Behaviour, behaviours
 from parallel_ser.parallel.cost.block_profile import GROWING, BlockProfile, estimate, is_heavy, profile, scaled, time_of
 from parallel_ser.parallel.tensor.rules import split_blocks
 from parallel_ser.parallel.tensor.time import local_frames
@@ -160,6 +162,11 @@ class ModelProfile:
 
         blocks = map(shared, whole.blocks, ours.blocks, all_of_it.blocks)
         return replace(ours, blocks=tuple(blocks), passing=whole.passing)
+
+    @cached_property
+    def behaviours(self) -> Mapping[str, Behaviour]:
+        """What each block does with a small input; nothing is known where none is computed."""
+        return {} if self.flops else behaviours(self.chain, self.given)
 
     @cached_property
     def update_rate(self) -> float:

@@ -21,6 +21,7 @@ from functools import cache
 from typing import Any
 
 from parallel_ser.errors import UserError
+from parallel_ser.parallel.compatibility import validate
 from parallel_ser.parallel.cost.block_profile import BlockProfile
 from parallel_ser.parallel.cost.hardware_model import HardwareModel
 from parallel_ser.parallel.cost.memory_model import stage_bytes
@@ -127,6 +128,8 @@ def predict(
     if settings.microbatches * data > batch:
         clause = f"{settings.microbatches} micro-batches on {data} copies are more than {batch} utterances"
         return Prediction(settings, place, refusal=clause)
+    if clause := _refusal(settings, place, facts):
+        return Prediction(settings, place, refusal=clause)
     part = facts.part(settings.axis, tensor, batch / (settings.microbatches * data))
     try:
         found = _staged(settings, place, part, machine, limit)
@@ -139,6 +142,27 @@ def predict(
         clause = f"needs {memory / 2**20:,.0f} MiB on a rank, which has {limit / 2**20:,.0f} MiB"
         return Prediction(settings, place, step, memory, sent, bubble, cuts, clause)
     return Prediction(settings, place, step, memory, sent, bubble, cuts)
+
+
+def _refusal(settings: StrategySettings, place: tuple[int, int, int], facts: ModelProfile) -> str:
+    """Why training would refuse a block of the chain; empty where it would not."""
+    data, pipeline, tensor = place
+    orders = _orders(schedule_name(settings), pipeline, settings.microbatches)
+    try:
+        validate(
+            facts.behaviours,
+            ranks=data * pipeline * tensor,
+            pieces=settings.microbatches * data * tensor,
+            zero_bubble=_splits_backward(orders),
+            recomputes=settings.checkpointing != "none",
+        )
+    except UserError as error:
+        return str(error).rstrip(".")
+    return ""
+
+
+def _splits_backward(orders: Orders) -> bool:
+    return any(kind == "I" for order in orders for kind, _, _ in order)
 
 
 def _recomputed(settings: StrategySettings, part: Part) -> list[float]:
@@ -166,7 +190,7 @@ def _staged(
     shards = strategy.shards(settings, Layout(*place))
     in_flight = _in_flight(schedule, pipeline, settings.microbatches)
 
-    halves = any(kind == "I" for order in orders for kind, _, _ in order)
+    halves = _splits_backward(orders)
 
     def bytes_of(stage: int, start: int, stop: int) -> float:
         halved = halves and stage > 0  # so torch does it

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from parallel_ser.errors import UserError
 from parallel_ser.models.chain import chain_of
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
+from parallel_ser.parallel.compatibility import Behaviour
 from parallel_ser.parallel.cost.block_profile import BlockProfile
 from parallel_ser.parallel.cost.hardware_model import HardwareModel, Link, described, joined
 from parallel_ser.parallel.cost.model_profile import ModelProfile, Part
@@ -37,6 +38,7 @@ class Equal:
     batch: int = BATCH
     update_rate: float = 0.0
     largest: float = 0.0  # bytes for an utterance
+    behaviours: dict[str, Behaviour] = field(default_factory=dict)
 
     @property
     def chain(self) -> list[None]:
@@ -107,6 +109,19 @@ def test_memory_counts_state_and_what_is_in_flight() -> None:
     assert stage == pytest.approx(2 * 4 * WEIGHTS + 4 * edge + spare + 2 * micro)
     assert predicted(4, replace(FREE, resident=500.0), name="ddp").memory == predicted(4, name="ddp").memory + 500
     assert predicted(4, name="fsdp").memory < predicted(4, name="ddp").memory
+
+
+def test_what_training_would_refuse_is_no_candidate() -> None:
+    chain = Equal(behaviours={"a": Behaviour(split="it fails"), "b": Behaviour(split="it forgets c")})
+    found = {
+        one.name: one.refusal
+        for one in plan(4, chain, FREE, 8, StrategySettings(microbatches=8))  # type: ignore[arg-type]
+    }
+    assert found["pipeline 1f1b ×8"] == ""
+    assert "block b cannot have its backward pass split" in found["pipeline zbv ×8"]
+    own = chain_of(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)))
+    settings = StrategySettings(name="pipeline", microbatches=2)
+    assert "changes its buffer" in predict(settings, 2, ModelProfile(own, (4, 8)), FREE, 8).refusal
 
 
 def test_ranks_that_meet_wait_for_the_slowest() -> None:
