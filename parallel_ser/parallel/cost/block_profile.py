@@ -26,7 +26,7 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
 from parallel_ser.system.files import cache_folder, cache_key
 
-VERSION = 11
+VERSION = 12
 REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
 HEAVY = 5e9
@@ -46,7 +46,8 @@ class BlockProfile:
         backward: seconds of the whole backward pass.
         input: seconds of its half that gives the input's gradient, and what the forward pass takes longer to allow it.
         weight: seconds of its half that gives the parameters' gradients.
-        saved: bytes that the forward pass keeps for the backward pass, beside the input and the parameters.
+        saved: bytes that are kept of the forward pass for the backward pass, beside the input and the parameters: the
+            output among them.
         largest: of these the bytes of the largest tensor.
         delayed: bytes that it keeps instead of ``saved`` where the backward pass is split in two.
         waiting: bytes of gradients that are kept beside them between its halves.
@@ -369,7 +370,7 @@ def _saved(
     forward: Callable[[Activations], Activations], x: Activations, block: nn.Module
 ) -> tuple[Activations, int, int]:
     """A block's output, and the bytes that its graph keeps beside parameters and input: all, each storage once, and the
-    largest."""
+    largest. The output counts too: the block behind it or the stage's end keeps it."""
     known = {StorageWeakRef(one.untyped_storage()) for one in (*tensors(x), *block.parameters())}
     kept: dict[StorageWeakRef, int] = {}
 
@@ -381,6 +382,8 @@ def _saved(
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         y = forward(x)
+    for one in tensors(y):
+        note(one)
     return y, sum(kept.values()), max(kept.values(), default=0)
 
 
