@@ -122,8 +122,8 @@ class Kept:
 def spread(values: Sequence[float], digits: int = 0) -> str:
     """A median with the least and the most, such as ``12 (11 to 14)``; one value alone as it is."""
     if len(values) == 1:
-        return f"{values[0]:.{digits}f}"
-    return f"{median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
+        return f"{values[0]:,.{digits}f}"
+    return f"{median(values):,.{digits}f} ({min(values):,.{digits}f} to {max(values):,.{digits}f})"
 
 
 def bars(values: Mapping[str, Sequence[float]]) -> list[Bar]:

@@ -155,6 +155,8 @@ def costs_picture(points: Sequence[Row], cost: str, axis: str, title: str, path:
     Raises:
         UserError: the file cannot be written; nothing is left behind.
     """
+    from matplotlib.ticker import LogLocator, NullLocator
+
     figure = new_figure(8.0, 5.0)
     axes = figure.subplots()
     axes.set_xscale("log")
@@ -163,6 +165,9 @@ def costs_picture(points: Sequence[Row], cost: str, axis: str, title: str, path:
         axes.plot(one["cost"], one["value"], "o", color=BLUE, markersize=6)
         axes.annotate(one["name"], (one["cost"], one["value"]), (7, 0), textcoords="offset points", va="center")
     axes.margins(x=0.25, y=0.1)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.set_xlabel(cost)
     axes.set_ylabel(axis)
     plain(axes)
