@@ -88,14 +88,14 @@ def test_training_gets_copies_and_a_silent_one_is_the_recording(
         soundfile.write(path, sound(seed=seed), RATE)
     settings = ["train.copies=2", "train.noise=15", "train.speed=0.1", "features.streams=[logmel]", "run.jobs=1"]
     config = load(None, [*settings, f"run.cache={tmp_path / 'cache'}"])
-    asked = []
+    alterations = []
     extractor = Extractor(config.audio, config.features)
     features = FeatureCache(config.run.cache, extractor).fill(paths)
     utterances = [Utterance(path, "toy", path.stem, "female", "anger") for path in paths]
     data = of_features(utterances, ("anger",), extractor, features)
 
     def copied(given: np.ndarray, rate: int, rng: np.random.Generator, settings: AlterationSettings) -> np.ndarray:
-        asked.append(settings)
+        alterations.append(settings)
         return (
             np.zeros_like(given) if given[0] == soundfile.read(paths[0], dtype="float32")[0][0] else given[::-1].copy()
         )
@@ -108,4 +108,4 @@ def test_training_gets_copies_and_a_silent_one_is_the_recording(
         assert np.array_equal(made.copies[number][0], data.frames[0])  # silent
         assert np.array_equal(made.copies[number][1], reverse.frames)
     assert [len(one) for one in made.take([1]).copies] == [1, 1]
-    assert asked == 4 * [AlterationSettings(noise=15.0, speed=0.1)]
+    assert alterations == 4 * [AlterationSettings(noise=15.0, speed=0.1)]

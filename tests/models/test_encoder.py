@@ -233,14 +233,14 @@ def test_the_gradient_of_the_positional_convolution_is_autograds() -> None:
     generator = torch.Generator().manual_seed(9)
     conv = PositionalConv(dataclasses.replace(WAVLM["tiny"], width=4, groups=2, kernel=4)).double()
     x = torch.randn(2, 4, 5, generator=generator, dtype=torch.float64).requires_grad_()
-    given = (x, conv.weight_v, conv.weight_g, conv.bias)
-    torch.autograd.gradcheck(lambda x, v, g, b: conv(x), given)
+    inputs = (x, conv.weight_v, conv.weight_g, conv.bias)
+    torch.autograd.gradcheck(lambda x, v, g, b: conv(x), inputs)
     split = copy.deepcopy(conv)
     split.split_weight_grad = True
-    for frozen in given:  # what nobody asks for is not computed, and the rest is the same
-        rest = [place for place, one in enumerate(given) if one is not frozen]
+    for frozen in inputs:  # what nobody asks for is not computed, and the rest is the same
+        rest = [place for place, one in enumerate(inputs) if one is not frozen]
         frozen.requires_grad_(requires_grad=False)
-        ours = torch.autograd.grad(conv(x).square().sum(), [given[place] for place in rest])
+        ours = torch.autograd.grad(conv(x).square().sum(), [inputs[place] for place in rest])
         frozen.requires_grad_()
         theirs = torch.autograd.grad(split(x).square().sum(), (x, split.weight_v, split.weight_g, split.bias))
         torch.testing.assert_close(ours, tuple(theirs[place] for place in rest))

@@ -50,17 +50,17 @@ def activation_bytes(
     new gradients before they are added to the old and what convolutions make of them. A micro-batch between the halves
     of its backward pass has gradients, too.
     """
-    kept: list[float] = [block.delayed if halved else block.saved for block in blocks]
+    saved: list[float] = [block.delayed if halved else block.saved for block in blocks]
     again = [0.0] * len(blocks)
     if settings.checkpointing != "none":
-        again = kept
-        kept = [*(float(block.entering) for block in blocks[1:]), 0.0]
+        again = saved
+        saved = [*(float(block.entering) for block in blocks[1:]), 0.0]
     if settings.checkpointing == "stage":
-        again, kept = list(accumulate(again)), [0.0] * len(blocks)
+        again, saved = list(accumulate(again)), [0.0] * len(blocks)
     backward = [
         alive + more + 2.0 * max(block.leaving, block.largest) + COPIES * block.trained
-        for alive, more, block in zip(accumulate(kept), again, blocks, strict=True)
+        for alive, more, block in zip(accumulate(saved), again, blocks, strict=True)
     ]
     between = in_flight.waiting * sum(block.waiting for block in blocks) if halved else 0
-    several = in_flight.activations * blocks[0].entering + max(0, in_flight.activations - 1) * sum(kept)
+    several = in_flight.activations * blocks[0].entering + max(0, in_flight.activations - 1) * sum(saved)
     return several + between + max(backward)

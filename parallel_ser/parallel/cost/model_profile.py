@@ -154,11 +154,11 @@ class ModelProfile:
         def shared(block: BlockProfile, own: BlockProfile, every: BlockProfile) -> BlockProfile:
             share = own.flops / every.flops if every.flops else 1.0 / size
             passed = {name: getattr(own, name) for name in ("entering", "leaving", "parameters", "trained")}
-            held = {
+            memory = {
                 name: round(getattr(block, name) * getattr(own, name) / max(1, getattr(every, name)))
                 for name in ("saved", "largest", "delayed", "waiting")
             }
-            return scaled(block, share, **passed, **held)
+            return scaled(block, share, **passed, **memory)
 
         blocks = map(shared, whole.blocks, ours.blocks, all_of_it.blocks)
         return replace(ours, blocks=tuple(blocks), passing=whole.passing)

@@ -147,22 +147,17 @@ def predict(
 def _refusal(settings: StrategySettings, place: tuple[int, int, int], facts: ModelProfile) -> str:
     """Why training would refuse a block of the chain; empty where it would not."""
     data, pipeline, tensor = place
-    orders = _orders(schedule_name(settings), pipeline, settings.microbatches)
     try:
         validate(
             facts.behaviours,
             ranks=data * pipeline * tensor,
             pieces=settings.microbatches * data * tensor,
-            zero_bubble=_splits_backward(orders),
+            zero_bubble=descriptor_of(settings.name).splits_backward(settings),
             recomputes=settings.checkpointing != "none",
         )
     except UserError as error:
         return str(error).rstrip(".")
     return ""
-
-
-def _splits_backward(orders: Orders) -> bool:
-    return any(kind == "I" for order in orders for kind, _, _ in order)
 
 
 def _recomputed(settings: StrategySettings, part: Part) -> list[float]:
@@ -190,10 +185,8 @@ def _staged(
     shards = strategy.shards(settings, Layout(*place))
     in_flight = _in_flight(schedule, pipeline, settings.microbatches)
 
-    halves = _splits_backward(orders)
-
     def bytes_of(stage: int, start: int, stop: int) -> float:
-        halved = halves and stage > 0  # so torch does it
+        halved = stage > 0 and strategy.splits_backward(settings)  # torch's first stage has a whole backward pass
         return stage_bytes(settings, part.blocks[start:stop], in_flight[stage], halved, shards)
 
     costs = [block.forward + block.backward + recompute[k] for k, block in enumerate(part.blocks)]

@@ -28,9 +28,8 @@ def parallelize(
     modules = []
     for number, part in zip(stages.own, stages.parts_of(chain), strict=True):
         own = split_blocks(part, settings.axis, dims.tensor, settings.replicate_unsplittable)
-        delay_weight_gradients(
-            own, pieces.splits_backward and number > 0
-        )  # torch's PipelineStage never splits the first
+        # torch's PipelineStage never splits the first stage's backward pass
+        delay_weight_gradients(own, pieces.splits_backward and number > 0)
         modules.append(
             StageModule(
                 own,

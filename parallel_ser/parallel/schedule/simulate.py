@@ -204,7 +204,8 @@ def _summary(played: Sequence[Sequence[TimedAction]], orders: Sequence[Sequence[
         bubbles=tuple(time / step if step else 0.0 for time in idle),
         bubble=sum(idle) / (step * len(played)) if step else 0.0,
         in_flight=tuple(
-            sum(one.activations for one in held.values()) / max(1, len(held)) for held in map(_in_flight, orders)
+            sum(stage.activations for stage in counts.values()) / max(1, len(counts))
+            for counts in map(_in_flight, orders)
         ),
         actions=tuple(one for order in played for one in order),
     )
@@ -228,21 +229,21 @@ def in_flight_by_stage(orders: Sequence[Sequence[Action]]) -> dict[int, InFlight
     The orders alone decide it, for a rank does one thing at a time. Stages that share a rank hold different numbers:
     under ZBV the first rank's early stage many, its last stage one.
     """
-    return {stage: held for order in orders for stage, held in _in_flight(order).items()}
+    return {stage: counts for order in orders for stage, counts in _in_flight(order).items()}
 
 
 def _in_flight(order: Sequence[Action]) -> dict[int, InFlight]:
     """See ``in_flight_by_stage``, of one rank."""
-    held = dict.fromkeys(sorted({stage for _, stage, _ in order}), InFlight(0, 0))
-    peak, highest = dict(held), (0, 0)
+    counts = dict.fromkeys(sorted({stage for _, stage, _ in order}), InFlight(0, 0))
+    peak, highest = dict(counts), (0, 0)
     for kind, stage, _ in order:
-        activations, waiting = held[stage]
-        held[stage] = InFlight(
+        activations, waiting = counts[stage]
+        counts[stage] = InFlight(
             activations + (kind == "F") - (kind in "BW"), waiting + (kind == "I") - (kind == "W" and waiting > 0)
         )
-        total = sum(one.activations for one in held.values()), sum(one.waiting for one in held.values())
+        total = sum(one.activations for one in counts.values()), sum(one.waiting for one in counts.values())
         if total > highest:
-            peak, highest = dict(held), total
+            peak, highest = dict(counts), total
     return peak
 
 

@@ -101,6 +101,7 @@ class StrategyDescriptor:
         suites: labels of the rows that a suite of the bench has where none are asked for.
         words: what its name in tables says beside ``strategy.name``.
         schedule: the order of a rank's passes.
+        splits_backward: whether it computes backward passes in two halves.
         traffic: what a rank sends for the gradients, of settings, layout, bytes of its parameters and number of blocks.
         shards: how many ranks share the state, of settings and layout.
         overhead: what the planner's measured overhead is of: each ``action`` of the schedule, or each ``block`` and
@@ -124,6 +125,7 @@ class StrategyDescriptor:
     suites: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     words: Callable[[StrategySettings], str] = lambda settings: ""
     schedule: Callable[[StrategySettings], str] = lambda settings: SEQUENTIAL
+    splits_backward: Callable[[StrategySettings], bool] = lambda settings: False
     traffic: Callable[[StrategySettings, Layout, float, int], Traffic] = summed
     shards: Callable[[StrategySettings, Layout], Shards] = lambda settings, layout: Shards()
     overhead: Literal["", "action", "block"] = ""

@@ -97,9 +97,9 @@ def test_memory_counts_state_and_what_is_in_flight() -> None:
     settings = StrategySettings(name="pipeline", schedule="1f1b", microbatches=8)
     assert predict(settings, 4, inside, FREE, 8).memory == pytest.approx(found + 4 * edge)  # type: ignore[arg-type]
     orders = actions("zbv", 4, 8)  # of eight stages of a block; all but the first have their backward passes in halves
-    held = in_flight_by_stage(orders)
-    activations = [one.activations * (edge + (2 if stage else 1) * micro) for stage, one in sorted(held.items())]
-    waiting = [one.waiting * micro / 4 if stage else 0.0 for stage, one in sorted(held.items())]
+    in_flight = in_flight_by_stage(orders)
+    activations = [one.activations * (edge + (2 if stage else 1) * micro) for stage, one in sorted(in_flight.items())]
+    waiting = [one.waiting * micro / 4 if stage else 0.0 for stage, one in sorted(in_flight.items())]
     stages = [sum(pair) + 4 * WEIGHTS + spare for pair in zip(activations, waiting, strict=True)]
     zbv = predicted(4, name="pipeline", schedule="zbv").memory
     assert zbv == pytest.approx(max(one + other for one, other in zip(stages, stages[::-1], strict=True)))
@@ -113,12 +113,13 @@ def test_memory_counts_state_and_what_is_in_flight() -> None:
 
 def test_what_training_would_refuse_is_no_candidate() -> None:
     chain = Equal(behaviours={"a": Behaviour(split="it fails"), "b": Behaviour(split="it forgets c")})
-    found = {
+    refusals = {
         one.name: one.refusal
         for one in plan(4, chain, FREE, 8, StrategySettings(microbatches=8))  # type: ignore[arg-type]
     }
-    assert found["pipeline 1f1b ×8"] == ""
-    assert "block b cannot have its backward pass split" in found["pipeline zbv ×8"]
+    assert refusals["pipeline 1f1b ×8"] == ""
+    assert "block b cannot have its backward pass split" in refusals["pipeline zbv ×8"]
+    assert refusals["deepspeed dualpipev ×8"] == ""  # whose backward passes are whole
     own = chain_of(nn.Sequential(nn.Linear(8, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)))
     settings = StrategySettings(name="pipeline", microbatches=2)
     assert "changes its buffer" in predict(settings, 2, ModelProfile(own, (4, 8)), FREE, 8).refusal

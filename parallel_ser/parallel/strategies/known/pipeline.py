@@ -24,6 +24,11 @@ def meshes(ranks: int) -> dict[str, dict[str, Any]]:
     }
 
 
+def splits_backward(settings: StrategySettings) -> bool:
+    """As torch's runtime does where the schedule asks for it."""
+    return schedule_of(settings.schedule).splits_backward
+
+
 def compose(settings: StrategySettings) -> Pieces:
     """Torch's runtime goes through the schedule.
 
@@ -32,7 +37,7 @@ def compose(settings: StrategySettings) -> Pieces:
     from parallel_ser.parallel.engine.pieces import Pieces
     from parallel_ser.parallel.engine.scheduled import Scheduled
 
-    split = schedule_of(settings.schedule).splits_backward
+    split = splits_backward(settings)
     return Pieces(passes=Scheduled, splits_backward=split, every_edge_differentiable=split)
 
 
@@ -49,5 +54,6 @@ STRATEGY = StrategyDescriptor(
     words=lambda settings: Path(settings.schedule).name,
     schedule=lambda settings: settings.schedule,
     overhead="action",
+    splits_backward=splits_backward,
     compose=compose,
 )
