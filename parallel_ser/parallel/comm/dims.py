@@ -108,22 +108,21 @@ class Axis:
         At the ends of the axis, and where a tensor is empty, nothing passes on that side. Until what is returned is
         waited for, what is sent must stay as it is.
         """
-        moves = []
+        receives, sends = [], []  # in this order: see ``internals.pipelining.runtime``
         messages: tuple[str, ...] = ()
         for place, outgoing, incoming in ((self.rank - 1, to_left, left), (self.rank + 1, to_right, right)):
             if 0 <= place < self.size:
                 if outgoing.numel():
-                    moves.append(dist.P2POp(dist.isend, outgoing, group=self.group, group_peer=place))
+                    sends.append(dist.P2POp(dist.isend, outgoing, group=self.group, group_peer=place))
                     messages += self.message(self.rank, place)
                 if incoming.numel():
-                    moves.append(dist.P2POp(dist.irecv, incoming, group=self.group, group_peer=place))
+                    receives.append(dist.P2POp(dist.irecv, incoming, group=self.group, group_peer=place))
                     messages += self.message(place, self.rank)
         posted = time.perf_counter()
-        if not moves:
+        if not receives + sends:
             return TimedWork([], self.stats, "halo", posted, ())
-        sent = [move.tensor for move in moves if move.op is dist.isend]
-        with self.stats.span("halo", sent):
-            works = dist.batch_isend_irecv(moves)
+        with self.stats.span("halo", [move.tensor for move in sends]):
+            works = dist.batch_isend_irecv(receives + sends)
         return TimedWork(works, self.stats, "halo", posted, messages)
 
     def message(self, *pair: int) -> tuple[str, ...]:

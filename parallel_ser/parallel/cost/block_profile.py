@@ -26,9 +26,10 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.environment import processor
 from parallel_ser.system.files import cache_folder, cache_key
 
-VERSION = 12
+VERSION = 13
 REPEATS = 5
 SECONDS = 0.4  # after so long a block has been measured often enough
+WHOLE = 2.0  # the same of a chain, on which all its blocks' times depend
 HEAVY = 5e9
 """Operations of an utterance's forward pass beyond which several take as many times as long as one."""
 BYTES = ("saved", "largest", "delayed", "waiting", "entering", "leaving")
@@ -355,7 +356,7 @@ def _as_one(blocks: list[BlockProfile], chain: Chain, inputs: Inputs, bf16: bool
         gradients = [torch.ones_like(one) for one in outputs]
         return torch.autograd.grad(outputs, parameters, gradients, allow_unused=True) if parameters else outputs
 
-    ahead, all_of_it = time_of(forward, device), time_of(both, device)
+    ahead, all_of_it = time_of(forward, device, WHOLE), time_of(both, device, WHOLE)
     alone_ahead, alone_back = sum(block.forward for block in blocks), sum(block.backward for block in blocks)
     if not alone_ahead or not alone_back or all_of_it <= ahead:  # nothing was timed, or other work came between
         return blocks
@@ -387,11 +388,11 @@ def _saved(
     return y, sum(kept.values()), max(kept.values(), default=0)
 
 
-def time_of(work: Callable[[], object], device: torch.device) -> float:
-    """Median seconds of a call, after one that warms up."""
+def time_of(work: Callable[[], object], device: torch.device, seconds: float = SECONDS) -> float:
+    """Median seconds of a call, after one that warms up: of as many as fit into ``seconds``, at least two."""
     times: list[float] = []
     work()
-    while len(times) < REPEATS and (sum(times) < SECONDS or len(times) < 2):
+    while len(times) < REPEATS and (sum(times) < seconds or len(times) < 2):
         if device.type == "cuda":
             torch.cuda.synchronize(device)
         began = time.perf_counter()

@@ -20,10 +20,11 @@ from parallel_ser.system.digests import cached_json, write_json
 from parallel_ser.system.files import cache_folder, cache_key
 from parallel_ser.system.launcher import owned, torchrun_options
 
-VERSION = 10
+VERSION = 11
 LIMIT = 600  # seconds; a busy machine takes its time to start processes
-GLOO_SCATTER = 2.0
-"""See ``Link.scatter``: gloo's reduce-scatter is its all-reduce, of which each rank keeps a share."""
+GLOO = {"scatter": 2.0, "gather": 1.5}
+"""See ``Link``: gloo's reduce-scatter is its all-reduce, of which each rank keeps a share; in its all-gather two ranks
+hold up each other's messages through the one connection that they have (1.5 times on a link of 0.1 Gbit/s)."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Link:
         reduce_latency: seconds that a small all-reduce over all ranks costs them, likewise.
         reduce_bandwidth: bytes a second that a rank sends in a large all-reduce.
         scatter: how many times the bytes that a reduce-scatter needs to send pass.
+        gather: the same of an all-gather between two ranks.
     """
 
     latency: float = 0.0
@@ -43,6 +45,7 @@ class Link:
     reduce_latency: float = 0.0
     reduce_bandwidth: float = 1e30
     scatter: float = 1.0
+    gather: float = 1.0
 
     def narrowed(self, bandwidth: float) -> Link:
         """The same, through which no more bytes pass in a second."""
@@ -52,7 +55,7 @@ class Link:
             reduce_bandwidth=min(self.reduce_bandwidth, bandwidth),
         )
 
-    def divided(self, groups: int) -> Link:
+    def divided(self, groups: float) -> Link:
         """What each of so many groups has of it that send at once."""
         return replace(self, bandwidth=self.bandwidth / groups, reduce_bandwidth=self.reduce_bandwidth / groups)
 
@@ -98,7 +101,7 @@ class HardwareModel:
         share = active - below
         return self.slowdown[below - 1] * (1 - share) + self.slowdown[above - 1] * share
 
-    def among(self, ranks: Sequence[int], groups: int = 1) -> Link:
+    def among(self, ranks: Sequence[int], groups: float = 1.0) -> Link:
         """What ``ranks`` have among them, where so many groups of ranks send at once."""
         if self.between is None or len({rank // self.local for rank in ranks}) < 2:
             return self.within
@@ -128,8 +131,7 @@ def joined(machine: HardwareModel, machines: int, ranks: int, latency: float, ba
         bandwidth: of it, bytes a second in each direction.
     """
     local = ranks // machines
-    scatter = 1.0 if machine.flops else GLOO_SCATTER
-    link = Link(latency, bandwidth, 2 * (machines - 1) * latency, bandwidth, scatter)
+    link = Link(latency, bandwidth, 2 * (machines - 1) * latency, bandwidth, **({} if machine.flops else GLOO))
     return replace(machine, slowdown=machine.slowdown[:local], local=local, between=link)
 
 

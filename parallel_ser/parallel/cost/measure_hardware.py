@@ -14,7 +14,7 @@ import statistics
 import sys
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from parallel_ser.models.batch import Inputs, example, tensors
 from parallel_ser.models.chain import Block, Chain
 from parallel_ser.parallel.comm.context import ProcessContext, process_context
-from parallel_ser.parallel.cost.hardware_model import GLOO_SCATTER, LIMIT, HardwareModel, Link
+from parallel_ser.parallel.cost.hardware_model import GLOO, LIMIT, HardwareModel, Link
 from parallel_ser.parallel.engine.strategy import Strategy
 from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.schedule.simulate import Times, simulate
@@ -35,6 +35,7 @@ from parallel_ser.system.process import uss
 
 LARGE = 1 << 20  # floats of a large message
 ROUNDS = 7
+MEETINGS = 49  # rounds of what differs most from one to the next
 CHANNELS = 16
 
 Work = Callable[[], object]
@@ -55,8 +56,8 @@ class Layer(Block):
         return x.mean((2, 3)) if self.last else x
 
 
-def measure(ranks: ProcessContext, scatter: float) -> HardwareModel:
-    """The machine as its ranks see it together, with ``Link.scatter`` as given, which is not measured."""
+def measure(ranks: ProcessContext, factors: Mapping[str, float]) -> HardwareModel:
+    """The machine as its ranks see it together, with those factors of ``Link`` that are given and not measured."""
     x, weight = torch.randn(1, 32, 32, 64), torch.randn(32, 32, 3, 3)
 
     def work() -> None:
@@ -84,15 +85,15 @@ def measure(ranks: ProcessContext, scatter: float) -> HardwareModel:
     def longer() -> None:
         torch.nn.functional.conv2d(wide, weight, padding=1).relu().add_(wide)
 
-    undisturbed = _slowest(ranks, _turn(longer, 20))
-    meeting = _cost(ranks, longer, lambda: dist.all_reduce(small), 20)
+    meeting = _cost(ranks, longer, lambda: dist.all_reduce(small), 10, MEETINGS)
+    undisturbed = statistics.median(_slowest(ranks, _turn(longer, 10)) for _ in range(ROUNDS))
     sent = large.nbytes * 2 * (ranks.size - 1) / ranks.size
     link = Link(
         latency=latency,
         bandwidth=large.nbytes / max(copied, transfer - latency),
         reduce_latency=reduce_latency,
         reduce_bandwidth=sent / max(copied, reduce - reduce_latency),
-        scatter=scatter,
+        **factors,
     )
     return replace(alone, within=link, jitter=max(0.0, meeting - reduce_latency) / undisturbed)
 
@@ -118,7 +119,7 @@ def _slowest(ranks: ProcessContext, seconds: float) -> float:
     return float(most)
 
 
-def _cost(ranks: ProcessContext, work: Work, message: Work, turns: int) -> float:
+def _cost(ranks: ProcessContext, work: Work, message: Work, turns: int, rounds: int = ROUNDS) -> float:
     """Seconds that a message adds to some work before it: the median over rounds with it and without it in turn."""
 
     def both() -> None:
@@ -127,7 +128,7 @@ def _cost(ranks: ProcessContext, work: Work, message: Work, turns: int) -> float
 
     both()
     more = []
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         _meet(ranks)
         alone = _slowest(ranks, _turn(work, turns))
         _meet(ranks)
@@ -141,7 +142,7 @@ def _exchange(ranks: ProcessContext, what: Tensor) -> Work:
 
     def exchange() -> None:
         if peer < ranks.size:
-            moves = [dist.P2POp(dist.isend, what, peer), dist.P2POp(dist.irecv, room, peer)]
+            moves = [dist.P2POp(dist.irecv, room, peer), dist.P2POp(dist.isend, what, peer)]
             for one in dist.batch_isend_irecv(moves):
                 one.wait()
 
@@ -195,7 +196,7 @@ if __name__ == "__main__":
         every.compose(StrategySettings(name=every.name))  # imports what it is made of
     sockets = "sockets" in sys.argv
     with process_context("cpu", timeout=LIMIT, share=not sockets) as group:
-        machine = measure(group, GLOO_SCATTER if sockets else 1.0)
+        machine = measure(group, GLOO if sockets else {})
         before = uss()
         timed = [one for one in strategies().values() if one.overhead] if group.size > 1 else [one_process()]
         plain, heavy = ([one.name for one in timed if bool(one.imports) == imports] for imports in (False, True))

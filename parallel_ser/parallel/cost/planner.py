@@ -135,9 +135,9 @@ def predict(
         found = _staged(settings, place, part, machine, limit)
     except ValueError as error:
         return Prediction(settings, place, refusal=str(error))
-    step, memory, sent, bubble, cuts, own = found
-    step += _after(settings, place, part, own, facts, machine)
-    sent += _traffic(settings, place, part, own).size
+    step, memory, sent, bubble, cuts, weights = found
+    step += _after(settings, place, part, weights, facts, machine)
+    sent += _traffic(settings, place, part, max(weights)).size
     if memory > limit:
         clause = f"needs {memory / 2**20:,.0f} MiB on a rank, which has {limit / 2**20:,.0f} MiB"
         return Prediction(settings, place, step, memory, sent, bubble, cuts, clause)
@@ -167,8 +167,8 @@ def _recomputed(settings: StrategySettings, part: Part) -> list[float]:
 
 def _staged(
     settings: StrategySettings, place: tuple[int, int, int], part: Part, machine: HardwareModel, limit: float
-) -> tuple[float, float, float, float, tuple[int, ...], float]:
-    """Step, memory, bytes, bubble, cuts and the parameter bytes of the fullest rank, of the passes alone."""
+) -> tuple[float, float, float, float, tuple[int, ...], list[float]]:
+    """Step, memory, bytes, bubble and cuts of the passes alone, and each rank's parameter bytes."""
     data, pipeline, tensor = place
     schedule = schedule_name(settings)
     where = stage_ranks(settings, pipeline)
@@ -250,7 +250,7 @@ def _staged(
         if stage + 1 < len(edges) and where[stage + 1] != rank:
             sent[rank] += settings.microbatches * leaving[stage]
             sent[where[stage + 1]] += settings.microbatches * leaving[stage]
-    return play.step, max(held) + machine.resident, max(sent), play.bubble, tuple(cuts), max(weights)
+    return play.step, max(held) + machine.resident, max(sent), play.bubble, tuple(cuts), weights
 
 
 def _sent(block: BlockProfile, shards: Shards) -> float:
@@ -291,21 +291,25 @@ def _after(
     settings: StrategySettings,
     place: tuple[int, int, int],
     part: Part,
-    own: float,
+    weights: Sequence[float],
     facts: ModelProfile,
     machine: HardwareModel,
 ) -> float:
-    """Seconds of the gradients' sum, clipping and the optimizer."""
-    layout, strategy = Layout(*place), descriptor_of(settings.name)
+    """Seconds of the gradients' sum, clipping and the optimizer, given each rank's parameter bytes of a pipeline."""
+    layout, strategy, own = Layout(*place), descriptor_of(settings.name), max(weights)
     traffic = _traffic(settings, place, part, own)
-    overhead = traffic.gathered * machine.overheads.get(settings.name, 0.0)
+    overhead = traffic.blocks * machine.overheads.get(settings.name, 0.0)
     shards = strategy.shards(settings, layout)
     stepped = own * shards.weights / shards.moments
     update = stepped * facts.update_rate * machine.slower(layout.data * layout.pipeline * layout.tensor)
-    apart = layout.pipeline * layout.tensor  # ranks from one copy to the next, each of which has a group of its own
-    group = range(0, layout.data * apart, apart) if layout.data > 1 else range(layout.tensor)
-    links = machine.among(group, min(apart, machine.local or 1) if layout.data > 1 else 1)
-    passed = traffic.size + (links.scatter - 1.0) * traffic.scattered
+    if layout.data > 1:  # each rank of a copy is in a group of its own, and a machine's groups share its link
+        apart = layout.pipeline * layout.tensor
+        together = layout.tensor * sum(weights) / (own or 1.0) * min(1.0, (machine.local or apart) / apart)
+        links = machine.among(range(0, layout.data * apart, apart), max(1.0, together))
+    else:
+        links = machine.among(range(layout.tensor))
+    again = links.gather if layout.data == 2 else 1.0
+    passed = traffic.size + (links.scatter - 1.0) * traffic.scattered + (again - 1.0) * traffic.gathered
     return links.collective(passed, traffic.calls) + overhead + update
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Sequence
+from itertools import groupby
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from parallel_ser.parallel.internals import require_checked
 from parallel_ser.parallel.schedule.actions import Orders
 from parallel_ser.parallel.tracing.stats import CommStats
 
-__all__ = ["Stage", "runtime", "stage_backward_input", "stage_backward_weight"]
+__all__ = ["Stage", "receives_first", "runtime", "stage_backward_input", "stage_backward_weight"]
 
 require_checked("torch")
 
@@ -26,6 +27,8 @@ require_checked("torch")
 logging.getLogger("torch.distributed.pipelining.schedules").setLevel(logging.CRITICAL)
 
 META = torch.device("meta")
+RECEIVES = (_ComputationType.RECV_F, _ComputationType.RECV_B)
+SENDS = (_ComputationType.SEND_F, _ComputationType.SEND_B)
 
 
 class Stage(PipelineStage):
@@ -107,7 +110,10 @@ def runtime(stages: Sequence[Stage], orders: Orders, microbatches: int, loss: Ca
 
     Gradients are not scaled: ``scale_grads`` would divide those that accumulate over steps again at each of them.
     Receives are posted in the order in which the peer sends; ``defer_pp_recv`` would post them in the order in which
-    they are needed, and messages between two ranks are matched by their order alone.
+    they are needed, and messages between two ranks are matched by their order alone. On CPUs a receive is posted before
+    the sends that stand beside it: gloo tells the peer through the same connection that it may send, behind what is
+    already being sent, so that two messages in opposite directions would pass one after the other. NCCL, which does one
+    after the other, keeps torch's order.
     """
     made = _PipelineScheduleRuntime(stages, microbatches, loss_fn=loss, scale_grads=False)
     made._prepare_schedule_with_comms(
@@ -116,4 +122,13 @@ def runtime(stages: Sequence[Stage], orders: Orders, microbatches: int, loss: Ca
             for rank, order in enumerate(orders)
         }
     )
+    if stages[0].device.type == "cpu":
+        ordered = made.pipeline_order_with_comms
+        made.pipeline_order_with_comms = {rank: receives_first(order) for rank, order in ordered.items()}
     return made
+
+
+def receives_first(order: Iterable[_Action]) -> list[_Action]:
+    """The same, with the receives of each run of messages before its sends."""
+    runs = (list(run) for _, run in groupby(order, lambda action: action.computation_type in RECEIVES + SENDS))
+    return [action for run in runs for action in sorted(run, key=lambda action: action.computation_type in SENDS)]

@@ -27,13 +27,15 @@ class Traffic(NamedTuple):
     Attributes:
         size: bytes.
         calls: collectives.
-        gathered: blocks that were gathered, times micro-batches; each takes the strategy's overhead.
-        scattered: bytes among ``size`` that are summed to a share for each rank, see ``Link.scatter``.
+        blocks: that were gathered, times micro-batches; each takes the strategy's overhead.
+        gathered: bytes among ``size`` that are gathered from all ranks, see ``Link.gather``.
+        scattered: the same of those that are summed to a share for each rank, see ``Link.scatter``.
     """
 
     size: float
     calls: int
-    gathered: int = 0
+    blocks: int = 0
+    gathered: float = 0.0
     scattered: float = 0.0
 
 

@@ -190,6 +190,7 @@ def test_parts_of_split_blocks_are_measured_alone() -> None:
     assert time.halo_bytes[1] > 0
     assert not any(channel.halos)
     assert sum(time.halo_bytes) < sum(channel.collective_bytes) / 4
+    assert facts.part("time", 4, 4).halo_bytes[1] == 2 * time.halo_bytes[1]  # both ways, where a rank is in the middle
     assert sum(b.parameters for b in time.blocks) == sum(b.parameters for b in whole.blocks)
     assert sum(b.parameters for b in channel.blocks) < 0.6 * sum(b.parameters for b in whole.blocks)
     assert whole.blocks[1].forward == pytest.approx(whole.blocks[1].flops / 1e9)
@@ -207,7 +208,7 @@ def test_a_models_own_rules_split_its_blocks() -> None:
 def test_between_machines_everything_takes_their_link() -> None:
     """Two machines of two ranks, within which nothing takes time; a link of 10 s and 8 bytes a second."""
     pair = joined(FREE, 2, 4, latency=10.0, bandwidth=8.0)
-    assert pair.between == Link(10.0, 8.0, 20.0, 8.0, scatter=2.0)
+    assert pair.between == Link(10.0, 8.0, 20.0, 8.0, scatter=2.0, gather=1.5)
     assert pair.among([0, 1]) is FREE.within
     assert pair.among([1, 2], groups=2).send(8.0) == 10 + 2
     assert pair.wire(1, 2) == pair.wire(0, 3) == 0  # the first machine's link
@@ -220,8 +221,12 @@ def test_between_machines_everything_takes_their_link() -> None:
     shares = predicted(4, pair, name="fsdp").step - predicted(4, FREE, name="fsdp").step
     assert shares == pytest.approx((2 + 8 * 3 * BLOCKS) * 20 + 8 * (2 + 2) * 3 * size / 4 / 8)
     copies = {"name": "pipeline", "microbatches": 8, "data_parallel": 2}
-    halves = predicted(4, pair, **copies).step - predicted(4, FREE, **copies).step
-    assert halves == pytest.approx(2 * 20 + 2 * 1 / 2 * (size / 2) / (8 / 2))
+    for cut in (BLOCKS // 2, BLOCKS // 4):  # each stage's gradients, all through the one link
+        halves = predicted(4, pair, **copies, stages=[cut]).step - predicted(4, FREE, **copies, stages=[cut]).step
+        assert halves == pytest.approx(2 * 20 + 2 * 1 / 2 * size / 8)
+    # on two machines of a rank each gathering sends half as much again as it needs to
+    two = [predicted(2, one, name="fsdp").step for one in (joined(FREE, 2, 2, latency=0.0, bandwidth=8.0), FREE)]
+    assert two[0] - two[1] == pytest.approx(8 * (2 * 1.5 + 2) * size / 2 / 8)
     # of four stages the middle boundary alone, which each micro-batch of 4 utterances fills for 20 s, there and back
     chain = predicted(4, pair, name="pipeline", microbatches=8)
     assert chain.step >= predicted(4, FREE, name="pipeline", microbatches=8).step + 2 * (10 + 20)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import gc
 import weakref
 from collections.abc import Iterator
+from itertools import pairwise
 from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.pipelining.schedules import _Action, _add_send_recv, _ComputationType
 
 from parallel_ser.models.cnn import build
 from parallel_ser.models.settings import ModelSettings
@@ -19,12 +21,14 @@ from parallel_ser.parallel.comm.dims import Axis
 from parallel_ser.parallel.comm.messages import timed
 from parallel_ser.parallel.engine.parallelize import parallelize
 from parallel_ser.parallel.engine.pieces import Pieces
-from parallel_ser.parallel.internals.pipelining import Stage, runtime
+from parallel_ser.parallel.internals.pipelining import Stage, receives_first, runtime
 from parallel_ser.parallel.schedule.actions import Action
+from parallel_ser.parallel.schedule.registry import actions
 from parallel_ser.parallel.settings import StrategySettings
 from parallel_ser.parallel.tracing.stats import CommStats
 
 SHAPE = (2, 3)
+MESSAGES = ("SEND", "RECV")
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +76,32 @@ def test_a_stage_has_buffers_only_for_what_it_awaits_or_computes_with() -> None:
     assert modules[1].held[2:] == [0, 1] * 5  # while a first stage computes, and while a second does
     kept = [*stages[1].args_recv_info.values(), *stages[0].grad_recv_info.values()]
     assert all(info.buffer.is_meta and info.buffer.shape == SHAPE for (info,) in kept)
+
+
+@pytest.mark.parametrize(("schedule", "loops"), [("1f1b", 1), ("interleaved1f1b", 2)])
+def test_receives_are_posted_before_the_sends_beside_them(schedule: str, loops: int) -> None:
+    """And each message still meets its own: as many before it in its direction on both sides."""
+    ranks, chunks = 4, 8
+    orders = {
+        rank: [_Action(one.stage, _ComputationType.from_str(one.kind), one.microbatch) for one in order]
+        for rank, order in enumerate(actions(schedule, ranks, chunks))
+    }
+    torchs = _add_send_recv({rank: list(order) for rank, order in orders.items()}, lambda s: s % ranks, ranks * loops)
+    ways: dict[tuple[int, int, bool], list[tuple[str, int, int]]] = {}
+    for rank, order in torchs.items():
+        found = receives_first(order)
+        names = [one.computation_type.name for one in found]
+        assert not any(a.startswith("SEND") and b.startswith("RECV") for a, b in pairwise(names))
+        assert [one for one, name in zip(found, names, strict=True) if name[:4] not in MESSAGES] == orders[rank]
+        for one, name in zip(found, names, strict=True):
+            if name[:4] in MESSAGES:
+                sends, forward = name.startswith("SEND"), name.endswith("F")
+                sender = one.stage_index if sends else one.stage_index + (-1 if forward else 1)
+                receiver = sender + (1 if forward else -1)
+                way = (sender % ranks, receiver % ranks, sends)
+                ways.setdefault(way, []).append((name[-1], sender, one.microbatch_index))
+    assert len(ways) == 4 * (ranks - 1 if loops == 1 else ranks)
+    assert all(messages == ways[a, b, not sends] for (a, b, sends), messages in ways.items())
 
 
 def test_an_operation_that_is_timed_lets_its_tensor_go() -> None:

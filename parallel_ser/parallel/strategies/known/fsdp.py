@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 def traffic(settings: StrategySettings, layout: Layout, size: float, blocks: int) -> Traffic:
     """Each micro-batch gathers every block's weights twice and reduces its gradients once; ``size`` is of a share."""
-    data, gathered = layout.data, settings.microbatches * blocks
+    data, computed = layout.data, settings.microbatches * blocks
     once = settings.microbatches * size * (data - 1)
-    return Traffic(3 * once, 2 * (data > 1) + 3 * gathered, gathered, scattered=once)
+    return Traffic(3 * once, 2 * (data > 1) + 3 * computed, computed, gathered=2 * once, scattered=once)
 
 
 def compose(settings: StrategySettings) -> Pieces:
