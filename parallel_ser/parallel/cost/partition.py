@@ -88,6 +88,7 @@ def partition(
     ranks: Sequence[int],
     memory: Memory | None = None,
     slowness: Sequence[float] | None = None,
+    passing: Callable[[int, int], float] | None = None,
 ) -> tuple[int, ...]:
     """The cut points that make the costliest rank and the costliest stage together as cheap as can be.
 
@@ -106,12 +107,16 @@ def partition(
     (1, 2, 5)
     >>> partition([1, 1, 1, 1, 1, 1], [0, 1], slowness=[1, 2])  # the second takes twice as long for each
     (4,)
+    >>> partition([1, 1, 1, 1], [0, 1], passing=lambda stage, stop: 9 - 2 * stop)  # less passes later on
+    (3,)
 
     Args:
         costs: of the blocks, in order.
         ranks: the rank of each stage, which may hold several; no stage is empty.
         memory: what the stages of a rank may take.
         slowness: how many times as long each rank takes, above 0; by default they are alike.
+        passing: what passes from a stage to the next costs, by the stage's number and one past its last block; it is
+            on its way while both compute, so that it counts as another stage would.
 
     Returns:
         Rising indices, each of the block that opens the next stage.
@@ -125,7 +130,7 @@ def partition(
     best, bound = None, float("inf")
     slow = tuple(slowness or (1.0,) * (max(ranks) + 1))
     for most in (FEW, max(FEW, WORK // (count * stages))):  # the first finds a bound for the second
-        found, complete = _cheapest(costs, ranks, slow, memory, most, bound)
+        found, complete = _cheapest(costs, ranks, slow, memory, passing, most, bound)
         if found:
             best, bound = found, found.rank + found.stage
         if complete:
@@ -141,6 +146,7 @@ def _cheapest(
     ranks: Sequence[int],
     slowness: Sequence[float],
     memory: Memory | None,
+    passing: Callable[[int, int], float] | None,
     most: int,
     bound: float,
 ) -> tuple[_Way | None, bool]:
@@ -163,11 +169,12 @@ def _cheapest(
                     continue
                 size = memory.bytes_of(stage, start, stop) if memory else 0.0
                 own = slowness[rank] * (total[stop] - total[start])
+                entering = passing(stage - 1, start) if passing and stage else 0.0
                 for way in before:
                     held, cost = way.held[rank] + size, way.costs[rank] + own
                     if memory and held > memory.limit:
                         continue
-                    highest, widest = max(way.rank, cost), max(way.stage, own)
+                    highest, widest = max(way.rank, cost, entering), max(way.stage, own, entering)
                     open_costs = _with(way.costs, rank, cost if returns else 0.0)
                     least = highest + widest  # that it can come to
                     if ahead:

@@ -15,7 +15,7 @@ bytes
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -132,10 +132,12 @@ def predict(
         return Prediction(settings, place, refusal=clause)
     part = facts.part(settings.axis, tensor, batch / (settings.microbatches * data))
     try:
-        found = _staged(settings, place, part, machine, limit)
+        found = [_staged(settings, place, part, machine, cuts) for cuts in _cuts(settings, place, part, machine, limit)]
     except ValueError as error:
         return Prediction(settings, place, refusal=str(error))
-    step, memory, sent, bubble, cuts, weights = found
+    step, memory, sent, bubble, cuts, weights = min(found)
+    if not settings.stages and cuts != _cut(_costs(settings, part), tuple(stage_ranks(settings, place[1]))):
+        settings = settings.model_copy(update={"stages": cuts})  # training would cut otherwise
     step += _after(settings, place, part, weights, facts, machine)
     sent += _traffic(settings, place, part, max(weights)).size
     if memory > limit:
@@ -165,8 +167,62 @@ def _recomputed(settings: StrategySettings, part: Part) -> list[float]:
     return [0.0 if settings.checkpointing == "none" else block.forward for block in part.blocks]
 
 
-def _staged(
+def _costs(settings: StrategySettings, part: Part) -> tuple[float, ...]:
+    """Seconds of each block's passes."""
+    again = _recomputed(settings, part)
+    return tuple(block.forward + block.backward + more for block, more in zip(part.blocks, again, strict=True))
+
+
+def _bytes_of(settings: StrategySettings, place: tuple[int, int, int], part: Part) -> Callable[[int, int, int], float]:
+    """Bytes of a stage by its number, first block and one past its last."""
+    strategy = descriptor_of(settings.name)
+    shards = strategy.shards(settings, Layout(*place))
+    in_flight = _in_flight(schedule_name(settings), place[1], settings.microbatches)
+
+    def bytes_of(stage: int, start: int, stop: int) -> float:
+        halved = stage > 0 and strategy.splits_backward(settings)  # torch's first stage has a whole backward pass
+        return stage_bytes(settings, part.blocks[start:stop], in_flight[stage], halved, shards)
+
+    return bytes_of
+
+
+def _cuts(
     settings: StrategySettings, place: tuple[int, int, int], part: Part, machine: HardwareModel, limit: float
+) -> Iterator[tuple[int, ...]]:
+    """Where stages may open: as given, else as training would cut; if that holds too much, or where stages are on
+    several machines, other cuts, too.
+
+    Raises:
+        ValueError: no cut keeps every rank within the limit.
+    """
+    if settings.stages:
+        yield settings.stages
+        return
+    _, pipeline, tensor = place
+    where, costs = stage_ranks(settings, pipeline), _costs(settings, part)
+    memory = Memory(limit - machine.resident, _bytes_of(settings, place, part))
+    cuts = _cut(costs, tuple(where))
+    if fits := _fullest(memory, stage_slices(cuts, len(costs)), where) <= memory.limit:
+        yield cuts
+    else:
+        yield partition(costs, where, memory)
+    if machine.between is None:
+        return
+    for ways in (1, 2):  # a machine between two others passes activations to one and gradients to the other
+
+        def passing(stage: int, stop: int, ways: int = ways) -> float:
+            link = machine.among([where[one] * tensor for one in (stage, stage + 1)], tensor)
+            return ways * part.passing * part.blocks[stop - 1].leaving / link.bandwidth
+
+        yield partition(costs, where, None if fits and limit == float("inf") else memory, passing=passing)
+
+
+def _staged(
+    settings: StrategySettings,
+    place: tuple[int, int, int],
+    part: Part,
+    machine: HardwareModel,
+    cuts: tuple[int, ...],
 ) -> tuple[float, float, float, float, tuple[int, ...], list[float]]:
     """Step, memory, bytes, bubble and cuts of the passes alone, and each rank's parameter bytes."""
     data, pipeline, tensor = place
@@ -181,19 +237,8 @@ def _staged(
         for k in range(len(part.blocks))
     ]
     recompute = _recomputed(settings, part)
-    strategy = descriptor_of(settings.name)
+    strategy, bytes_of = descriptor_of(settings.name), _bytes_of(settings, place, part)
     shards = strategy.shards(settings, Layout(*place))
-    in_flight = _in_flight(schedule, pipeline, settings.microbatches)
-
-    def bytes_of(stage: int, start: int, stop: int) -> float:
-        halved = stage > 0 and strategy.splits_backward(settings)  # torch's first stage has a whole backward pass
-        return stage_bytes(settings, part.blocks[start:stop], in_flight[stage], halved, shards)
-
-    costs = [block.forward + block.backward + recompute[k] for k, block in enumerate(part.blocks)]
-    memory = Memory(limit - machine.resident, bytes_of)
-    cuts = settings.stages or _cut(tuple(costs), tuple(where))
-    if not settings.stages and _fullest(memory, stage_slices(cuts, len(costs)), where) > memory.limit:
-        cuts = partition(costs, where, memory)
     edges = stage_slices(cuts, len(part.blocks))
 
     def stages(values: Sequence[float]) -> list[float]:

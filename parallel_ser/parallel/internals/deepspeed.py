@@ -113,10 +113,11 @@ def squared_norm(zero: Any) -> Tensor:
 
 
 def _commit(plain: Callable[[Any], None], stats: CommStats, me: int) -> Callable[[Any], None]:
-    """Pass on what was posted, in one span with all of its messages."""
+    """Pass on what was posted, receives first as in ``pipelining.runtime``, in one span with all of its messages."""
 
     def commit(engine: Any) -> None:
-        ops: Sequence[Any] = engine._p2p_ops
+        ops: Sequence[Any] = sorted(engine._p2p_ops, key=lambda op: op.op == "isend")
+        engine._p2p_ops = ops
         messages: tuple[str, ...] = ()
         for op in ops:
             messages += stats.message((me, op.peer) if op.op == "isend" else (op.peer, me), ">")

@@ -236,6 +236,36 @@ def test_between_machines_everything_takes_their_link() -> None:
     assert apart.step > predicted(2, FREE, name="tensor_split", axis="time").step
 
 
+@dataclass
+class Narrow(Equal):
+    """The same, of which the sixth block gives a thousandth."""
+
+    def part(self, axis: str, size: int, count: float) -> Part:
+        part = super().part(axis, size, count)
+        blocks = list(part.blocks)
+        blocks[5] = replace(blocks[5], leaving=blocks[5].leaving / 1000)
+        return replace(part, blocks=tuple(blocks))
+
+
+def test_a_pipeline_between_machines_is_cut_where_little_passes() -> None:
+    pair = joined(FREE, 2, 4, latency=0.0, bandwidth=0.08)
+    settings = StrategySettings(name="pipeline", microbatches=8)
+    by_hand = settings.model_copy(update={"stages": (2, 4, 6)})
+    best, even = (predict(one, 4, Narrow(), pair, 8) for one in (settings, by_hand))  # type: ignore[arg-type]
+    assert best.cuts == best.settings.stages == (3, 6, 7)  # three blocks, and little on the way
+    assert best.step < even.step / 10
+    assert even.step >= 8 * 4 * EDGE / 0.08
+    here = predict(settings, 4, Narrow(), FREE, 8)  # type: ignore[arg-type]
+    assert (here.cuts, here.settings.stages) == ((2, 4, 6), ())  # as training cuts by itself
+
+
+def test_a_cut_that_memory_asks_for_is_part_of_the_settings() -> None:
+    cheap = predicted(2, name="pipeline")
+    tight = predicted(2, name="pipeline", limit=0.9 * cheap.memory)
+    assert not tight.refusal
+    assert tight.settings.stages == tight.cuts != cheap.cuts
+
+
 def test_the_command_plans_for_several_machines_like_this_one(monkeypatch: pytest.MonkeyPatch) -> None:
     from parallel_ser.parallel.cost import hardware_model
 
