@@ -78,8 +78,14 @@ def plan(
     print_plan(console, records, f"{title(settings.model)}, {nproc} processes, {batch}", rows)
     typed = [*(["--config", str(config)] if config else []), *(overrides or [])]
     chosen = _changes(settings.strategy, found[0].settings)
-    command = ["parallel-ser", "train", "--nproc", str(nproc), *map(quote, [*typed, *chosen])]
-    console.print(f"The fastest: {' '.join(command)}", markup=False, highlight=False, soft_wrap=True)
+    command = ["parallel-ser", "train", "--nproc", str(nproc)]
+    if machines:  # an agent on each, which see one folder
+        command = ["torchrun", f"--nnodes={machines}", f"--nproc_per_node={nproc // machines}"]
+        command += ["--node_rank=NUMBER", "--master_addr=FIRST", "launch/train.py"]
+        chosen = [*chosen, "run.folder=SHARED"]
+    where = ", on each machine" if machines else ""
+    command += map(quote, [*typed, *chosen])
+    console.print(f"The fastest{where}: {' '.join(command)}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _changes(before: StrategySettings, after: StrategySettings) -> list[str]:

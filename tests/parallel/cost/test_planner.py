@@ -278,6 +278,11 @@ def test_the_command_plans_for_several_machines_like_this_one(monkeypatch: pytes
     )
     assert {one["name"] for one in fast} == {one["name"] for one in slow}
     assert fast[0]["step"] < slow[0]["step"]
+    command = CliRunner().invoke(app, ["plan", "-n", "4", "--machines", "2", "--link", "1MB/s,1ms", *SMALL]).stdout
+    start = (
+        "The fastest, on each machine: torchrun --nnodes=2 --nproc_per_node=2 --node_rank=NUMBER --master_addr=FIRST"
+    )
+    assert f"{start} launch/train.py" in command
 
 
 SMALL = ["train.batch=4", "--seconds", "0.3"]
