@@ -132,7 +132,8 @@ def predict(
         return Prediction(settings, place, refusal=clause)
     part = facts.part(settings.axis, tensor, batch / (settings.microbatches * data))
     try:
-        found = [_staged(settings, place, part, machine, cuts) for cuts in _cuts(settings, place, part, machine, limit)]
+        possible = dict.fromkeys(_cuts(settings, place, part, machine, limit))
+        found = [_staged(settings, place, part, machine, cuts) for cuts in possible]
     except ValueError as error:
         return Prediction(settings, place, refusal=str(error))
     step, memory, sent, bubble, cuts, weights = min(found)
