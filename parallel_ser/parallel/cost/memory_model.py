@@ -23,8 +23,11 @@ def stage_bytes(
     in_flight: InFlight,
     halved: bool,
     shards: Shards = ALONE,
+    gradients_stay: bool = True,
 ) -> float:
     """Bytes of a stage: weights, gradients and moments of those that are trained, and what a step holds beside them.
+
+    Where gradients are let go after a step that has one micro-batch alone, they grow while activations shrink.
 
     Args:
         settings: of the strategy.
@@ -32,18 +35,27 @@ def stage_bytes(
         in_flight: micro-batches that it holds.
         halved: whether its backward passes are split in two, for a zero-bubble schedule.
         shards: how many ranks share the state.
+        gradients_stay: whether gradients keep their memory from step to step.
     """
     parameters = sum(block.parameters for block in blocks)
-    trained = sum(block.trained for block in blocks)
-    state = (parameters + trained) / shards.weights + MOMENTS * trained / shards.moments
+    trained = [block.trained / shards.weights for block in blocks]
+    state = parameters / shards.weights + MOMENTS * sum(block.trained for block in blocks) / shards.moments
     gathered = GATHERED * max(block.parameters for block in blocks) if shards.weights > 1 else 0
-    return state + gathered + activation_bytes(settings, blocks, in_flight, halved)
+    gradients = [sum(trained)] * len(blocks)
+    if settings.microbatches == 1 and not gradients_stay:  # of the blocks behind each
+        gradients = [all_of_them - up_to for all_of_them, up_to in zip(gradients, accumulate(trained), strict=True)]
+    return state + gathered + activation_bytes(settings, blocks, in_flight, halved, gradients)
 
 
 def activation_bytes(
-    settings: StrategySettings, blocks: Sequence[BlockProfile], in_flight: InFlight, halved: bool
+    settings: StrategySettings,
+    blocks: Sequence[BlockProfile],
+    in_flight: InFlight,
+    halved: bool,
+    gradients: Sequence[float],
 ) -> float:
-    """Bytes of a stage's activations at the most, and of what comes and goes beside them.
+    """Bytes of a stage's activations at the most, of what comes and goes beside them, and of the ``gradients`` that are
+    there when each block goes backward.
 
     All micro-batches in flight but one are between their passes. That one goes backward: block by block it lets go what
     was kept, has the value and the gradient of the largest activation in it or behind it, and of the block's weights
@@ -58,8 +70,8 @@ def activation_bytes(
     if settings.checkpointing == "stage":
         again, saved = list(accumulate(again)), [0.0] * len(blocks)
     backward = [
-        alive + more + 2.0 * max(block.leaving, block.largest) + COPIES * block.trained
-        for alive, more, block in zip(accumulate(saved), again, blocks, strict=True)
+        alive + more + 2.0 * max(block.leaving, block.largest) + COPIES * block.trained + made
+        for alive, more, block, made in zip(accumulate(saved), again, blocks, gradients, strict=True)
     ]
     between = in_flight.waiting * sum(block.waiting for block in blocks) if halved else 0
     several = in_flight.activations * blocks[0].entering + max(0, in_flight.activations - 1) * sum(saved)

@@ -182,7 +182,8 @@ def _bytes_of(settings: StrategySettings, place: tuple[int, int, int], part: Par
 
     def bytes_of(stage: int, start: int, stop: int) -> float:
         halved = stage > 0 and strategy.splits_backward(settings)  # torch's first stage has a whole backward pass
-        return stage_bytes(settings, part.blocks[start:stop], in_flight[stage], halved, shards)
+        blocks, stay = part.blocks[start:stop], strategy.gradients_stay
+        return stage_bytes(settings, blocks, in_flight[stage], halved, shards, stay)
 
     return bytes_of
 

@@ -106,6 +106,7 @@ class StrategyDescriptor:
         splits_backward: whether it computes backward passes in two halves.
         traffic: what a rank sends for the gradients, of settings, layout, bytes of its parameters and number of blocks.
         shards: how many ranks share the state, of settings and layout.
+        gradients_stay: whether gradients keep their memory from step to step.
         overhead: what the planner's measured overhead is of: each ``action`` of the schedule, or each ``block`` and
             micro-batch.
         imports: packages that it needs beside torch.
@@ -130,6 +131,7 @@ class StrategyDescriptor:
     splits_backward: Callable[[StrategySettings], bool] = lambda settings: False
     traffic: Callable[[StrategySettings, Layout, float, int], Traffic] = summed
     shards: Callable[[StrategySettings, Layout], Shards] = lambda settings, layout: Shards()
+    gradients_stay: bool = False
     overhead: Literal["", "action", "block"] = ""
     imports: tuple[str, ...] = ()
     compose: Callable[[StrategySettings], Pieces] = plain

@@ -259,6 +259,18 @@ def test_a_pipeline_between_machines_is_cut_where_little_passes() -> None:
     assert (here.cuts, here.settings.stages) == ((2, 4, 6), ())  # as training cuts by itself
 
 
+def test_gradients_of_a_single_micro_batch_grow_while_activations_shrink() -> None:
+    state = BLOCKS * WEIGHTS * (1 + 2)  # weights and AdamW's moments
+    going = 2 * EDGE * BATCH + 2 * WEIGHTS  # the last block goes backward
+    kept = BLOCKS * SAVED * BATCH + EDGE * BATCH
+    alone = predicted(1, name="single", microbatches=1).memory
+    assert alone == pytest.approx(state + kept + going)
+    several = predicted(1, name="single", microbatches=2).memory
+    assert several == pytest.approx(state + BLOCKS * WEIGHTS + kept / 2 + going - EDGE * BATCH)
+    copies = predicted(2, name="ddp", microbatches=1).memory  # whose gradients lie in buckets
+    assert copies == pytest.approx(several)
+
+
 def test_a_cut_that_memory_asks_for_is_part_of_the_settings() -> None:
     cheap = predicted(2, name="pipeline")
     tight = predicted(2, name="pipeline", limit=0.9 * cheap.memory)

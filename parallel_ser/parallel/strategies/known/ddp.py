@@ -26,5 +26,6 @@ STRATEGY = StrategyDescriptor(
     rank=5,
     even=True,
     suites={"scaling": ("",)},
+    gradients_stay=True,
     compose=compose,
 )
