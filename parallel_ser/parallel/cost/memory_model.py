@@ -14,16 +14,14 @@ MOMENTS = 2  # of AdamW, each as large as the weights
 COPIES = 2  # of a block's weights: as measured, its layers' new gradients and what convolutions make of their weights
 GATHERED = 3  # of a block's weights under FSDP: gathered, their gradients, and those in the message
 
-ALONE = Shards()
-
 
 def stage_bytes(
     settings: StrategySettings,
     blocks: Sequence[BlockProfile],
     in_flight: InFlight,
     halved: bool,
-    shards: Shards = ALONE,
-    gradients_stay: bool = True,
+    shards: Shards,
+    gradients_stay: bool,
 ) -> float:
     """Bytes of a stage: weights, gradients and moments of those that are trained, and what a step holds beside them.
 
@@ -43,7 +41,7 @@ def stage_bytes(
     gathered = GATHERED * max(block.parameters for block in blocks) if shards.weights > 1 else 0
     gradients = [sum(trained)] * len(blocks)
     if settings.microbatches == 1 and not gradients_stay:  # of the blocks behind each
-        gradients = [all_of_them - up_to for all_of_them, up_to in zip(gradients, accumulate(trained), strict=True)]
+        gradients = [sum(trained) - up_to for up_to in accumulate(trained)]
     return state + gathered + activation_bytes(settings, blocks, in_flight, halved, gradients)
 
 

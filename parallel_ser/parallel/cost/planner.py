@@ -133,11 +133,11 @@ def predict(
     part = facts.part(settings.axis, tensor, batch / (settings.microbatches * data))
     try:
         possible = dict.fromkeys(_cuts(settings, place, part, machine, limit))
-        found = [_staged(settings, place, part, machine, cuts) for cuts in possible]
+        staged = [_staged(settings, place, part, machine, cuts) for cuts in possible]
     except ValueError as error:
         return Prediction(settings, place, refusal=str(error))
-    step, memory, sent, bubble, cuts, weights = min(found)
-    if not settings.stages and cuts != _cut(_costs(settings, part), tuple(stage_ranks(settings, place[1]))):
+    step, memory, sent, bubble, cuts, weights = min(staged)
+    if not settings.stages and cuts != _cut_of_training(settings, place, part):
         settings = settings.model_copy(update={"stages": cuts})  # training would cut otherwise
     step += _after(settings, place, part, weights, facts, machine)
     sent += _traffic(settings, place, part, max(weights)).size
@@ -174,6 +174,11 @@ def _costs(settings: StrategySettings, part: Part) -> tuple[float, ...]:
     return tuple(block.forward + block.backward + more for block, more in zip(part.blocks, again, strict=True))
 
 
+def _cut_of_training(settings: StrategySettings, place: tuple[int, int, int], part: Part) -> tuple[int, ...]:
+    """Where stages open if nothing but the blocks' times is heeded."""
+    return _cut(_costs(settings, part), tuple(stage_ranks(settings, place[1])))
+
+
 def _bytes_of(settings: StrategySettings, place: tuple[int, int, int], part: Part) -> Callable[[int, int, int], float]:
     """Bytes of a stage by its number, first block and one past its last."""
     strategy = descriptor_of(settings.name)
@@ -203,20 +208,19 @@ def _cuts(
     _, pipeline, tensor = place
     where, costs = stage_ranks(settings, pipeline), _costs(settings, part)
     memory = Memory(limit - machine.resident, _bytes_of(settings, place, part))
-    cuts = _cut(costs, tuple(where))
-    if fits := _fullest(memory, stage_slices(cuts, len(costs)), where) <= memory.limit:
-        yield cuts
-    else:
-        yield partition(costs, where, memory)
+    cuts = _cut_of_training(settings, place, part)
+    fits = _fullest(memory, stage_slices(cuts, len(costs)), where) <= memory.limit
+    yield cuts if fits else partition(costs, where, memory)
     if machine.between is None:
         return
+    bounded = memory if limit < float("inf") else None
     for ways in (1, 2):  # a machine between two others passes activations to one and gradients to the other
 
         def passing(stage: int, stop: int, ways: int = ways) -> float:
             link = machine.among([where[one] * tensor for one in (stage, stage + 1)], tensor)
             return ways * part.passing * part.blocks[stop - 1].leaving / link.bandwidth
 
-        yield partition(costs, where, None if fits and limit == float("inf") else memory, passing=passing)
+        yield partition(costs, where, bounded, passing=passing)
 
 
 def _staged(
@@ -297,7 +301,7 @@ def _staged(
         if stage + 1 < len(edges) and where[stage + 1] != rank:
             sent[rank] += settings.microbatches * leaving[stage]
             sent[where[stage + 1]] += settings.microbatches * leaving[stage]
-    return play.step, max(held) + machine.resident, max(sent), play.bubble, tuple(cuts), weights
+    return play.step, max(held) + machine.resident, max(sent), play.bubble, cuts, weights
 
 
 def _sent(block: BlockProfile, shards: Shards) -> float:

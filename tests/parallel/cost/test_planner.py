@@ -262,11 +262,11 @@ def test_a_pipeline_between_machines_is_cut_where_little_passes() -> None:
 def test_gradients_of_a_single_micro_batch_grow_while_activations_shrink() -> None:
     state = BLOCKS * WEIGHTS * (1 + 2)  # weights and AdamW's moments
     going = 2 * EDGE * BATCH + 2 * WEIGHTS  # the last block goes backward
-    kept = BLOCKS * SAVED * BATCH + EDGE * BATCH
+    activations = BLOCKS * SAVED * BATCH + EDGE * BATCH
     alone = predicted(1, name="single", microbatches=1).memory
-    assert alone == pytest.approx(state + kept + going)
+    assert alone == pytest.approx(state + activations + going)
     several = predicted(1, name="single", microbatches=2).memory
-    assert several == pytest.approx(state + BLOCKS * WEIGHTS + kept / 2 + going - EDGE * BATCH)
+    assert several == pytest.approx(state + BLOCKS * WEIGHTS + activations / 2 + going - EDGE * BATCH)
     copies = predicted(2, name="ddp", microbatches=1).memory  # whose gradients lie in buckets
     assert copies == pytest.approx(several)
 

@@ -89,11 +89,11 @@ def test_receives_are_posted_before_the_sends_beside_them(schedule: str, loops: 
     torchs = _add_send_recv({rank: list(order) for rank, order in orders.items()}, lambda s: s % ranks, ranks * loops)
     ways: dict[tuple[int, int, bool], list[tuple[str, int, int]]] = {}
     for rank, order in torchs.items():
-        found = receives_first(order)
-        names = [one.computation_type.name for one in found]
+        reordered = receives_first(order)
+        names = [one.computation_type.name for one in reordered]
         assert not any(a.startswith("SEND") and b.startswith("RECV") for a, b in pairwise(names))
-        assert [one for one, name in zip(found, names, strict=True) if name[:4] not in MESSAGES] == orders[rank]
-        for one, name in zip(found, names, strict=True):
+        assert [one for one, name in zip(reordered, names, strict=True) if name[:4] not in MESSAGES] == orders[rank]
+        for one, name in zip(reordered, names, strict=True):
             if name[:4] in MESSAGES:
                 sends, forward = name.startswith("SEND"), name.endswith("F")
                 sender = one.stage_index if sends else one.stage_index + (-1 if forward else 1)
