@@ -6,7 +6,13 @@ from typing import Literal
 
 import numpy as np
 
+from parallel_ser.decision.probabilities import softmax
+
 Learner = Literal["svm", "elm", "logistic"]
+
+_ROUNDS = 500
+_SHARPNESS = 2.0
+"""Of the softmax that makes an unlabelled row's targets, by the mean deviation of a row's scores."""
 
 
 class Vectors:
@@ -105,11 +111,12 @@ class Kernel:
             self.scale_ = self.width * float(np.median(distances[np.triu_indices(len(rows), 1)])) or 1.0
         return self(rows)
 
-    def __call__(self, rows: np.ndarray) -> np.ndarray:
-        """Kernel between rows and the training rows, (rows, training rows)."""
+    def __call__(self, rows: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
+        """Kernel between rows and others, the training rows where none are given, (rows, others)."""
+        others = self.rows_ if others is None else others
         if self.kind == "linear":
-            return rows @ self.rows_.T / self.scale_
-        return np.exp(-squared_distances(rows, self.rows_) / self.scale_)
+            return rows @ others.T / self.scale_
+        return np.exp(-squared_distances(rows, others) / self.scale_)
 
 
 class Machine:
@@ -133,9 +140,9 @@ class Machine:
         if self.learner == "elm":
             weight = (len(labels) / (classes * counts))[labels]
             targets = 2.0 * np.eye(classes)[labels] - 1.0
-            ridge = np.diag(1.0 / (self.cost * weight))
+            self.ridge_ = 1.0 / (self.cost * weight)
             self.offset_ = (weight[:, None] * targets).sum(axis=0) / weight.sum()
-            self.weights_ = np.linalg.solve(kernel + ridge, targets - self.offset_)
+            self.weights_ = np.linalg.solve(kernel + np.diag(self.ridge_), targets - self.offset_)
         elif self.learner == "svm":
             from sklearn.svm import SVC
 
@@ -154,3 +161,30 @@ class Machine:
             return kernel @ self.weights_ + self.offset_
         scores = self.model_.decision_function(kernel)
         return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
+
+    def self_trained(self, kernel: np.ndarray, training: np.ndarray, own: np.ndarray, weight: float) -> np.ndarray:
+        """Scores (rows, classes) of an ``elm`` fitted again with these rows and what it takes them for.
+
+        Self-training with soft targets: 2 p - 1 of a softmax of the scores, again until they stay, ``_ROUNDS`` times at
+        the most. The training rows' share is solved once: with A = training + ridge, S = kernel A⁻¹ targets and
+        G = own - kernel A⁻¹ kernelᵀ, the fit with targets T for the rows scores S + G (G + r)⁻¹ (T - S).
+
+        Args:
+            kernel: (rows, training rows).
+            training: (training rows, training rows).
+            own: (rows, rows).
+            weight: of a row, in those of a training row; r is the inverse of ``cost`` times it.
+        """
+        before = first = kernel @ self.weights_
+        solved = np.linalg.solve(training + np.diag(self.ridge_), kernel.T)
+        rest = own - kernel @ solved
+        moved = rest @ np.linalg.inv(rest + np.eye(len(own)) / (self.cost * weight))
+        for _ in range(_ROUNDS):
+            scores = before + self.offset_
+            sharpness = _SHARPNESS / (scores.std(axis=1).mean() or 1.0)
+            targets = 2.0 * softmax(sharpness * scores) - 1.0 - self.offset_
+            after = first + moved @ (targets - first)
+            if np.abs(after - before).max() < 1e-6:
+                break
+            before = after
+        return after + self.offset_

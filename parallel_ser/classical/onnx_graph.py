@@ -66,6 +66,8 @@ def require_exportable(model: Recogniser) -> None:
     """
     if made := [name for name in getattr(model.system, "views", ()) if name in ENCODED]:
         raise UserError(f"classical.views={made[0]} is made of all frames by a mixture, which is not exported.")
+    if getattr(model.system, "self_training", 0.0):
+        raise UserError("classical.self_training fits anew for each speaker, which is not exported.")
     if model.calibration["method"] not in ("none", "temperature"):
         raise UserError(
             f"classical.calibrate={model.calibration['method']} is not exported: train with "

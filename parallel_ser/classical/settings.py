@@ -65,6 +65,8 @@ class ClassicalSettings(Settings):
     ``normalise``: whose statistics standardise: nobody's, the training speakers', ``speaker`` (transductive: the tested
     speaker's unlabelled utterances) or ``enrol`` (other utterances of the tested speaker).
     ``enrol``: how many those are.
+    ``self_training``: of ``elm`` by ``speaker``, how much each utterance of the tested speaker weighs, in those of
+    training, when the machine is fitted again with what it takes them for; 0 is off.
     ``encoder``: of the view of that name.
     ``mixture``: of ``gmm``, ``supervector`` and ``fisher``.
     ``image``: of the view of that name.
@@ -79,6 +81,7 @@ class ClassicalSettings(Settings):
     views: tuple[ViewName, ...] = Field(("functionals",), min_length=1)
     normalise: Literal["none", "train", "speaker", "enrol"] = "train"
     enrol: int = Field(10, ge=1, le=1000)
+    self_training: float = Field(0.0, ge=0.0, le=1.0)
     encoder: EncoderSettings = EncoderSettings()
     mixture: MixtureSettings = MixtureSettings()
     image: ImageSettings = ImageSettings()
@@ -94,6 +97,11 @@ class ClassicalSettings(Settings):
             raise ValueError("classical.views names a view twice")
         if self.scheduler and self.backend != "dask":
             raise ValueError("classical.scheduler belongs to classical.backend=dask")
+        if self.self_training and (self.system, self.normalise) != ("elm", "speaker"):
+            raise ValueError(
+                "classical.self_training fits least squares again with the tested speaker's utterances: it belongs to "
+                f"the system elm and classical.normalise=speaker, not to {self.system} and {self.normalise}"
+            )
         if "fisher" in self.views and "full" in self.mixture.covariances and self.system != "gmm":
             raise ValueError(
                 "classical.views=fisher needs diagonal covariances: use classical.mixture.covariances=[diag]"

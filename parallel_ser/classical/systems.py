@@ -39,7 +39,11 @@ class KernelSystem(System):
         learner, cost: of ``Machine``.
         kernel, width: of ``Kernel``.
         keep, nuisance, pca: of ``Vectors``.
+        self_training: how much an utterance that is tested weighs in those of training, see ``Machine.self_trained``;
+            with 0 it is none.
     """
+
+    self_training = 0.0  # of a file that was written without it
 
     def __init__(
         self,
@@ -51,9 +55,10 @@ class KernelSystem(System):
         keep: int = 0,
         nuisance: int = 0,
         pca: int = 0,
+        self_training: float = 0.0,
     ):
         self.views, self.learner, self.cost, self.kernel, self.width = tuple(views), learner, cost, kernel, width
-        self.keep, self.nuisance, self.pca = keep, nuisance, pca
+        self.keep, self.nuisance, self.pca, self.self_training = keep, nuisance, pca, self_training
 
     def fit(self, sample: Sample, labels: np.ndarray, classes: int) -> KernelSystem:
         """See ``System``."""
@@ -68,9 +73,26 @@ class KernelSystem(System):
         return self
 
     def scores(self, sample: Sample) -> np.ndarray:
-        """See ``System``."""
-        parts = [self.kernels_[name](self.vectors_[name](_vectors(sample, name))) for name in self.views]
-        return self.machine_.scores(np.mean(parts, axis=0))
+        """See ``System``; with self-training a speaker's utterances are scored together."""
+        rows = {name: self.vectors_[name](_vectors(sample, name)) for name in self.views}
+        kernel = self._between(rows)
+        if not self.self_training:
+            return self.machine_.scores(kernel)
+        training = self._between({name: self.kernels_[name].rows_ for name in self.views})
+        scores = np.empty((len(sample), self.machine_.weights_.shape[1]))
+        for speaker in np.unique(sample.speakers):
+            own = np.flatnonzero(sample.speakers == speaker)
+            among = {name: one[own] for name, one in rows.items()}
+            scores[own] = self.machine_.self_trained(
+                kernel[own], training, self._between(among, among), self.self_training
+            )
+        return scores
+
+    def _between(self, rows: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
+        """The mean of the views' kernels between rows and others, the training rows where none are given."""
+        parts = [self.kernels_[name](rows[name], others[name] if others else None) for name in self.views]
+        mean: np.ndarray = np.mean(parts, axis=0)
+        return mean
 
 
 class MixtureSystem(System):
@@ -151,5 +173,5 @@ def build(settings: ClassicalSettings, candidate: Candidate, background: Any = N
     if settings.system == "gmm":
         return MixtureSystem(background, relevance=settings.mixture.relevance, seed=settings.seed, **candidate)
     if settings.system in get_args(Learner):
-        return KernelSystem(settings.views, settings.system, **candidate)
+        return KernelSystem(settings.views, settings.system, **candidate, self_training=settings.self_training)
     raise AssertionError(f"nothing is built for classical.system={settings.system}")

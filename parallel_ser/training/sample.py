@@ -105,9 +105,16 @@ def _with_slopes(rows: np.ndarray) -> np.ndarray:
     return np.concatenate([rows, first, slopes(first)]).T.astype(np.float32)
 
 
+SELF_TRAINED = (
+    "the machine was fitted again for each tested speaker with what it took the speaker's unlabelled utterances for "
+    "(self-training)"
+)
+
+
 def classical_notes(settings: ClassicalSettings) -> tuple[str, ...]:
     """What must be said beside each figure of a classical system."""
-    return (*normalisation_notes(settings.normalise, settings.enrol), *licence_notes(settings.views))
+    notes = normalisation_notes(settings.normalise, settings.enrol)
+    return (*notes, *(SELF_TRAINED,) * (settings.self_training > 0), *licence_notes(settings.views))
 
 
 def licence_notes(views: Sequence[str]) -> tuple[str, ...]:

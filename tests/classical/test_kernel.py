@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.spatial.distance import pdist
+from scipy.special import softmax
 from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.kernel_ridge import KernelRidge
 from sklearn.linear_model import LogisticRegression
@@ -186,3 +187,23 @@ def test_values_that_never_vary_are_harmless(settings: dict[str, int]) -> None:
 def test_rows_that_are_all_alike_have_a_kernel() -> None:
     for kind in ("rbf", "linear"):
         assert np.isfinite(Kernel(kind).fit(np.zeros((4, 3)))).all()  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("weight", [1e-9, 0.3, 1.0])
+def test_self_training_is_a_fit_with_the_rows_and_what_they_are_taken_for(weight: float) -> None:
+    rows, labels, _ = problem()
+    kernel = Kernel("rbf")
+    machine = Machine("elm", 3.0).fit(kernel.fit(rows), labels, 3)
+    cross, own = kernel(TESTED), kernel(TESTED, TESTED)
+    scores = machine.self_trained(cross, kernel(rows), own, weight)
+    guessed = softmax(2.0 * scores / scores.std(axis=1).mean(), axis=1)
+    every = np.block([[kernel(rows), cross.T], [cross, own]])
+    counts = np.bincount(labels)
+    ridge = np.concatenate([3.0 * counts[labels] / len(labels), np.full(len(TESTED), 1.0 / weight)]) / 3.0
+    targets = np.concatenate([2.0 * np.eye(3)[labels], 2.0 * guessed]) - 1.0 - machine.offset_
+    fitted = every[len(rows) :] @ np.linalg.solve(every + np.diag(ridge), targets) + machine.offset_
+    np.testing.assert_allclose(scores, fitted, atol=1e-5)
+    if weight < 1e-6:
+        np.testing.assert_allclose(scores, machine.scores(cross), atol=1e-6)
+    else:
+        assert np.abs(scores - machine.scores(cross)).max() > 0.05

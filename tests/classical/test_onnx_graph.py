@@ -77,3 +77,6 @@ def test_what_has_no_graph_is_refused_by_name(small: Small, tmp_path: Path) -> N
     isotonic = one_candidate(calibrate="isotonic")
     with pytest.raises(UserError, match=r"classical\.calibrate=isotonic is not exported"):
         onnx_graph.require_exportable(small.search(tmp_path / "b", isotonic)[0].recogniser)
+    refitted = one_candidate(system="elm", normalise="speaker", self_training=0.3)
+    with pytest.raises(UserError, match=r"classical\.self_training fits anew for each speaker"):
+        onnx_graph.require_exportable(small.search(tmp_path / "c", refitted)[0].recogniser)

@@ -20,6 +20,7 @@ SYSTEMS: dict[str, dict[str, Any]] = {
     "svm": {"normalise": "speaker"},
     "svm, linear, selected": {"search": {"kernel": ("linear",), "keep": (5,)}, "normalise": "none"},
     "elm, freed, pca": {"system": "elm", "search": {"nuisance": (2,), "pca": (3,)}, "calibrate": "isotonic"},
+    "elm, self-training": {"system": "elm", "normalise": "speaker", "self_training": 0.3},
     "logistic, enrolled": {"system": "logistic", "normalise": "enrol", "enrol": 3, "calibrate": "none"},
     "svm of every view": {"views": ("functionals", "supervector", "fisher"), "normalise": "speaker"},
     "svm, full": {"views": ("supervector",), "mixture": {"covariances": ("full",)}},
@@ -120,3 +121,21 @@ def test_other_objects_and_no_file_are_refused(tmp_path: Path) -> None:
 def test_a_softmax_of_great_scores_is_finite() -> None:
     found = softmax(np.array([[1000.0, 1000.0 + np.log(3.0)], [-1e5, 0.0]]))
     np.testing.assert_allclose(found, [[0.25, 0.75], [0.0, 1.0]])
+
+
+def test_self_training_is_of_a_speaker_s_own_utterances(small: Small, tmp_path: Path) -> None:
+    settings = one_candidate(system="elm", normalise="speaker", self_training=0.3)
+    model = small.search(tmp_path, settings)[0].recogniser
+    test = small.sample.take(small.problems[0].test)
+    every = model.system.scores(model.front(test))
+    for speaker in np.unique(test.speakers):
+        own = np.flatnonzero(test.speakers == speaker)
+        np.testing.assert_allclose(model.system.scores(model.front(test.take(own))), every[own], atol=1e-12)
+    plain = small.search(tmp_path / "plain", one_candidate(system="elm", normalise="speaker"))[0].recogniser
+    assert np.abs(plain.system.scores(plain.front(test)) - every).max() > 0.01
+
+
+@pytest.mark.parametrize("other", [{"system": "svm"}, {"normalise": "train"}, {"normalise": "enrol"}])
+def test_self_training_of_what_cannot_have_it_is_refused(other: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="belongs to the system elm"):
+        one_candidate(**{"system": "elm", "normalise": "speaker", "self_training": 0.3, **other})
