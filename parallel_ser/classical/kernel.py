@@ -162,23 +162,23 @@ class Machine:
         scores = self.model_.decision_function(kernel)
         return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
 
-    def self_trained(self, kernel: np.ndarray, training: np.ndarray, own: np.ndarray, weight: float) -> np.ndarray:
+    def self_trained(self, kernel: np.ndarray, training: np.ndarray, among: np.ndarray, weight: float) -> np.ndarray:
         """Scores (rows, classes) of an ``elm`` fitted again with these rows and what it takes them for.
 
         Self-training with soft targets: 2 p - 1 of a softmax of the scores, again until they stay, ``_ROUNDS`` times at
         the most. The training rows' share is solved once: with A = training + ridge, S = kernel A⁻¹ targets and
-        G = own - kernel A⁻¹ kernelᵀ, the fit with targets T for the rows scores S + G (G + r)⁻¹ (T - S).
+        G = among - kernel A⁻¹ kernelᵀ, the fit with targets T for the rows scores S + G (G + r)⁻¹ (T - S).
 
         Args:
             kernel: (rows, training rows).
             training: (training rows, training rows).
-            own: (rows, rows).
+            among: (rows, rows).
             weight: of a row, in those of a training row; r is the inverse of ``cost`` times it.
         """
         before = first = kernel @ self.weights_
         solved = np.linalg.solve(training + np.diag(self.ridge_), kernel.T)
-        rest = own - kernel @ solved
-        moved = rest @ np.linalg.inv(rest + np.eye(len(own)) / (self.cost * weight))
+        rest = among - kernel @ solved
+        moved = rest @ np.linalg.inv(rest + np.eye(len(among)) / (self.cost * weight))
         for _ in range(_ROUNDS):
             scores = before + self.offset_
             sharpness = _SHARPNESS / (scores.std(axis=1).mean() or 1.0)

@@ -81,11 +81,10 @@ class KernelSystem(System):
         training = self._between({name: self.kernels_[name].rows_ for name in self.views})
         scores = np.empty((len(sample), self.machine_.weights_.shape[1]))
         for speaker in np.unique(sample.speakers):
-            own = np.flatnonzero(sample.speakers == speaker)
-            among = {name: one[own] for name, one in rows.items()}
-            scores[own] = self.machine_.self_trained(
-                kernel[own], training, self._between(among, among), self.self_training
-            )
+            places = np.flatnonzero(sample.speakers == speaker)
+            theirs = {name: values[places] for name, values in rows.items()}
+            among = self._between(theirs, theirs)
+            scores[places] = self.machine_.self_trained(kernel[places], training, among, self.self_training)
         return scores
 
     def _between(self, rows: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
