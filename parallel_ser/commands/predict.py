@@ -48,7 +48,7 @@ def predict(
         typer.Option(
             "--enrol",
             metavar="FILE… --",
-            help="Further recordings of the same speaker, not answered, for what is done by speaker: --enrol A B -- FILE.",
+            help="Further recordings of the same speaker, which are not answered: --enrol A B -- FILE.",
         ),
     ] = None,
     error: Annotated[
