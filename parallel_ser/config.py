@@ -80,6 +80,11 @@ class Config(Settings):
                 f"train.mixup={self.train.mixup:g} mixes features, and model.name={self.model.name} reads what cannot "
                 "be mixed beside them: use train.mixup=0"
             )
+        if beside.functionals and self.train.normalise not in ("train", "speaker"):
+            raise ValueError(
+                "model.options.functionals are standardised by the training side or by speaker: use "
+                f"train.normalise=train or speaker, not {self.train.normalise}"
+            )
         return self
 
     def _inputs(self) -> None:

@@ -36,6 +36,7 @@ from parallel_ser.system.files import write_text
 from parallel_ser.training import model_file, standing
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.normalise import Normaliser
+from parallel_ser.training.preprocessor import Preprocessor
 from parallel_ser.training.start import started
 
 EVENTS = ("open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.link", "fsync")
@@ -155,8 +156,9 @@ def saves() -> dict[str, Save]:
     def weights(seed: int) -> Callable[[Path], None]:
         chain = {name: torch.full_like(one, seed) for name, one in strategy.state.weights().items()}
         normaliser = Normaliser.fit("train", [np.random.default_rng(seed).standard_normal((SHAPE[2], 9))])
+        preprocessor = Preprocessor(normaliser, Extras(Beside()))
         return lambda folder: model_file.save(
-            folder / "model.pt", strategy.signature, chain, ("a", "b", "c"), normaliser, {}, Extras(Beside())
+            folder / "model.pt", strategy.signature, chain, ("a", "b", "c"), preprocessor, {}
         )
 
     def model(folder: Path) -> Any:

@@ -78,8 +78,9 @@ def _trained(trainer: Trainer) -> dict[str, dict[str, Tensor]]:
     for epoch, indices in batches:
         batch = training.batch(epoch, indices, strategy.reads_inputs)
         strategy.train_step(batch.inputs, batch.targets)
-    frames = trainer.standardised(trainer.fold.test)[: trainer.config.train.batch]
-    outputs: list[Tensor] = [strategy.predict(inputs) for _, inputs in evaluation_batches(frames, len(frames))]
+    tested = trainer.inputs(trainer.fold.test)
+    some = tested.take(range(min(len(tested), trainer.config.train.batch)))
+    outputs: list[Tensor] = [strategy.predict(inputs) for _, inputs in evaluation_batches(some, len(some))]
     return {**strategy.state.full(), "predictions": {str(place): rows for place, rows in enumerate(outputs)}}
 
 

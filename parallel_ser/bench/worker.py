@@ -199,22 +199,23 @@ def _batches(trainer: Trainer, steps: int) -> _Batches:
 def _recognise(trainer: Trainer) -> dict[str, Any]:
     """Recognise the test side in batches, some of it one by one, on every rank alike."""
     strategy, settings, fold = trainer.strategy, trainer.config.train, trainer.fold
-    frames = trainer.standardised(fold.test)
-    probabilities(strategy.predict, frames, settings.batch)  # each shape once
+    tested = trainer.inputs(fold.test)
+    probabilities(strategy.predict, tested, settings.batch)  # each shape once
     began = time.perf_counter()
-    rows = probabilities(strategy.predict, frames, settings.batch)
+    rows = probabilities(strategy.predict, tested, settings.batch)
     seconds = time.perf_counter() - began
     latencies = []
     for turn in range(2):  # the first turn makes what is made once a shape
-        for one in frames[:LATENCIES]:
+        for place in range(min(len(tested), LATENCIES)):
+            one = tested.take([place])
             began = time.perf_counter()
-            probabilities(strategy.predict, [one], 1)
+            probabilities(strategy.predict, one, 1)
             if turn:
                 latencies.append(time.perf_counter() - began)
     truth = np.array([trainer.data.label(index) for index in fold.test])
     confusion = metrics.confusion_matrix(truth, rows.argmax(1), len(trainer.data.classes))
     uar = float(metrics.uar(confusion))
-    return {"inference": seconds, "inferred": len(frames), "latencies": latencies, "uar": uar}
+    return {"inference": seconds, "inferred": len(tested), "latencies": latencies, "uar": uar}
 
 
 def _together(every: list[dict[str, Any]]) -> dict[str, Any]:

@@ -273,6 +273,11 @@ class Head(Block):
 
 def classifier(features: int, hidden: int, classes: int, dropout: float) -> Iterator[tuple[str, Block]]:
     """What ends a chain over frames: attentive pooling of ``features`` a frame, a dense layer, and the logits."""
+    yield from embedding(features, hidden, dropout)
+    yield "head", Head(hidden, classes, dropout, "head")
+
+
+def embedding(features: int, hidden: int, dropout: float) -> Iterator[tuple[str, Block]]:
+    """From frames of ``features`` each to ``(batch, hidden)``: attentive pooling and a dense layer."""
     yield "pool", AttentiveStatistics(features, hidden)
     yield "embed", Dense(2 * features, hidden, dropout, "embed")
-    yield "head", Head(hidden, classes, dropout, "head")

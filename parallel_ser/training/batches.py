@@ -6,7 +6,7 @@ run can stop and go on at any step, and every rank draws the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from parallel_ser.audio.augment import add_noise, gain, hops_of, shift_bands, signal_of, spec_augment, speed, stretch
 from parallel_ser.models.batch import Inputs
+from parallel_ser.training.preprocessor import NetworkInputs
 from parallel_ser.training.settings import TrainSettings
 
 FRAMES_STEP = 32
@@ -38,26 +39,24 @@ class Batch:
 class Training:
     """The training side of a fold, as batches of an epoch.
 
-    With ``copies`` (frames of altered copies, for each copy of all utterances) an utterance is in each epoch itself or
-    one of its copies, all alike often.
+    With ``copies`` (the same utterances, altered) an utterance is in each epoch itself or one of its copies, all alike
+    often.
     """
 
     def __init__(
         self,
-        frames: Sequence[np.ndarray],
+        own: NetworkInputs,
         labels: Sequence[int],
         classes: int,
         bands: int | None,
         settings: TrainSettings,
         hop: float,
         mean: np.ndarray | None = None,
-        extras: Mapping[str, Tensor] | None = None,
-        copies: Sequence[Sequence[np.ndarray]] = (),
+        copies: Sequence[NetworkInputs] = (),
     ) -> None:
-        self.versions = list(zip(frames, *copies, strict=True))
-        self.frames, self.labels, self.classes, self.bands, self.settings = frames, labels, classes, bands, settings
-        self.mean = np.zeros((len(frames[0]), 1), np.float32) if mean is None else mean
-        self.extras = extras or {}
+        self.versions, self.frames = (own, *copies), own.frames
+        self.labels, self.classes, self.bands, self.settings = labels, classes, bands, settings
+        self.mean = np.zeros((len(self.frames[0]), 1), np.float32) if mean is None else mean
         self.class_weights = torch.ones(classes)
         if settings.class_weights == "balanced":
             counts = np.bincount(labels, minlength=classes)
@@ -92,10 +91,12 @@ class Training:
 
     def batch(self, epoch: int, indices: Sequence[int], with_inputs: bool = True) -> Batch:
         """What a step sees of the utterances; without inputs ``x`` is a meta tensor of the right shape."""
-        parts, lengths = [], []
+        parts, lengths, beside = [], [], []
         for index in indices:
             rng = np.random.default_rng([self.settings.seed, epoch, index])
-            frames = self._drawn(index, rng)
+            version = self._drawn(rng)
+            frames = version.frames[index]
+            beside.append(version.row(index))
             length = self._length(frames, rng)
             lengths.append(min(length, self.limit))
             if with_inputs:
@@ -103,15 +104,16 @@ class Training:
         inputs = collate(parts or None, lengths, self.frames[indices[0]].shape[0])
         seeds = np.random.SeedSequence([self.settings.seed, epoch, *indices]).generate_state(len(indices), np.uint64)
         seed = torch.from_numpy((seeds >> np.uint64(2)).astype(np.int64))
-        inputs = replace(inputs, seed=seed, extras=taken(self.extras, indices))
+        extras = {name: torch.stack([one[name] for one in beside]) for name in beside[0]}
+        inputs = replace(inputs, seed=seed, extras=extras)
         smooth = self.settings.label_smoothing
         targets = torch.full((len(indices), self.classes), smooth / self.classes)
         targets[torch.arange(len(indices)), [self.labels[index] for index in indices]] += 1.0 - smooth
         return self._mixed(Batch(inputs, targets * self.class_weights), epoch, indices)
 
-    def _drawn(self, index: int, rng: np.random.Generator) -> np.ndarray:
-        """The utterance or one of its copies: the first draw of its generator, where there are copies."""
-        versions = self.versions[index]
+    def _drawn(self, rng: np.random.Generator) -> NetworkInputs:
+        """The utterances or a copy of them: the first draw of an utterance's generator, where there are copies."""
+        versions = self.versions
         return versions[int(rng.integers(0, len(versions)))] if len(versions) > 1 else versions[0]
 
     def _length(self, frames: np.ndarray, rng: np.random.Generator) -> int:
@@ -147,9 +149,13 @@ class Training:
         share = float(rng.beta(self.settings.mixup, self.settings.mixup))
         other = torch.from_numpy(rng.permutation(len(indices)))
         inputs = batch.inputs
-        x = inputs.x if inputs.x.is_meta else share * inputs.x + (1.0 - share) * inputs.x[other]
+
+        def mixed(one: Tensor) -> Tensor:
+            return one if one.is_meta else share * one + (1.0 - share) * one[other]
+
         valid = torch.maximum(inputs.valid, inputs.valid[other])
-        return Batch(Inputs(x, valid, inputs.seed), share * batch.targets + (1.0 - share) * batch.targets[other])
+        extras = {name: mixed(one) for name, one in inputs.extras.items()}
+        return Batch(Inputs(mixed(inputs.x), valid, inputs.seed, extras), mixed(batch.targets))
 
 
 def warped_length(length: int, warp: float, rng: np.random.Generator) -> int:
@@ -179,9 +185,13 @@ class Views:
     warp: float
     bands: int | None
 
-    def mean(self, classify: Callable[[list[np.ndarray]], np.ndarray], frames: Sequence[np.ndarray]) -> np.ndarray:
+    def mean(self, classify: Callable[[NetworkInputs], np.ndarray], inputs: NetworkInputs) -> np.ndarray:
         """The mean over the views of ``classify``'s probabilities ``(utterances, classes)``."""
-        return np.mean([classify([self._view(one, number) for one in frames]) for number in range(self.count)], axis=0)
+        rows = []
+        for number in range(self.count):
+            frames = [self._view(one, number) for one in inputs.frames]
+            rows.append(classify(NetworkInputs(frames, inputs.extras)))
+        return np.mean(rows, axis=0)
 
     def _view(self, frames: np.ndarray, number: int) -> np.ndarray:
         if not number:
@@ -210,38 +220,25 @@ def collate(parts: Sequence[np.ndarray] | None, lengths: Sequence[int], rows: in
     return Inputs(x, valid, seed)
 
 
-def taken(extras: Mapping[str, Tensor], places: Sequence[int]) -> dict[str, Tensor]:
-    """The rows of the utterances at ``places``."""
-    return {name: rows[list(places)] for name, rows in extras.items()}
-
-
-def evaluation_batches(
-    frames: Sequence[np.ndarray], batch: int, extras: Mapping[str, Tensor] | None = None
-) -> Iterator[tuple[list[int], Inputs]]:
+def evaluation_batches(inputs: NetworkInputs, batch: int) -> Iterator[tuple[list[int], Inputs]]:
     """All utterances, whole, in batches of like length: their places and the inputs. None is left out."""
-    order = sorted(range(len(frames)), key=lambda index: frames[index].shape[1])
+    order = sorted(range(len(inputs)), key=lambda index: inputs.frames[index].shape[1])
     for start in range(0, len(order), batch):
         places = order[start : start + batch]
-        parts = [frames[place] for place in places]
-        inputs = collate(parts, [part.shape[1] for part in parts], parts[0].shape[0])
-        yield places, replace(inputs, extras=taken(extras or {}, places))
+        some = inputs.take(places)
+        collated = collate(some.frames, [one.shape[1] for one in some.frames], len(some.frames[0]))
+        yield places, replace(collated, extras=some.extras)
 
 
-def probabilities(
-    predict: Callable[[Inputs], Tensor],
-    frames: Sequence[np.ndarray],
-    batch: int,
-    extras: Mapping[str, Tensor] | None = None,
-) -> np.ndarray:
-    """Class probabilities ``(utterances, classes)`` in double precision, in the order of ``frames``.
+def probabilities(predict: Callable[[Inputs], Tensor], inputs: NetworkInputs, batch: int) -> np.ndarray:
+    """Class probabilities ``(utterances, classes)`` in double precision, in the order of ``inputs``.
 
     Args:
         predict: gives the logits.
-        frames: features of each utterance, as the network sees them.
+        inputs: utterances as the network sees them.
         batch: utterances at a time, at the most.
-        extras: what the network reads beside them, a row an utterance.
     """
     rows: dict[int, np.ndarray] = {}
-    for places, inputs in evaluation_batches(frames, batch, extras):
-        rows |= zip(places, predict(inputs).double().softmax(1).numpy(), strict=True)
-    return np.stack([rows[place] for place in range(len(frames))])
+    for places, batched in evaluation_batches(inputs, batch):
+        rows |= zip(places, predict(batched).double().softmax(1).numpy(), strict=True)
+    return np.stack([rows[place] for place in range(len(inputs))])

@@ -41,6 +41,9 @@ def with_copies(data: Dataset, config: Config, progress: Callable[[int, int], No
     for number in range(train.copies):
         cache = FeatureCache(config.run.cache, AlteredExtractor(inner, settings, number))
         found = cache.attempt(paths, config.run.jobs or -1, progress)
-        pairs = zip(found, data.frames, strict=True)
-        copies.append([made.frames if isinstance(made, Features) else frames for made, frames in pairs])
+        frames, measures = list(data.frames), list(data.measures)
+        for place, made in enumerate(found):
+            if isinstance(made, Features):
+                frames[place], measures[place] = made.frames, made.measures
+        copies.append(replace(data, frames=frames, measures=measures))
     return replace(data, copies=tuple(copies))

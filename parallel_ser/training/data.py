@@ -23,6 +23,7 @@ from parallel_ser.training.batches import typical_frames
 from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
 from parallel_ser.training.extras import require_transcripts
 from parallel_ser.training.predictions import Predictions
+from parallel_ser.training.preprocessor import require_functionals
 
 
 def input_shape(config: Config, seconds: float) -> tuple[int, int]:
@@ -55,7 +56,7 @@ class Dataset:
         measures: of each utterance as a whole, by name.
         fingerprints: of each utterance, see ``audio.fingerprint``.
         left_out: recordings without features.
-        copies: ``frames`` of altered copies, for each copy of all utterances.
+        copies: the utterances with the features of altered copies, for each copy.
     """
 
     utterances: tuple[Utterance, ...]
@@ -67,7 +68,7 @@ class Dataset:
     measures: list[dict[str, float]] = field(default_factory=list)
     fingerprints: list[bytes] = field(default_factory=list)
     left_out: tuple[Problem, ...] = ()
-    copies: tuple[list[np.ndarray], ...] = ()
+    copies: tuple[Dataset, ...] = ()
 
     @property
     def bands(self) -> int | None:
@@ -96,7 +97,7 @@ class Dataset:
             audio_ids=[self.audio_ids[index] for index in indices],
             measures=[self.measures[index] for index in indices],
             fingerprints=[self.fingerprints[index] for index in indices],
-            copies=tuple([copy[index] for index in indices] for copy in self.copies),
+            copies=tuple(copy.take(indices) for copy in self.copies),
         )
 
     def said(self, indices: Sequence[int], fold: int, rows: np.ndarray) -> Predictions:
@@ -133,6 +134,7 @@ def prepare(
             "choose others with corpus.emotions, corpus.where or corpus.labels."
         )
     require_transcripts(config.model, (*corpus.utterances, *(test.utterances if test else ())))
+    require_functionals(config)
     folds = protocols.folds(corpus, config.split, test)  # before the features, for what is wrong with the protocol
     data, sound = usable(config, [corpus, *([test] if test else [])], progress)
     if data.left_out:

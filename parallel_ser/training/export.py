@@ -115,9 +115,13 @@ def _about_network(run: NeuralRun) -> dict[str, Any]:
     Raises:
         UserError: the network is of a kind that is not exported.
     """
-    beside = run.config.model.beside
+    beside, name = run.config.model.beside, f"model.name={run.config.model.name}"
     if beside.vocabulary or beside.xvectors:
-        raise UserError(f"model.name={run.config.model.name} reads words or embeddings beside the sound: not exported.")
+        raise UserError(f"{name} reads words or embeddings beside the sound: not exported.")
+    if beside.functionals:
+        raise UserError(
+            f"{name} reads functionals beside the frames: not exported; without model.options.functionals it is."
+        )
     inputs = {
         "features": "(batch, rows, frames) float32: the rows of features.streams in their order, zero behind an "
         f"utterance's last frame; frames a multiple of {FRAMES_STEP}",
@@ -186,12 +190,12 @@ def _classical(run: ClassicalRun, fold: int, temperature: float, path: Path, run
 def _network(run: NeuralRun, fold: int, temperature: float, path: Path, runtime: Any) -> float:
     """Write a fold's file; returns the largest difference of its probabilities from the run's own."""
     model = run.models[fold]
-    network = _Network(model.module.part, model.normaliser, temperature).eval()
+    network = _Network(model.module.part, model.preprocessor.normaliser, temperature).eval()
     if others := sorted(path.parent.glob("*.onnx")):  # the same network: tracing it again takes half a minute
         _with_weights(others[0], network, path)
     else:
         _trace(network, path, run.config.model.name)
-    generator, rows, worst = np.random.default_rng(0), len(model.normaliser.mean), 0.0
+    generator, rows, worst = np.random.default_rng(0), len(model.preprocessor.normaliser.mean), 0.0
     session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
     for given in ((FRAMES_STEP, 7), (5 * FRAMES_STEP, 111, 64), (2 * FRAMES_STEP,)):
         features, lengths = _batch(generator, rows, given)
@@ -263,8 +267,9 @@ def _batch(generator: np.random.Generator, rows: int, lengths: tuple[int, ...]) 
 def _ours(run: NeuralRun, fold: int, model: Model, features: Tensor, lengths: Tensor) -> np.ndarray:
     """The run's own probabilities, of the first view."""
     frames = [one[:, : int(length)].numpy() for one, length in zip(features, lengths, strict=True)]
-    if model.normaliser.mode != "speaker":
-        frames = model.normaliser(frames, [""] * len(frames))
+    normaliser = model.preprocessor.normaliser
+    if normaliser.mode != "speaker":
+        frames = normaliser(frames, [""] * len(frames))
     x = torch.zeros_like(features)
     for row, one in enumerate(frames):
         x[row, :, : one.shape[1]] = torch.from_numpy(one)

@@ -262,13 +262,7 @@ class NeuralRun(Run):
         data, places = load(self)
         found: Answers = {}
         for fold, own in places.items():
-            frames = [data.frames[index] for index in own]
-            if not frames:
-                found[fold] = {}
-                continue
-            found[fold] = _by_path(
-                data, own, self.models[fold].probabilities(frames, [data.utterances[index] for index in own])
-            )
+            found[fold] = _by_path(data, own, self.models[fold].probabilities(data.take(own))) if own else {}
         return found
 
 

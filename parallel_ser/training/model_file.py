@@ -6,7 +6,7 @@ names the weights' file with its digest, unless ``train.store=whole``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs, tensors
 from parallel_ser.models.encoder.weights import from_torchaudio
@@ -25,8 +24,8 @@ from parallel_ser.parallel.engine.stage_module import StageModule
 from parallel_ser.system.digests import file_digest
 from parallel_ser.training import checkpoint, pretrained
 from parallel_ser.training.batches import Views, probabilities
-from parallel_ser.training.extras import Extras
-from parallel_ser.training.normalise import Normaliser
+from parallel_ser.training.data import Dataset
+from parallel_ser.training.preprocessor import Preprocessor
 from parallel_ser.weights_file import tensors as tensors_of
 
 
@@ -37,32 +36,26 @@ class Model:
     Attributes:
         module: the chain in evaluation mode and the precision of the training.
         classes: in the order of the logits.
-        normaliser: of the features.
+        preprocessor: makes what the network reads of utterances with features.
         views: of an utterance that an answer is the mean of.
-        extras: reads what the network is given beside the features.
         seen: what it was trained and selected on, see ``transfer.sides``.
         encoder: digest of the weights that made the features, where an encoder did.
     """
 
     module: StageModule
     classes: tuple[str, ...]
-    normaliser: Normaliser
+    preprocessor: Preprocessor
     views: Views
-    extras: Extras
     seen: Mapping[str, Mapping[str, list[str]]]
     encoder: str = ""
 
-    def probabilities(self, frames: list[np.ndarray], utterances: Sequence[Utterance], batch: int = 32) -> np.ndarray:
-        """Class probabilities ``(utterances, classes)`` of features as extracted, and of what stands beside them.
+    def probabilities(self, data: Dataset, batch: int = 32) -> np.ndarray:
+        """Class probabilities ``(utterances, classes)`` of utterances with features as extracted.
 
         Raises:
             UserError: the network reads what an utterance does not have, such as words.
         """
-        beside = self.extras(utterances)
-        return self.views.mean(
-            lambda views: probabilities(self._logits, views, batch, beside),
-            self.normaliser(frames, [one.speaker for one in utterances]),
-        )
+        return self.views.mean(lambda inputs: probabilities(self._logits, inputs, batch), self.preprocessor(data))
 
     def _logits(self, inputs: Inputs) -> Tensor:
         with torch.inference_mode():
@@ -92,9 +85,8 @@ def save(
     signature: Mapping[str, list[int]],
     weights: dict[str, Tensor],
     classes: tuple[str, ...],
-    normaliser: Normaliser,
+    preprocessor: Preprocessor,
     seen: Mapping[str, Mapping[str, list[str]]],
-    extras: Extras,
     base: Base | None = None,
     encoder: str = "",
 ) -> None:
@@ -103,10 +95,9 @@ def save(
     ``weights`` may lack what ``base`` holds; ``encoder`` is the digest of the weights that made the features, where an
     encoder did.
     """
-    content = {"weights": weights, "classes": list(classes), "normaliser": normaliser.state(), "seen": seen}
+    content = {"weights": weights, "classes": list(classes), "seen": seen, **preprocessor.state}
     content |= {"base": asdict(base)} if base else {}
     content |= {"encoder": encoder} if encoder else {}
-    content |= extras.state
     checkpoint.save(path, content, signature)
 
 
@@ -151,11 +142,10 @@ def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) 
         UserError: no such file, a damaged one, or one of another model than the settings describe.
     """
     content = read(path)
-    normaliser, classes = Normaliser.from_state(content["normaliser"]), tuple(content["classes"])
-    chain = build(settings, len(normaliser.mean), len(classes), seed=0)
+    preprocessor, classes = Preprocessor.from_state(settings, content), tuple(content["classes"])
+    chain = build(settings, len(preprocessor.normaliser.mean), len(classes), seed=0)
     checkpoint.fits(path, content, chain.signature())
     chain.load(content["weights"])
     module = StageModule(chain, torch.device("cpu"), bf16).eval()
     module.to(memory_format=torch.channels_last)
-    extras = Extras.from_state(settings, content)
-    return Model(module, classes, normaliser, views, extras, content["seen"], content.get("encoder", ""))
+    return Model(module, classes, preprocessor, views, content["seen"], content.get("encoder", ""))

@@ -21,29 +21,31 @@ class Normaliser:
             utterances at hand of the same speaker: transductive, for a test speaker's unlabelled speech is used).
         mean: ``(rows, 1)`` of the training side.
         deviation: ``(rows, 1)`` of the training side.
+        least: a deviation at the least.
     """
 
     mode: str
     mean: np.ndarray
     deviation: np.ndarray
+    least: float = FLOOR
 
     @classmethod
-    def fit(cls, mode: str, training: Sequence[np.ndarray]) -> Normaliser:
+    def fit(cls, mode: str, training: Sequence[np.ndarray], least: float = FLOOR) -> Normaliser:
         """Statistics of the training side's frames."""
-        return cls(mode, *_statistics(training))
+        return cls(mode, *_statistics(training, least), least)
 
     def __call__(self, frames: Sequence[np.ndarray], speakers: Sequence[str]) -> list[np.ndarray]:
         """Standardise utterances; under ``speaker`` those of one speaker share their statistics."""
         if self.mode == "none":
             return list(frames)
         if self.mode == "utterance":
-            return [_apply(one, *_statistics([one])) for one in frames]
+            return [_apply(one, *_statistics([one], self.least)) for one in frames]
         if self.mode == "train":
             return [_apply(one, self.mean, self.deviation) for one in frames]
         own: dict[str, list[np.ndarray]] = {}
         for one, speaker in zip(frames, speakers, strict=True):
             own.setdefault(speaker, []).append(one)
-        statistics = {speaker: _statistics(utterances) for speaker, utterances in own.items()}
+        statistics = {speaker: _statistics(utterances, self.least) for speaker, utterances in own.items()}
         return [_apply(one, *statistics[speaker]) for one, speaker in zip(frames, speakers, strict=True)]
 
     def state(self) -> dict[str, Any]:
@@ -55,17 +57,17 @@ class Normaliser:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any]) -> Normaliser:
+    def from_state(cls, state: dict[str, Any], least: float = FLOOR) -> Normaliser:
         """The normaliser of ``state()``."""
-        return cls(state["mode"], state["mean"].numpy(), state["deviation"].numpy())
+        return cls(state["mode"], state["mean"].numpy(), state["deviation"].numpy(), least)
 
 
-def _statistics(utterances: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(utterances: Sequence[np.ndarray], least: float) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation ``(rows, 1)`` over all frames, in double precision inside."""
     count = sum(one.shape[1] for one in utterances)
     mean = sum(one.sum(1, dtype=np.float64) for one in utterances) / count
     square = sum(np.square(one - mean[:, None]).sum(1, dtype=np.float64) for one in utterances) / count
-    deviation = np.maximum(np.sqrt(square), FLOOR)
+    deviation = np.maximum(np.sqrt(square), least)
     return mean[:, None].astype(np.float32), deviation[:, None].astype(np.float32)
 
 

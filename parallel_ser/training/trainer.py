@@ -35,11 +35,10 @@ from parallel_ser.training.balance import Balance
 from parallel_ser.training.batches import Training, Views, probabilities, typical_frames
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.encoder_view import encoder_digest, extractor_of
-from parallel_ser.training.extras import Extras
 from parallel_ser.training.interrupts import Request, Stopped
-from parallel_ser.training.normalise import Normaliser
 from parallel_ser.training.optim import freeze, learning_rate
 from parallel_ser.training.predictions import Predictions
+from parallel_ser.training.preprocessor import NetworkInputs, Preprocessor
 from parallel_ser.training.start import started
 from parallel_ser.training.tracing import Tracer
 from parallel_ser.training.watch import Epoch, Plan, Watch
@@ -92,23 +91,21 @@ class Trainer:
         self.config, self.data, self.fold, self.mesh, self.folder = config, data, fold, mesh, folder
         self.request, self.home = request, SameFolder(folder.parent)
         settings = config.train
-        frames = data.frames
-        self.normaliser = Normaliser.fit(settings.normalise, [frames[index] for index in fold.train])
-        self.extras = Extras.fit(config.model, [data.utterances[index] for index in fold.train])
+        side = data.take(fold.train)
+        self.preprocessor = Preprocessor.fit(config, side)
         self.training = Training(
-            self.standardised(fold.train),
+            self.preprocessor(side),
             [data.label(index) for index in fold.train],
             len(data.classes),
             data.bands,
             settings,
             config.features.hop,
-            self.normaliser.mean if settings.normalise == "none" else None,
-            self.beside(fold.train),
-            [self._standardised(copy, fold.train) for copy in data.copies],
+            self.preprocessor.normaliser.mean if settings.normalise == "none" else None,
+            [self.preprocessor(copy) for copy in side.copies],
         )
         self.typical, self.dtype = typical_frames([one.shape[1] for one in self.training.frames]), dtype
         self.began: Mapping[str, Any] | None = None
-        initial = self._initial if config.model.weights or self.extras.beside.word_vectors else None
+        initial = self._initial if config.model.weights or config.model.beside.word_vectors else None
         began = time.perf_counter()
         self.strategy = self._started(self._kept_cuts(), initial)
         self.starting, self.saving = time.perf_counter() - began, 0.0
@@ -121,8 +118,9 @@ class Trainer:
     def _initial(self, chain: Chain) -> Mapping[str, Tensor]:
         """The weights of another run to begin with, or the words' vectors; none where training goes on."""
         if not self.config.model.weights:
-            table = dict(chain.named_parameters())[self.extras.beside.table]
-            return self.mesh.rank0_first(lambda: self.extras.initial(table), share=True)
+            extras = self.preprocessor.extras
+            table = dict(chain.named_parameters())[extras.beside.table]
+            return self.mesh.rank0_first(lambda: extras.initial(table), share=True)
         path = self.folder / transfer.FILE
 
         def read() -> transfer.Initial:
@@ -164,16 +162,9 @@ class Trainer:
         stages = len(stage_ranks(settings, layout(settings, self.mesh.size).pipeline))
         return cuts if len(cuts) == stages - 1 else []
 
-    def standardised(self, indices: tuple[int, ...]) -> list[np.ndarray]:
-        """Features of utterances as the network sees them, each (rows, frames)."""
-        return self._standardised(self.data.frames, indices)
-
-    def _standardised(self, frames: Sequence[np.ndarray], indices: tuple[int, ...]) -> list[np.ndarray]:
-        return self.normaliser([frames[index] for index in indices], self.data.speakers(indices))
-
-    def beside(self, indices: tuple[int, ...]) -> dict[str, Tensor]:
-        """What the network reads of utterances beside their features, a row an utterance."""
-        return self.extras([self.data.utterances[index] for index in indices])
+    def inputs(self, indices: tuple[int, ...]) -> NetworkInputs:
+        """Utterances as the network sees them."""
+        return self.preprocessor(self.data.take(indices))
 
     @property
     def last(self) -> Path:
@@ -246,7 +237,7 @@ class Trainer:
         """
         settings, progress = self.config.train, self.progress
         steps = len(self.training)
-        selection, beside = self.standardised(self.fold.select), self.beside(self.fold.select)
+        selection = self.inputs(self.fold.select)
         utterances = len(self.training.frames)
         watch.start(Plan(steps, settings.epochs, utterances, progress.epoch, progress.step, progress.history))
         tracer = self._tracer(settings.epochs * steps - self.first_step) if trace else None
@@ -274,7 +265,7 @@ class Trainer:
                 if (done + 1) % settings.checkpoint_every == 0:
                     self.save()
             try:
-                self._finish_epoch(selection, beside, watch)
+                self._finish_epoch(selection, watch)
             except _Asked:  # the epoch's steps are done, its selection begins anew
                 self._stop(steps)
             if self.balance and progress.epoch < settings.epochs and not self._patience_is_out():
@@ -328,11 +319,11 @@ class Trainer:
         patience = self.config.train.patience
         return patience > 0 and self.progress.epoch - max(0, self.progress.best_epoch) >= patience
 
-    def _finish_epoch(self, selection: list[np.ndarray], beside: Mapping[str, Tensor], watch: Watch) -> None:
+    def _finish_epoch(self, selection: NetworkInputs, watch: Watch) -> None:
         progress, settings = self.progress, self.config.train
         began = time.perf_counter()
         with self.strategy.state.ema_weights():
-            predicted = probabilities(self._predict, selection, settings.batch, beside).argmax(1)
+            predicted = probabilities(self._predict, selection, settings.batch).argmax(1)
             truth = np.array([self.data.label(index) for index in self.fold.select])
             confusion = metrics.confusion_matrix(truth, predicted, len(self.data.classes))
             uar = float(metrics.uar(confusion))
@@ -347,9 +338,8 @@ class Trainer:
                         self.signature,
                         {name: value for name, value in weights.items() if name not in names},
                         self.data.classes,
-                        self.normaliser,
+                        self.preprocessor,
                         self.seen,
-                        self.extras,
                         base,
                         self._encoder,
                     )
@@ -379,11 +369,10 @@ class Trainer:
         """
         self.strategy.state.load_weights(self.mesh.rank0_first(self._kept_weights, share=True))
         settings = self.config.train
-        views, beside = Views(settings.views, settings.warp, self.data.bands), self.beside(self.fold.test)
+        views = Views(settings.views, settings.warp, self.data.bands)
         try:
             rows = views.mean(
-                lambda frames: probabilities(self._predict, frames, settings.batch, beside),
-                self.standardised(self.fold.test),
+                lambda inputs: probabilities(self._predict, inputs, settings.batch), self.inputs(self.fold.test)
             )
         except _Asked:
             raise Stopped(f"the test of fold {self.fold.index}") from None

@@ -105,7 +105,7 @@ def test_training_gets_copies_and_a_silent_one_is_the_recording(
     reverse = extractor(soundfile.read(paths[1], dtype="float32")[0][::-1].copy())
     assert isinstance(reverse, Features)
     for number in range(2):
-        assert np.array_equal(made.copies[number][0], data.frames[0])  # silent
-        assert np.array_equal(made.copies[number][1], reverse.frames)
-    assert [len(one) for one in made.take([1]).copies] == [1, 1]
+        assert np.array_equal(made.copies[number].frames[0], data.frames[0])  # silent
+        assert np.array_equal(made.copies[number].frames[1], reverse.frames)
+    assert [len(one.frames) for one in made.take([1]).copies] == [1, 1]
     assert alterations == 4 * [AlterationSettings(noise=15.0, speed=0.1)]

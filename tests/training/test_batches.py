@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from parallel_ser.training.batches import FRAMES_STEP, Training, collate, evaluation_batches, probabilities
 from parallel_ser.training.optim import cross_entropy
+from parallel_ser.training.preprocessor import NetworkInputs
 from parallel_ser.training.settings import TrainSettings
 
 ROWS, CLASSES, HOP = 6, 4, 0.01
@@ -27,7 +28,7 @@ def utterances(count: int, longest: int = 90, start: int = 0) -> list[np.ndarray
 def training(frames: list[np.ndarray], **changes: Any) -> Training:
     plain = {"spec_augment": False, "warp": 0.0, "label_smoothing": 0.0, "batch": 5}
     chosen = TrainSettings.model_validate({**plain, **changes})
-    return Training(frames, [index % CLASSES for index in range(len(frames))], CLASSES, 4, chosen, HOP)
+    return Training(NetworkInputs(frames), [index % CLASSES for index in range(len(frames))], CLASSES, 4, chosen, HOP)
 
 
 @settings(max_examples=50)
@@ -43,7 +44,7 @@ def test_an_epoch_sees_every_utterance_once(count: int, batch: int, epoch: int) 
 def test_balanced_class_weights_give_torchs_weighted_loss() -> None:
     labels = [0, 0, 0, 0, 0, 0, 1, 1, 2]
     chosen = TrainSettings(class_weights="balanced", label_smoothing=0.2, batch=9, warp=0.0)
-    side = Training(utterances(9), labels, 3, 4, chosen, HOP)
+    side = Training(NetworkInputs(utterances(9)), labels, 3, 4, chosen, HOP)
     targets = side.batch(0, list(range(9))).targets
     logits = torch.randn(9, 3, generator=torch.Generator().manual_seed(1))
     weights = torch.tensor([9 / (3 * 6), 9 / (3 * 2), 9 / 3])
@@ -64,15 +65,20 @@ def test_epochs_and_seeds_differ_and_repeat() -> None:
 
 def test_an_utterance_is_itself_or_a_copy_equally_often() -> None:
     frames = utterances(40)
-    copies = [[(number + 1) * 100 + one for one in frames] for number in range(2)]
+    own, *copies = [
+        NetworkInputs([number * 100 + one for one in frames], {"number": torch.arange(40) + number * 100 + 1})
+        for number in range(3)
+    ]
     labels = [index % CLASSES for index in range(len(frames))]
     chosen = TrainSettings(batch=40, spec_augment=False, warp=0.0, copies=2)
-    side = Training(frames, labels, CLASSES, 4, chosen, HOP, copies=copies)
-    drawn = np.array([side.batch(epoch, range(40)).inputs.x[:, 0, 0, 0].numpy() for epoch in range(60)])
+    side = Training(own, labels, CLASSES, 4, chosen, HOP, copies=copies)
+    batches = [side.batch(epoch, range(40)).inputs for epoch in range(60)]
+    drawn = np.array([one.x[:, 0, 0, 0].numpy() for one in batches])
+    assert np.array_equal(drawn, [one.extras["number"].numpy() for one in batches])  # of the same version
     assert np.array_equal(drawn % 100, np.tile(np.arange(1, 41), (60, 1)))  # each by its own features
     shares = [np.mean(drawn // 100 == number) for number in range(3)]
     assert shares == pytest.approx([1 / 3] * 3, abs=0.03)  # 2400 draws: three deviations
-    again = Training(frames, labels, CLASSES, 4, chosen, HOP, copies=copies)
+    again = Training(own, labels, CLASSES, 4, chosen, HOP, copies=copies)
     assert np.array_equal(again.batch(7, range(40)).inputs.x[:, 0, 0, 0].numpy(), drawn[7])
 
 
@@ -206,7 +212,7 @@ def test_warping_keeps_the_length_within_its_bounds() -> None:
 def test_evaluation_sees_every_utterance_once_and_whole(count: int, batch: int) -> None:
     frames = utterances(count)
     seen = []
-    for places, inputs in evaluation_batches(frames, batch):
+    for places, inputs in evaluation_batches(NetworkInputs(frames), batch):
         assert len(places) == len(inputs) <= batch
         for row, place in enumerate(places):
             assert float(inputs.x[row].sum()) == frames[place].sum()
@@ -217,7 +223,7 @@ def test_evaluation_sees_every_utterance_once_and_whole(count: int, batch: int) 
 
 def test_probabilities_come_back_in_the_order_of_the_utterances() -> None:
     frames = utterances(11)
-    rows = probabilities(lambda inputs: inputs.x[:, 0, :3, 0] * torch.tensor([1.0, 0.5, 0.0]), frames, 4)
+    rows = probabilities(lambda inputs: inputs.x[:, 0, :3, 0] * torch.tensor([1.0, 0.5, 0.0]), NetworkInputs(frames), 4)
     logits = np.arange(1, 12)[:, None] * np.array([1.0, 0.5, 0.0])
     np.testing.assert_allclose(rows, np.exp(logits) / np.exp(logits).sum(1, keepdims=True), rtol=1e-12)
 

@@ -20,8 +20,10 @@ from parallel_ser.models.settings import ModelSettings
 from parallel_ser.system.digests import seal
 from parallel_ser.training import checkpoint, model_file
 from parallel_ser.training.batches import Views
+from parallel_ser.training.data import Dataset
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.normalise import Normaliser
+from parallel_ser.training.preprocessor import Preprocessor
 
 SPEAKER = Utterance(Path("a.wav"), "", "s", "unknown", "")
 NONE = Extras(Beside())
@@ -152,11 +154,14 @@ def test_a_model_file_holds_all_that_recognising_needs(tmp_path: Path) -> None:
     chain = build(settings, rows=16, classes=3, seed=4)
     normaliser = Normaliser.fit("train", frames)
     path = tmp_path / "model.pt"
-    model_file.save(path, chain.signature(), chain.state_dict(), ("joy", "fear", "calm"), normaliser, SEEN, NONE)
+    model_file.save(
+        path, chain.signature(), chain.state_dict(), ("joy", "fear", "calm"), Preprocessor(normaliser, NONE), SEEN
+    )
     model = model_file.load(path, settings, Views(1, 0.0, 0))
     assert model.classes == ("joy", "fear", "calm")
-    alone = [model.probabilities([one], [SPEAKER])[0] for one in frames]
-    np.testing.assert_allclose(model.probabilities(frames, [SPEAKER] * 3), alone, rtol=1e-4, atol=1e-6)
+    data = Dataset((SPEAKER,) * 3, model.classes, (), frames, [""] * 3, measures=[{}] * 3, fingerprints=[b""] * 3)
+    alone = [model.probabilities(data.take([place]))[0] for place in range(3)]
+    np.testing.assert_allclose(model.probabilities(data), alone, rtol=1e-4, atol=1e-6)
     with torch.no_grad():
         one = torch.from_numpy((frames[0] - normaliser.mean) / normaliser.deviation)[None, None]
         truth = chain.eval()(one, torch.ones(1), torch.zeros(1, dtype=torch.int64)).softmax(1)
@@ -171,6 +176,6 @@ def test_a_checkpoint_is_no_model_and_another_size_does_not_fit(tmp_path: Path) 
     with pytest.raises(UserError, match=r"holds no model.*model\.pt"):
         model_file.load(path, settings, Views(1, 0.0, 0))
     normaliser = Normaliser("none", np.zeros((16, 1), np.float32), np.ones((16, 1), np.float32))
-    model_file.save(path, chain.signature(), chain.state_dict(), ("a", "b", "c"), normaliser, SEEN, NONE)
+    model_file.save(path, chain.signature(), chain.state_dict(), ("a", "b", "c"), Preprocessor(normaliser, NONE), SEEN)
     with pytest.raises(UserError, match=r"another model: its stem\.conv\.weight is"):
         model_file.load(path, ModelSettings(size="m"), Views(1, 0.0, 0))

@@ -1,0 +1,36 @@
+"""A branch of the network that reads an utterance's functionals beside its frames."""
+
+from __future__ import annotations
+
+import zlib
+
+import torch
+from torch import Tensor
+
+from parallel_ser.models.blocks import Dense
+from parallel_ser.models.chain import Block, hashed_uniform
+
+LARGEST = 4.0
+"""Deviations from the mean that a functional counts for at the most."""
+
+
+class FunctionalBranch(Block):
+    """Two dense layers over functionals ``(batch, values)``: ``(batch, inputs)`` to ``(batch, inputs + width)``.
+
+    In training a draw leaves each utterance one of the two halves, and zeros in the other's place; in evaluation each
+    half counts half. So each learns to tell the classes by itself, and the logits of the layer behind are the mean of
+    theirs (ModDrop, Neverova et al. 2016, who drop each modality by its own draw).
+    """
+
+    def __init__(self, values: int, width: int, dropout: float, name: str) -> None:
+        super().__init__()
+        self.values, self.stream = values, zlib.crc32(name.encode())
+        self.first = Dense(values, width, dropout, f"{name}.first")
+        self.second = Dense(width, width, dropout, f"{name}.second")
+
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor, functionals: Tensor | None = None) -> Tensor:
+        """See the class; without ``functionals``, in batches that are only measured or counted, they are zero."""
+        given = x.new_zeros(len(x), self.values) if functionals is None else functionals.to(x.dtype)
+        y = self.second(self.first(given.clamp(-LARGEST, LARGEST), valid, seed), valid, seed)
+        share = hashed_uniform(seed, self.stream, 1).lt(0.5).to(x.dtype) if self.training else 0.5
+        return torch.cat([x * share, y * (1.0 - share)], 1)
