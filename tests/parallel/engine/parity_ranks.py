@@ -30,7 +30,9 @@ def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     return -(targets * logits.log_softmax(1)).sum(1)
 
 
-def batch(step: int, dtype: torch.dtype, rows: int, words: bool = False) -> tuple[Inputs, torch.Tensor]:
+def batch(
+    step: int, dtype: torch.dtype, rows: int, words: bool = False, functionals: int = 0
+) -> tuple[Inputs, torch.Tensor]:
     """Batches of unequal size, width and utterance lengths, of words too; 7 and 10 divide into no 8 micro-batches."""
     generator = torch.Generator().manual_seed(step)
     size, frames = ((8, 32), (7, 48), (10, 32))[step % 3]
@@ -44,6 +46,8 @@ def batch(step: int, dtype: torch.dtype, rows: int, words: bool = False) -> tupl
         text = torch.randint(1, 11, (size, 9), generator=generator)
         text *= torch.arange(9) < torch.randint(1, 10, (size, 1), generator=generator)
         extras = {"text": text}
+    if functionals:
+        extras = {"functionals": torch.randn(size, functionals, generator=generator, dtype=dtype)}
     return Inputs(x, lengths / frames, seed, extras), targets
 
 
@@ -71,10 +75,11 @@ def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype,
 
 def run(case: str, ranks: ProcessContext, out: str) -> None:
     strategy, dtype, rows = make(json.loads(case), ranks)
-    words = json.loads(case).get("model", "").startswith("mscnn")
+    said = json.loads(case)
+    beside = said.get("model", "").startswith("mscnn"), said.get("options", {}).get("functionals", 0)
     steps = EXACT_STEPS if dtype == torch.float64 else STEPS
-    losses = [strategy.train_step(*batch(step, dtype, rows, words)) for step in range(steps)]
-    logits = strategy.predict(batch(1, dtype, rows, words)[0])
+    losses = [strategy.train_step(*batch(step, dtype, rows, *beside)) for step in range(steps)]
+    logits = strategy.predict(batch(1, dtype, rows, *beside)[0])
     state = strategy.state.full()
     result = {"losses": losses, "logits": logits, "sent": dict(strategy.stats.sent)}
     torch.save(result, f"{out}/{case}.rank{ranks.rank}")
