@@ -8,6 +8,7 @@ import numpy as np
 
 from parallel_ser.classical.gmm import Encoder
 from parallel_ser.classical.sample import Frames, Sample, View
+from parallel_ser.classical.settings import ClassicalSettings
 from parallel_ser.classical.standardise import Mode, Standardiser
 
 CEPSTRA = "cepstra"
@@ -63,3 +64,16 @@ def _frames(views: Mapping[str, View]) -> Frames:
 def _of_unit_length(vectors: View) -> np.ndarray:
     assert isinstance(vectors, np.ndarray)
     return vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+
+
+def front_of(settings: ClassicalSettings) -> Front:
+    """The front of the settings' views, or of the frames of a mixture system; not yet fitted."""
+    mixture = settings.mixture
+    kinds = [name for name in ENCODED if name in settings.views] if settings.system != "gmm" else []
+    if settings.system == "gmm" and mixture.adapt == "map":
+        kinds = ["supervector"]  # for its background model
+    encoders: dict[str, Encoder] = {
+        kind: Encoder(kind, mixture.sizes, mixture.covariances, mixture.choose, mixture.relevance, settings.seed)  # type: ignore[arg-type]
+        for kind in kinds
+    }
+    return Front(settings.normalise, settings.enrol, settings.seed, encoders)

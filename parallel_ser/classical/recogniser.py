@@ -83,11 +83,7 @@ def save(path: Path, part: object) -> None:
     Raises:
         TypeError: it holds an object of a class that ``load`` refuses.
     """
-    import skops.io
-
-    data = skops.io.dumps(part)
-    if foreign := set(skops.io.get_untrusted_types(data=data)) - set(_OWN):
-        raise TypeError(f"{', '.join(sorted(foreign))} would not be loaded: what is saved stands in _OWN")
+    data = dumps(part)
 
     def write(file: BinaryIO) -> None:
         file.write(data)
@@ -102,10 +98,32 @@ def load(path: Path, kind: type[Part]) -> Part:
     Raises:
         UserError: no such file, a damaged one, or one that holds anything but this kind of part.
     """
+    with sealed(path) as file:
+        return loads(file.read(), kind, path)
+
+
+def dumps(part: object) -> bytes:
+    """A part as skops writes it.
+
+    Raises:
+        TypeError: it holds an object of a class that ``loads`` refuses.
+    """
     import skops.io
 
-    with sealed(path) as file:
-        data = file.read()
+    data: bytes = skops.io.dumps(part)
+    if foreign := set(skops.io.get_untrusted_types(data=data)) - set(_OWN):
+        raise TypeError(f"{', '.join(sorted(foreign))} would not be loaded: what is saved stands in _OWN")
+    return data
+
+
+def loads(data: bytes, kind: type[Part], path: Path) -> Part:
+    """Read what ``dumps`` gave; ``path`` is the file that it comes from.
+
+    Raises:
+        UserError: it is anything but this kind of part.
+    """
+    import skops.io
+
     try:
         foreign = set(skops.io.get_untrusted_types(data=data)) - set(_OWN)
         if foreign:

@@ -24,8 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from parallel_ser.classical.front import CEPSTRA, ENCODED, Front
-from parallel_ser.classical.gmm import Encoder
+from parallel_ser.classical.front import CEPSTRA, ENCODED, Front, front_of
 from parallel_ser.classical.recogniser import Recogniser, load, save
 from parallel_ser.classical.sample import Frames, Sample
 from parallel_ser.classical.settings import ClassicalSettings
@@ -130,7 +129,7 @@ def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int
     if (before := cached_json(home / "done.json")) and before == _prepared(home):
         return problem.index
     sample = read_sample(folder / "raw")
-    front = _front(settings)
+    front = front_of(settings)
     write_sample(home / "training", front.fit(sample.take(problem.training)))
     if settings.normalise == "enrol":  # elsewhere a training speaker is standardised alike on either side
         write_sample(home / "held", front(sample.take(problem.training)))
@@ -210,18 +209,6 @@ def _crossed(rows: np.ndarray, labels: np.ndarray, problem: Problem, settings: C
         others = np.setdiff1d(np.arange(len(rows)), out)
         found[list(out)] = calibration.fit(settings.calibrate, rows[others], labels[others])(rows[list(out)])
     return found
-
-
-def _front(settings: ClassicalSettings) -> Front:
-    mixture = settings.mixture
-    kinds = [name for name in ENCODED if name in settings.views] if settings.system != "gmm" else []
-    if settings.system == "gmm" and mixture.adapt == "map":
-        kinds = ["supervector"]  # for its background model
-    encoders: dict[str, Encoder] = {
-        kind: Encoder(kind, mixture.sizes, mixture.covariances, mixture.choose, mixture.relevance, settings.seed)  # type: ignore[arg-type]
-        for kind in kinds
-    }
-    return Front(settings.normalise, settings.enrol, settings.seed, encoders)
 
 
 def background(settings: ClassicalSettings, home: Path) -> Any:

@@ -1,4 +1,4 @@
-"""A branch of the network that reads an utterance's functionals beside its frames."""
+"""A branch of the network that reads vectors of an utterance beside its frames, such as functionals."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from parallel_ser.models.blocks import Dense
 from parallel_ser.models.chain import Block, hashed_uniform
 
 LARGEST = 4.0
-"""Deviations from the mean that a functional counts for at the most."""
+"""Deviations from the mean that a value counts for at the most."""
 
 
-class FunctionalBranch(Block):
-    """Two dense layers over functionals ``(batch, values)``: ``(batch, inputs)`` to ``(batch, inputs + width)``.
+class VectorBranch(Block):
+    """Two dense layers over ``vectors`` ``(batch, values)``: ``(batch, inputs)`` to ``(batch, inputs + width)``.
 
     In training a draw leaves each utterance one of the two halves, and zeros in the other's place; in evaluation each
     half counts half. So each learns to tell the classes by itself, and the logits of the layer behind are the mean of
@@ -28,9 +28,9 @@ class FunctionalBranch(Block):
         self.first = Dense(values, width, dropout, f"{name}.first")
         self.second = Dense(width, width, dropout, f"{name}.second")
 
-    def forward(self, x: Tensor, valid: Tensor, seed: Tensor, functionals: Tensor | None = None) -> Tensor:
-        """See the class; without ``functionals``, in batches that are only measured or counted, they are zero."""
-        given = x.new_zeros(len(x), self.values) if functionals is None else functionals.to(x.dtype)
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """See the class; without ``vectors``, in batches that are only measured or counted, they are zero."""
+        given = x.new_zeros(len(x), self.values) if vectors is None else vectors.to(x.dtype)
         y = self.second(self.first(given.clamp(-LARGEST, LARGEST), valid, seed), valid, seed)
         share = hashed_uniform(seed, self.stream, 1).lt(0.5).to(x.dtype) if self.training else 0.5
         return torch.cat([x * share, y * (1.0 - share)], 1)

@@ -25,14 +25,14 @@ class Beside:
         word_vectors: a file with the vectors of words to begin with; empty begins with random ones.
         table: the parameter ``(vocabulary + 2, width)`` that has them.
         xvectors: a file with a speaker embedding of each recording; empty reads none.
-        functionals: of an utterance, as ``parallel-ser features`` has them; 0 reads none.
+        vectors: how many values of the views that ``classical.views`` names; 0 reads none.
     """
 
     vocabulary: int = 0
     word_vectors: str = ""
     table: str = ""
     xvectors: str = ""
-    functionals: int = 0
+    vectors: int = 0
 
 
 @dataclass(frozen=True)

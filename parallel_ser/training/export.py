@@ -118,10 +118,8 @@ def _about_network(run: NeuralRun) -> dict[str, Any]:
     beside, name = run.config.model.beside, f"model.name={run.config.model.name}"
     if beside.vocabulary or beside.xvectors:
         raise UserError(f"{name} reads words or embeddings beside the sound: not exported.")
-    if beside.functionals:
-        raise UserError(
-            f"{name} reads functionals beside the frames: not exported; without model.options.functionals it is."
-        )
+    if beside.vectors:
+        raise UserError(f"{name} reads vectors beside the frames: not exported; without model.options.vectors it is.")
     inputs = {
         "features": "(batch, rows, frames) float32: the rows of features.streams in their order, zero behind an "
         f"utterance's last frame; frames a multiple of {FRAMES_STEP}",

@@ -240,10 +240,8 @@ class NeuralRun(Run):
         super().__init__(folder, config, folds)
         extractor = extractor_of(config.audio, config.features)
         views = Views(config.train.views, config.train.warp, count_bands(extractor.names))
-        bf16 = config.train.precision == "bf16"
         self.models = {
-            index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config.model, views, bf16)
-            for index in folds
+            index: model_file.load(run_folder.fold_folder(folder, index) / "model.pt", config, views) for index in folds
         }
         encoder = encoder_digest(extractor)
         for index, model in self.models.items():

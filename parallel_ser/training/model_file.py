@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.models.batch import Inputs, tensors
 from parallel_ser.models.encoder.weights import from_torchaudio
@@ -135,17 +136,17 @@ def _rest(path: Path, base: Base, signature: Mapping[str, list[int]]) -> dict[st
         raise UserError(f"{holds}, and {error}.") from error
 
 
-def load(path: Path, settings: ModelSettings, views: Views, bf16: bool = False) -> Model:
-    """The model of a file, to compute in bfloat16 where it was trained so.
+def load(path: Path, config: Config, views: Views) -> Model:
+    """The model of a file, to compute in bfloat16 where it was trained so; ``config`` is that of its run.
 
     Raises:
         UserError: no such file, a damaged one, or one of another model than the settings describe.
     """
     content = read(path)
-    preprocessor, classes = Preprocessor.from_state(settings, content), tuple(content["classes"])
-    chain = build(settings, len(preprocessor.normaliser.mean), len(classes), seed=0)
+    preprocessor, classes = Preprocessor.from_state(config, content, path), tuple(content["classes"])
+    chain = build(config.model, len(preprocessor.normaliser.mean), len(classes), seed=0)
     checkpoint.fits(path, content, chain.signature())
     chain.load(content["weights"])
-    module = StageModule(chain, torch.device("cpu"), bf16).eval()
+    module = StageModule(chain, torch.device("cpu"), config.train.precision == "bf16").eval()
     module.to(memory_format=torch.channels_last)
     return Model(module, classes, preprocessor, views, content["seen"], content.get("encoder", ""))

@@ -4,25 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
+from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from parallel_ser.audio.functionals import Functionals
-from parallel_ser.audio.settings import FunctionalSettings
+from parallel_ser.classical.front import Front, front_of
+from parallel_ser.classical.recogniser import dumps, loads
+from parallel_ser.classical.sample import Sample
+from parallel_ser.config import Config
 from parallel_ser.errors import UserError
-from parallel_ser.models.settings import ModelSettings
-from parallel_ser.training.encoder_view import extractor_of
+from parallel_ser.training.data import Dataset
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.normalise import Normaliser
+from parallel_ser.training.sample import sample_of
 
-if TYPE_CHECKING:
-    from parallel_ser.config import Config
-    from parallel_ser.training.data import Dataset
-
-_LEAST = 1e-6  # deviation of a functional that varies
+_LEAST = 1e-6  # deviation of a value that varies
 
 
 @dataclass(frozen=True)
@@ -51,38 +51,45 @@ class NetworkInputs:
         return {name: rows[place] for name, rows in self.extras.items()}
 
 
-def functionals_of(data: Dataset, settings: FunctionalSettings, hop: float) -> np.ndarray:
-    """The functionals ``(utterances, values)`` float32 of utterances."""
-    functionals = Functionals(data.rows, settings, hop)
-    return np.stack([functionals(*pair) for pair in zip(data.frames, data.measures, strict=True)])
-
-
 @dataclass(frozen=True)
 class Vectors:
-    """Functionals, standardised as the frames are: by the training side, or by the speaker's utterances at hand.
+    """The views that ``classical.views`` names as one vector an utterance, standardised by the training side.
 
     Attributes:
-        settings: which functionals.
-        hop: seconds between frames.
-        normaliser: of functionals ``(values, 1)``.
+        config: of the run.
+        front: makes the views ready, by ``train.normalise``.
+        scale: of the values ``(values, 1)`` that come of it.
     """
 
-    settings: FunctionalSettings
-    hop: float
-    normaliser: Normaliser
+    config: Config
+    front: Front
+    scale: Normaliser
 
     @staticmethod
     def fit(config: Config, data: Dataset) -> Vectors:
-        """By the utterances of a training side."""
-        rows = functionals_of(data, config.functionals, config.features.hop)[:, :, None]
-        normaliser = Normaliser.fit(config.train.normalise, list(rows), _LEAST)
-        return Vectors(config.functionals, config.features.hop, normaliser)
+        """By the utterances of a training side.
+
+        Raises:
+            UserError: they have another number of values than the network reads.
+        """
+        settings = config.classical.model_copy(update={"system": "svm", "normalise": config.train.normalise})
+        front = front_of(settings)
+        rows = _joined(front.fit(sample_of(data, config)[0]), config)
+        if (count := rows.shape[1]) != config.model.beside.vectors:
+            raise UserError(
+                f"model.options.vectors={config.model.beside.vectors}, and classical.views={[*settings.views]} have "
+                f"{count} values: say model.options.vectors={count}."
+            )
+        return Vectors(config, front, Normaliser.fit("train", list(rows[:, :, None]), _LEAST))
 
     def __call__(self, data: Dataset) -> Tensor:
         """``(utterances, values)`` float32."""
-        rows = functionals_of(data, self.settings, self.hop)[:, :, None]
-        standardised = self.normaliser(list(rows), [one.speaker for one in data.utterances])
-        return torch.from_numpy(np.stack(standardised)[:, :, 0])
+        rows = _joined(self.front(sample_of(data, self.config)[0]), self.config)
+        return torch.from_numpy(np.stack(self.scale(list(rows[:, :, None]), ()))[:, :, 0])
+
+
+def _joined(sample: Sample, config: Config) -> np.ndarray:
+    return np.concatenate([np.asarray(sample.views[name]) for name in config.classical.views], axis=1)
 
 
 @dataclass(frozen=True)
@@ -92,7 +99,7 @@ class Preprocessor:
     Attributes:
         normaliser: of the frames.
         extras: reads the words that are said, and speaker embeddings.
-        vectors: makes functionals, of a network that reads them.
+        vectors: makes those that the network reads; None where it reads none.
     """
 
     normaliser: Normaliser
@@ -102,11 +109,10 @@ class Preprocessor:
     @staticmethod
     def fit(config: Config, data: Dataset) -> Preprocessor:
         """By the utterances of a training side."""
-        return Preprocessor(
-            Normaliser.fit(config.train.normalise, data.frames),
-            Extras.fit(config.model, data.utterances),
-            Vectors.fit(config, data) if config.model.beside.functionals else None,
-        )
+        with threadpool_limits(1):  # sums in the same order, so the same values to the bit
+            vectors = Vectors.fit(config, data) if config.model.beside.vectors else None
+        normaliser = Normaliser.fit(config.train.normalise, data.frames)
+        return Preprocessor(normaliser, Extras.fit(config.model, data.utterances), vectors)
 
     def __call__(self, data: Dataset) -> NetworkInputs:
         """The inputs of utterances with features as extracted; under ``speaker`` those of one share statistics.
@@ -118,7 +124,8 @@ class Preprocessor:
             return NetworkInputs([])
         extras = self.extras(data.utterances)
         if self.vectors:
-            extras["functionals"] = self.vectors(data)
+            with threadpool_limits(1):
+                extras["vectors"] = self.vectors(data)
         return NetworkInputs(self.normaliser(data.frames, [one.speaker for one in data.utterances]), extras)
 
     @property
@@ -126,37 +133,15 @@ class Preprocessor:
         """What is kept with a model."""
         state = {"normaliser": self.normaliser.state(), **self.extras.state}
         if self.vectors:
-            settings, hop, normaliser = self.vectors.settings, self.vectors.hop, self.vectors.normaliser
-            state["functionals"] = {
-                "settings": settings.model_dump(mode="json"),
-                "hop": hop,
-                "normaliser": normaliser.state(),
-            }
+            front = torch.frombuffer(bytearray(dumps(self.vectors.front)), dtype=torch.uint8)
+            state["vectors"] = {"front": front, "scale": self.vectors.scale.state()}
         return state
 
     @staticmethod
-    def from_state(model: ModelSettings, state: Mapping[str, Any]) -> Preprocessor:
-        """As ``state`` was given."""
+    def from_state(config: Config, state: Mapping[str, Any], path: Path) -> Preprocessor:
+        """As ``state`` was given by a run of ``config``; ``path`` is the file that it comes from."""
         vectors = None
-        if "functionals" in state:
-            said = state["functionals"]
-            settings = FunctionalSettings.model_validate(said["settings"])
-            vectors = Vectors(settings, said["hop"], Normaliser.from_state(said["normaliser"], _LEAST))
-        return Preprocessor(Normaliser.from_state(state["normaliser"]), Extras.from_state(model, state), vectors)
-
-
-def require_functionals(config: Config) -> None:
-    """Refuse a number of functionals that is not that of the settings.
-
-    Raises:
-        UserError: it is another.
-    """
-    asked = config.model.beside.functionals
-    if not asked:
-        return
-    count = len(Functionals(extractor_of(config.audio, config.features).names, config.functionals, 1.0).names)
-    if count != asked:
-        raise UserError(
-            f"model.options.functionals={asked}, and features and functionals make {count} of an utterance: say "
-            f"model.options.functionals={count}."
-        )
+        if "vectors" in state:
+            front = loads(state["vectors"]["front"].numpy().tobytes(), Front, path)
+            vectors = Vectors(config, front, Normaliser.from_state(state["vectors"]["scale"], _LEAST))
+        return Preprocessor(Normaliser.from_state(state["normaliser"]), Extras.from_state(config.model, state), vectors)

@@ -19,7 +19,6 @@ from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Advance
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.encoder_view import EncoderExtractor
-from parallel_ser.training.preprocessor import functionals_of
 from parallel_ser.training.run_folder import normalisation_notes
 
 
@@ -49,8 +48,9 @@ def table(data: Dataset, config: Config, view: str, progress: Advance | None = N
                 f"features.streams=[{config.features.streams[0]}] has no contours to take functionals of: give others, "
                 "such as logmel, pitch and loudness."
             )
-        rows = functionals_of(data, config.functionals, config.features.hop)
-        return rows.astype(np.float64), Functionals(data.rows, config.functionals, config.features.hop).names
+        functionals = Functionals(data.rows, config.functionals, config.features.hop)
+        rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures, strict=True)]
+        return np.stack(rows).astype(np.float64), functionals.names
     extractor = extractor_of(view, config)
     paths = [one.path for one in data.utterances]
     found = FeatureCache(config.run.cache, extractor).fill(paths, config.run.jobs or -1, progress)

@@ -92,7 +92,7 @@ class Trainer:
         self.request, self.home = request, SameFolder(folder.parent)
         settings = config.train
         side = data.take(fold.train)
-        self.preprocessor = Preprocessor.fit(config, side)
+        self.preprocessor = mesh.rank0_first(lambda: Preprocessor.fit(config, side), share=True)
         self.training = Training(
             self.preprocessor(side),
             [data.label(index) for index in fold.train],

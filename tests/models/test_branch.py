@@ -1,4 +1,4 @@
-"""Networks that read an utterance's functionals beside its frames."""
+"""Networks that read an utterance's vectors beside its frames."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from parallel_ser.config import load
-from parallel_ser.models.branch import FunctionalBranch
+from parallel_ser.models.branch import VectorBranch
 from parallel_ser.models.chain import hashed_uniform
 
 SEEDS = torch.arange(400)
@@ -21,45 +21,45 @@ def both() -> tuple[torch.Tensor, torch.Tensor]:
 def test_in_training_an_utterance_keeps_one_half_and_in_evaluation_the_mean(
     both: tuple[torch.Tensor, torch.Tensor],
 ) -> None:
-    x, functionals = both
-    branch = FunctionalBranch(5, 8, 0.0, "branch")
-    read = branch.second(branch.first(functionals.clamp(-4.0, 4.0), x, SEEDS), x, SEEDS)
-    evaluated = branch.eval()(x, torch.ones(400), SEEDS, functionals)
+    x, vectors = both
+    branch = VectorBranch(5, 8, 0.0, "branch")
+    read = branch.second(branch.first(vectors.clamp(-4.0, 4.0), x, SEEDS), x, SEEDS)
+    evaluated = branch.eval()(x, torch.ones(400), SEEDS, vectors)
     torch.testing.assert_close(evaluated, torch.cat([x, read], 1) / 2)
-    trained = branch.train()(x, torch.ones(400), SEEDS, functionals)
+    trained = branch.train()(x, torch.ones(400), SEEDS, vectors)
     frames = trained[:, 6:].eq(0).all(1)
     torch.testing.assert_close(trained[frames, :6], x[frames])
     torch.testing.assert_close(trained[~frames, 6:], read[~frames])
     assert not trained[~frames, :6].any()
     assert 0.4 < float(frames.double().mean()) < 0.6  # 400 draws: four deviations
-    again = branch(x[7:9], torch.ones(2), SEEDS[7:9], functionals[7:9])
+    again = branch(x[7:9], torch.ones(2), SEEDS[7:9], vectors[7:9])
     torch.testing.assert_close(again, trained[7:9])  # a function of the utterance's seed
 
 
 def test_the_logits_are_the_mean_of_the_halves(both: tuple[torch.Tensor, torch.Tensor]) -> None:
-    x, functionals = both
-    branch, head = FunctionalBranch(5, 8, 0.0, "branch").eval(), torch.nn.Linear(14, 3)
-    given = x, torch.ones(400), SEEDS, functionals
+    x, vectors = both
+    branch, head = VectorBranch(5, 8, 0.0, "branch").eval(), torch.nn.Linear(14, 3)
+    given = x, torch.ones(400), SEEDS, vectors
     alone = [branch(*given) * 2 * mask for mask in (torch.arange(14) < 6, torch.arange(14) >= 6)]
     torch.testing.assert_close(head(branch(*given)), torch.stack([head(one) for one in alone]).mean(0))
 
 
 def test_what_is_far_out_counts_for_four_deviations(both: tuple[torch.Tensor, torch.Tensor]) -> None:
-    x, functionals = both
-    branch = FunctionalBranch(5, 8, 0.0, "branch").eval()
-    far = branch(x, torch.ones(400), SEEDS, functionals.sign() * 1e6)
-    torch.testing.assert_close(far, branch(x, torch.ones(400), SEEDS, functionals.sign() * 4))
+    x, vectors = both
+    branch = VectorBranch(5, 8, 0.0, "branch").eval()
+    far = branch(x, torch.ones(400), SEEDS, vectors.sign() * 1e6)
+    torch.testing.assert_close(far, branch(x, torch.ones(400), SEEDS, vectors.sign() * 4))
 
 
 def test_the_draw_of_the_branch_is_not_that_of_its_dropout() -> None:
-    branch = FunctionalBranch(5, 8, 0.5, "branch")
+    branch = VectorBranch(5, 8, 0.5, "branch")
     streams = {branch.stream, branch.first.dropout.stream, branch.second.dropout.stream}
     assert len(streams) == 3
     assert not torch.equal(*(hashed_uniform(SEEDS, stream, 1) for stream in sorted(streams)[:2]))
 
 
-def test_the_number_of_functionals_and_their_normalisation_are_checked() -> None:
-    options = "model.options={functionals: 12}"
+def test_the_number_of_vectors_and_their_normalisation_are_checked() -> None:
+    options = "model.options={vectors: 12}"
     load(None, ["model.name=resnet1d", options, "train.normalise=speaker"])
     with pytest.raises(Exception, match=r"use train\.normalise=train or speaker, not utterance"):
         load(None, ["model.name=resnet1d", options, "train.normalise=utterance"])

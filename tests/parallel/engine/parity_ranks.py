@@ -31,7 +31,7 @@ def loss(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
 
 
 def batch(
-    step: int, dtype: torch.dtype, rows: int, words: bool = False, functionals: int = 0
+    step: int, dtype: torch.dtype, rows: int, words: bool = False, vectors: int = 0
 ) -> tuple[Inputs, torch.Tensor]:
     """Batches of unequal size, width and utterance lengths, of words too; 7 and 10 divide into no 8 micro-batches."""
     generator = torch.Generator().manual_seed(step)
@@ -46,8 +46,8 @@ def batch(
         text = torch.randint(1, 11, (size, 9), generator=generator)
         text *= torch.arange(9) < torch.randint(1, 10, (size, 1), generator=generator)
         extras = {"text": text}
-    if functionals:
-        extras = {"functionals": torch.randn(size, functionals, generator=generator, dtype=dtype)}
+    if vectors:
+        extras = {"vectors": torch.randn(size, vectors, generator=generator, dtype=dtype)}
     return Inputs(x, lengths / frames, seed, extras), targets
 
 
@@ -76,7 +76,7 @@ def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype,
 def run(case: str, ranks: ProcessContext, out: str) -> None:
     strategy, dtype, rows = make(json.loads(case), ranks)
     said = json.loads(case)
-    beside = said.get("model", "").startswith("mscnn"), said.get("options", {}).get("functionals", 0)
+    beside = said.get("model", "").startswith("mscnn"), said.get("options", {}).get("vectors", 0)
     steps = EXACT_STEPS if dtype == torch.float64 else STEPS
     losses = [strategy.train_step(*batch(step, dtype, rows, *beside)) for step in range(steps)]
     logits = strategy.predict(batch(1, dtype, rows, *beside)[0])
