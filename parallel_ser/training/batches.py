@@ -16,7 +16,7 @@ from torch import Tensor
 
 from parallel_ser.audio.augment import add_noise, gain, hops_of, shift_bands, signal_of, spec_augment, speed, stretch
 from parallel_ser.models.batch import Inputs
-from parallel_ser.training.preprocessor import NetworkInputs
+from parallel_ser.training.network_inputs import NetworkInputs
 from parallel_ser.training.settings import TrainSettings
 
 FRAMES_STEP = 32

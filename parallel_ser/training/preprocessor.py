@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,36 +19,11 @@ from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.extras import Extras
+from parallel_ser.training.network_inputs import NetworkInputs
 from parallel_ser.training.normalise import Normaliser
 from parallel_ser.training.sample import sample_of
 
 _LEAST = 1e-6  # deviation of a value that varies
-
-
-@dataclass(frozen=True)
-class NetworkInputs:
-    """What a network reads of utterances.
-
-    Attributes:
-        frames: of each utterance ``(rows, frames)`` float32, standardised.
-        extras: what it reads beside them, ``(utterances, ...)`` each.
-    """
-
-    frames: list[np.ndarray]
-    extras: Mapping[str, Tensor] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        """Utterances."""
-        return len(self.frames)
-
-    def take(self, places: Sequence[int]) -> NetworkInputs:
-        """The utterances at ``places`` alone."""
-        extras = {name: rows[list(places)] for name, rows in self.extras.items()}
-        return NetworkInputs([self.frames[place] for place in places], extras)
-
-    def row(self, place: int) -> dict[str, Tensor]:
-        """What is read beside the frames of the utterance at ``place``."""
-        return {name: rows[place] for name, rows in self.extras.items()}
 
 
 @dataclass(frozen=True)

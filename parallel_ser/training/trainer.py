@@ -36,9 +36,10 @@ from parallel_ser.training.batches import Training, Views, probabilities, typica
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.encoder_view import encoder_digest, extractor_of
 from parallel_ser.training.interrupts import Request, Stopped
+from parallel_ser.training.network_inputs import NetworkInputs
 from parallel_ser.training.optim import freeze, learning_rate
 from parallel_ser.training.predictions import Predictions
-from parallel_ser.training.preprocessor import NetworkInputs, Preprocessor
+from parallel_ser.training.preprocessor import Preprocessor
 from parallel_ser.training.start import started
 from parallel_ser.training.tracing import Tracer
 from parallel_ser.training.watch import Epoch, Plan, Watch

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from torch.nn import functional
 
 from parallel_ser.training.batches import FRAMES_STEP, Training, collate, evaluation_batches, probabilities
+from parallel_ser.training.network_inputs import NetworkInputs
 from parallel_ser.training.optim import cross_entropy
-from parallel_ser.training.preprocessor import NetworkInputs
 from parallel_ser.training.settings import TrainSettings
 
 ROWS, CLASSES, HOP = 6, 4, 0.01
