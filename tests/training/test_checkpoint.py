@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 
+from parallel_ser.config import load
 from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
 from parallel_ser.models.cnn import build
@@ -157,7 +158,7 @@ def test_a_model_file_holds_all_that_recognising_needs(tmp_path: Path) -> None:
     model_file.save(
         path, chain.signature(), chain.state_dict(), ("joy", "fear", "calm"), Preprocessor(normaliser, NONE), SEEN
     )
-    model = model_file.load(path, settings, Views(1, 0.0, 0))
+    model = model_file.load(path, load(None, []), Views(1, 0.0, 0))
     assert model.classes == ("joy", "fear", "calm")
     data = Dataset((SPEAKER,) * 3, model.classes, (), frames, [""] * 3, measures=[{}] * 3, fingerprints=[b""] * 3)
     alone = [model.probabilities(data.take([place]))[0] for place in range(3)]
@@ -174,8 +175,8 @@ def test_a_checkpoint_is_no_model_and_another_size_does_not_fit(tmp_path: Path) 
     path = tmp_path / "last.pt"
     checkpoint.save(path, {"state": {}}, chain.signature())
     with pytest.raises(UserError, match=r"holds no model.*model\.pt"):
-        model_file.load(path, settings, Views(1, 0.0, 0))
+        model_file.load(path, load(None, []), Views(1, 0.0, 0))
     normaliser = Normaliser("none", np.zeros((16, 1), np.float32), np.ones((16, 1), np.float32))
     model_file.save(path, chain.signature(), chain.state_dict(), ("a", "b", "c"), Preprocessor(normaliser, NONE), SEEN)
     with pytest.raises(UserError, match=r"another model: its stem\.conv\.weight is"):
-        model_file.load(path, ModelSettings(size="m"), Views(1, 0.0, 0))
+        model_file.load(path, load(None, ["model.size=m"]), Views(1, 0.0, 0))
