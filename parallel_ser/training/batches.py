@@ -45,7 +45,7 @@ class Training:
 
     def __init__(
         self,
-        own: NetworkInputs,
+        originals: NetworkInputs,
         labels: Sequence[int],
         classes: int,
         bands: int | None,
@@ -54,7 +54,7 @@ class Training:
         mean: np.ndarray | None = None,
         copies: Sequence[NetworkInputs] = (),
     ) -> None:
-        self.versions, self.frames = (own, *copies), own.frames
+        self.versions, self.frames = (originals, *copies), originals.frames
         self.labels, self.classes, self.bands, self.settings = labels, classes, bands, settings
         self.mean = np.zeros((len(self.frames[0]), 1), np.float32) if mean is None else mean
         self.class_weights = torch.ones(classes)

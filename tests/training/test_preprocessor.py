@@ -57,11 +57,11 @@ def test_functionals_are_standardised_as_the_frames_are(data: Dataset, normalise
     if normalise == "train":
         truth = standard(tested, training)
     else:  # the tested are all of one speaker; the values are then those of a, less what training speakers have
-        own = np.concatenate([standard(data.take([0, 2]), data.take([0, 2])), np.zeros((1, FUNCTIONALS))])
-        truth = (standard(tested, tested) - own.mean(0)) / np.maximum(own.std(0), 1e-6)
-    told = np.abs(truth) < 1e3  # the others do not vary
-    assert told.mean() > 0.9
-    np.testing.assert_allclose(made.numpy()[told], truth[told], rtol=1e-3, atol=1e-3)
+        scale = np.concatenate([standard(data.take([0, 2]), data.take([0, 2])), np.zeros((1, FUNCTIONALS))])
+        truth = (standard(tested, tested) - scale.mean(0)) / np.maximum(scale.std(0), 1e-6)
+    varying = np.abs(truth) < 1e3  # the others do not vary
+    assert varying.mean() > 0.9
+    np.testing.assert_allclose(made.numpy()[varying], truth[varying], rtol=1e-3, atol=1e-3)
     assert made.dtype == torch.float32
 
 
@@ -111,7 +111,7 @@ def test_a_run_says_what_it_said_in_training(tmp_path: Path, normalise: str) -> 
     more = [f"train.normalise={normalise}", f"run.folder={run}", f"run.cache={tmp_path}/cache"]
     done("train", *made, *features, *views, *model, *train, *more)
     parts, _, _ = Run.open(run).test_own(load(run / "config.yaml", []))
-    told, written = concatenate(parts), Predictions.from_csv(run / "predictions.csv")
-    assert told.paths == written.paths
-    np.testing.assert_allclose(told.probabilities, written.probabilities, atol=2e-5)
+    repeated, written = concatenate(parts), Predictions.from_csv(run / "predictions.csv")
+    assert repeated.paths == written.paths
+    np.testing.assert_allclose(repeated.probabilities, written.probabilities, atol=2e-5)
     assert "reads vectors beside the frames: not exported" in refused("export", run, "--out", tmp_path / "onnx")
