@@ -31,7 +31,7 @@ class Vectors:
     """The views that ``classical.views`` names as one vector an utterance, standardised by the training side.
 
     Attributes:
-        config: of the run.
+        config: of the run, see ``_of_views``.
         front: makes the views ready, by ``train.normalise``.
         scale: of the values ``(values, 1)`` that come of it.
     """
@@ -47,12 +47,12 @@ class Vectors:
         Raises:
             UserError: they have another number of values than the network reads.
         """
-        settings = config.classical.model_copy(update={"system": "svm", "normalise": config.train.normalise})
-        front = front_of(settings)
+        config = _of_views(config)
+        front = front_of(config.classical)
         rows = _joined(front.fit(sample_of(data, config)[0]), config)
         if (count := rows.shape[1]) != config.model.beside.vectors:
             raise UserError(
-                f"model.options.vectors={config.model.beside.vectors}, and classical.views={[*settings.views]} have "
+                f"model.options.vectors={config.model.beside.vectors}, and classical.views={[*config.classical.views]} have "
                 f"{count} values: say model.options.vectors={count}."
             )
         return Vectors(config, front, Normaliser.fit("train", list(rows[:, :, None]), _LEAST))
@@ -61,6 +61,12 @@ class Vectors:
         """``(utterances, values)`` float32."""
         rows = _joined(self.front(sample_of(data, self.config)[0]), self.config)
         return torch.from_numpy(np.stack(self.scale(list(rows[:, :, None]), ()))[:, :, 0])
+
+
+def _of_views(config: Config) -> Config:
+    """The settings for a kernel system that is standardised as the network's frames are."""
+    settings = config.classical.model_copy(update={"system": "svm", "normalise": config.train.normalise})
+    return config.model_copy(update={"classical": settings})
 
 
 def _joined(sample: Sample, config: Config) -> np.ndarray:
@@ -118,5 +124,5 @@ class Preprocessor:
         vectors = None
         if "vectors" in state:
             front = loads(state["vectors"]["front"].numpy().tobytes(), Front, path)
-            vectors = Vectors(config, front, Normaliser.from_state(state["vectors"]["scale"], _LEAST))
+            vectors = Vectors(_of_views(config), front, Normaliser.from_state(state["vectors"]["scale"], _LEAST))
         return Preprocessor(Normaliser.from_state(state["normaliser"]), Extras.from_state(config.model, state), vectors)
