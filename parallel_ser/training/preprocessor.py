@@ -50,10 +50,11 @@ class Vectors:
         config = _of_views(config)
         front = front_of(config.classical)
         rows = _joined(front.fit(sample_of(data, config)[0]), config)
-        if (count := rows.shape[1]) != config.model.beside.vectors:
+        count, asked = rows.shape[1], config.model.beside.vectors
+        if count != asked:
             raise UserError(
-                f"model.options.vectors={config.model.beside.vectors}, and classical.views={[*config.classical.views]} have "
-                f"{count} values: say model.options.vectors={count}."
+                f"model.options.vectors={asked}, and classical.views=[{', '.join(config.classical.views)}] have {count} "
+                f"values: say model.options.vectors={count}."
             )
         return Vectors(config, front, Normaliser.fit("train", list(rows[:, :, None]), _LEAST))
 
