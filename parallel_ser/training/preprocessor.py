@@ -52,9 +52,10 @@ class Vectors:
         rows = _joined(front.fit(sample_of(data, config)[0]), config)
         count, asked = rows.shape[1], config.model.beside.vectors
         if count != asked:
+            views = ", ".join(config.classical.views)
             raise UserError(
-                f"model.options.vectors={asked}, and classical.views=[{', '.join(config.classical.views)}] have {count} "
-                f"values: say model.options.vectors={count}."
+                f"model.options.vectors={asked}, and classical.views=[{views}] have {count} values: say "
+                f"model.options.vectors={count}."
             )
         return Vectors(config, front, Normaliser.fit("train", list(rows[:, :, None]), _LEAST))
 
