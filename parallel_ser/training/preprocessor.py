@@ -16,7 +16,6 @@ from parallel_ser.classical.front import Front, front_of
 from parallel_ser.classical.recogniser import dumps, loads
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import Config
-from parallel_ser.errors import UserError
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.network_inputs import NetworkInputs
@@ -42,21 +41,10 @@ class Vectors:
 
     @staticmethod
     def fit(config: Config, data: Dataset) -> Vectors:
-        """By the utterances of a training side.
-
-        Raises:
-            UserError: they have another number of values than the network reads.
-        """
+        """By the utterances of a training side."""
         config = _of_views(config)
         front = front_of(config.classical)
         rows = _joined(front.fit(sample_of(data, config)[0]), config)
-        count, asked = rows.shape[1], config.model.beside.vectors
-        if count != asked:
-            views = ", ".join(config.classical.views)
-            raise UserError(
-                f"model.options.vectors={asked}, and classical.views=[{views}] have {count} values: say "
-                f"model.options.vectors={count}."
-            )
         return Vectors(config, front, Normaliser.fit("train", list(rows[:, :, None]), _LEAST))
 
     def __call__(self, data: Dataset) -> Tensor:

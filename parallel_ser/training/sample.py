@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +18,12 @@ from parallel_ser.classical.settings import ClassicalSettings
 from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Advance
-from parallel_ser.training.data import Dataset
+from parallel_ser.training import encoder_view
 from parallel_ser.training.encoder_view import EncoderExtractor
 from parallel_ser.training.run_folder import normalisation_notes
+
+if TYPE_CHECKING:
+    from parallel_ser.training.data import Dataset
 
 
 def sample_of(data: Dataset, config: Config, progress: Advance | None = None) -> tuple[Sample, dict[str, list[str]]]:
@@ -82,8 +86,37 @@ def require_views(config: Config) -> None:
             extractor_of(view, config)
 
 
-def cepstra(data: Dataset, config: Config) -> Frames:
-    """The rows of ``classical.mixture.streams`` with their Δ and ΔΔ, of every frame.
+def require_vectors(config: Config) -> None:
+    """Refuse a number of values beside the frames that is not that of the views.
+
+    Raises:
+        UserError: it is another, or a view cannot be made.
+    """
+    asked = config.model.beside.vectors
+    if not asked:
+        return
+    views, sizes = config.classical.views, config.classical.mixture.sizes
+    count = 0
+    if "functionals" in views:
+        rows = encoder_view.extractor_of(config.audio, config.features).names
+        count += len(Functionals(rows, config.functionals, config.features.hop).names)
+    if encoded := [view for view in views if view in ENCODED]:
+        if len(sizes) > 1:
+            raise UserError(
+                f"how many values {encoded[0]} has must be known: use one of classical.mixture.sizes, such as "
+                f"classical.mixture.sizes=[{sizes[0]}]."
+            )
+        means = 3 * len(cepstral_rows(config)) * sizes[0]
+        count += means * ("supervector" in views) + 2 * means * ("fisher" in views)
+    if count != asked:
+        raise UserError(
+            f"model.options.vectors={asked}, and classical.views=[{', '.join(views)}] have {count} values: say "
+            f"model.options.vectors={count}."
+        )
+
+
+def cepstral_rows(config: Config) -> list[str]:
+    """Names of the rows of ``classical.mixture.streams``.
 
     Raises:
         UserError: a stream is not among the features.
@@ -94,8 +127,16 @@ def cepstra(data: Dataset, config: Config) -> Frames:
             f"classical.mixture.streams has {missing[0]}, which is not among features.streams: add it there, or leave "
             "it out here."
         )
-    names = [name for stream in wanted for name in row_names(stream, config.features, config.audio.sample_rate)]
-    places = [data.rows.index(name) for name in names]
+    return [name for stream in wanted for name in row_names(stream, config.features, config.audio.sample_rate)]
+
+
+def cepstra(data: Dataset, config: Config) -> Frames:
+    """The rows of ``classical.mixture.streams`` with their Δ and ΔΔ, of every frame.
+
+    Raises:
+        UserError: a stream is not among the features.
+    """
+    places = [data.rows.index(name) for name in cepstral_rows(config)]
     return Frames.join([_with_slopes(frames[places]) for frames in data.frames])
 
 

@@ -18,6 +18,7 @@ from parallel_ser.training.data import Dataset
 from parallel_ser.training.inference import Run
 from parallel_ser.training.predictions import Predictions, concatenate
 from parallel_ser.training.preprocessor import Preprocessor
+from parallel_ser.training.sample import require_vectors
 
 ROWS = ("pitch", "voicing", "loudness")
 SPEAKERS = ("a", "b", "a", "b", "b")
@@ -94,9 +95,24 @@ def test_a_preprocessor_is_kept_whole(data: Dataset, tmp_path: Path) -> None:
     assert torch.equal(some.extras["vectors"][1], one.extras["vectors"][1])
 
 
-def test_another_number_of_values_is_refused_with_the_right_one(data: Dataset) -> None:
-    with pytest.raises(UserError, match=rf"vectors=7, and classical\.views=.* have {FUNCTIONALS} .*={FUNCTIONALS}\."):
-        Preprocessor.fit(config_of("train", 7), data)
+def test_another_number_of_values_is_refused_with_the_right_one() -> None:
+    with pytest.raises(
+        UserError, match=rf"vectors=7, and classical\.views=\[functionals\] have {FUNCTIONALS} .*={FUNCTIONALS}\."
+    ):
+        require_vectors(config_of("train", 7))
+    views = "classical.views=[supervector, fisher]"
+    with pytest.raises(UserError, match=r"have 54 values: say model\.options\.vectors=54\."):
+        require_vectors(config_of("train", 7, views, "classical.mixture.sizes=[6]"))
+    with pytest.raises(UserError, match=r"use one of classical\.mixture\.sizes, such as .*=\[6\]"):
+        require_vectors(config_of("train", 54, views, "classical.mixture.sizes=[6, 8]"))
+
+
+def test_the_number_is_that_of_the_values(data: Dataset) -> None:
+    views = "classical.views=[functionals, fisher, supervector]"
+    config = config_of("train", FUNCTIONALS + 3 * 2 * 3, views, "classical.mixture.sizes=[2]")
+    require_vectors(config)
+    made = Preprocessor.fit(config, data)(data).extras["vectors"]
+    assert made.shape == (5, config.model.beside.vectors)
 
 
 @pytest.mark.parametrize("normalise", ["train", "speaker"])
