@@ -59,9 +59,9 @@ class ClassicalSettings(Settings):
 
     ``system``: ``svm``, ``elm`` (kernel extreme learning machine), ``logistic``, all on the sum of the views' kernels,
     or ``gmm`` (decision by likelihood, on frames).
-    ``views``: of a kernel system, and of a network with ``model.options.vectors``; ``egemaps`` and ``compare`` need the package opensmile, ``encoder`` a pretrained
-    speech encoder's weights, ``image`` those of a network for pictures, ``supervector`` and ``fisher`` are made of a
-    background mixture.
+    ``views``: of a kernel system, and of a network with ``model.options.vectors``; ``egemaps`` and ``compare`` need the
+    package opensmile, ``encoder`` a pretrained speech encoder's weights, ``image`` those of a network for pictures,
+    ``supervector`` and ``fisher`` are made of a background mixture.
     ``normalise``: whose statistics standardise: nobody's, the training speakers', ``speaker`` (transductive: the tested
     speaker's unlabelled utterances) or ``enrol`` (other utterances of the tested speaker).
     ``enrol``: how many those are.
