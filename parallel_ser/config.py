@@ -80,22 +80,7 @@ class Config(Settings):
                 f"train.mixup={self.train.mixup:g} mixes features, and model.name={self.model.name} reads what cannot "
                 "be mixed beside them: use train.mixup=0"
             )
-        if beside.vectors:
-            self._vectors()
         return self
-
-    def _vectors(self) -> None:
-        """Refuse vectors beside the frames that are not made of the same features, or not standardised."""
-        if self.train.normalise not in ("train", "speaker"):
-            raise ValueError(
-                "model.options.vectors are standardised by the training side or by speaker: use "
-                f"train.normalise=train or speaker, not {self.train.normalise}"
-            )
-        if others := [name for name in self.classical.views if name not in ("functionals", "supervector", "fisher")]:
-            raise ValueError(
-                f"model.options.vectors are made of features.streams, and classical.views={others[0]} is not: use "
-                "functionals, supervector or fisher"
-            )
 
     def _inputs(self) -> None:
         """Refuse features that the model does not take."""

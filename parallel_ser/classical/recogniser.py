@@ -132,7 +132,7 @@ def loads(data: bytes, kind: type[Part], path: Path) -> Part:
     except UserError:
         raise
     except Exception as error:  # whatever skops raises of what another program has written
-        raise UserError(f"{path} holds no recogniser: {' '.join(str(error).split())}.") from error
+        raise UserError(f"{path} holds no {kind.__name__.lower()}: {' '.join(str(error).split())}.") from error
     if not isinstance(part, kind):
         raise UserError(f"{path} holds no recogniser: give a file such as fold-0/model.skops.")
     return part

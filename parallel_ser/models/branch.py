@@ -17,9 +17,9 @@ LARGEST = 4.0
 class VectorBranch(Block):
     """Two dense layers over ``vectors`` ``(batch, values)``: ``(batch, inputs)`` to ``(batch, inputs + width)``.
 
-    In training a draw leaves each utterance one of the two halves, and zeros in the other's place; in evaluation each
-    half counts half. So each learns to tell the classes by itself, and the logits of the layer behind are the mean of
-    theirs (ModDrop, Neverova et al. 2016, who drop each modality by its own draw).
+    In training each utterance keeps one half, drawn at random, and the other is set to zero; in evaluation both count
+    half. So each learns to tell the classes by itself, and the logits of the layer behind are the mean of theirs
+    (ModDrop, Neverova et al. 2016, who drop each modality by its own draw).
     """
 
     def __init__(self, values: int, width: int, dropout: float, name: str) -> None:

@@ -96,8 +96,9 @@ class ModelSettings(Settings):
                 its = ", ".join(f"{known}={value}" for known, value in model.options.items()) or "none"
                 raise ValueError(f"model.options.{name} is none of model.name={self.name}; its options are {its}")
             kind = type(model.options[name])
-            if type(value) is not kind or (kind is int and not 1 <= int(value) <= MOST):
-                asked = f"a whole number from 1 to {MOST}" if kind is int else f"like {model.options[name]!r}"
+            least = 1 if model.options[name] else 0
+            if type(value) is not kind or (kind is int and not least <= int(value) <= MOST):
+                asked = f"a whole number from {least} to {MOST}" if kind is int else f"like {model.options[name]!r}"
                 raise ValueError(f"model.options.{name} must be {asked}, not {value!r}")
         for name in model.channels:
             if (value := self.chosen(model.options)[name]) < NARROWEST:

@@ -13,12 +13,14 @@ from parallel_ser.corpora.audit import Audit
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.training.data import Dataset, prepare
 from parallel_ser.training.encoder_view import extractor_of
+from parallel_ser.training.sample import require_vectors
 
 
 def prepare_training(
     config: Config, progress: Callable[[int, int], None] | None = None
 ) -> tuple[Dataset, list[Fold], list[Audit]]:
     """``data.prepare``, and the copies that training draws from."""
+    require_vectors(config)
     data, folds, audits = prepare(config, progress)
     return with_copies(data, config, progress), folds, audits
 

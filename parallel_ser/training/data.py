@@ -23,7 +23,6 @@ from parallel_ser.training.batches import typical_frames
 from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
 from parallel_ser.training.extras import require_transcripts
 from parallel_ser.training.predictions import Predictions
-from parallel_ser.training.sample import require_vectors
 
 
 def input_shape(config: Config, seconds: float) -> tuple[int, int]:
@@ -134,7 +133,6 @@ def prepare(
             "choose others with corpus.emotions, corpus.where or corpus.labels."
         )
     require_transcripts(config.model, (*corpus.utterances, *(test.utterances if test else ())))
-    require_vectors(config)
     folds = protocols.folds(corpus, config.split, test)  # before the features, for what is wrong with the protocol
     data, sound = usable(config, [corpus, *([test] if test else [])], progress)
     if data.left_out:

@@ -1,4 +1,4 @@
-"""A trained model as one file: weights, classes, normaliser, and what it was trained with.
+"""A trained model as one file: weights, classes, preprocessor, and what it was trained with.
 
 Of an encoder that began with pretrained weights, and of which a part stayed as it was, the file holds the rest and
 names the weights' file with its digest, unless ``train.store=whole``.

@@ -21,31 +21,29 @@ class Normaliser:
             utterances at hand of the same speaker: transductive, for a test speaker's unlabelled speech is used).
         mean: ``(rows, 1)`` of the training side.
         deviation: ``(rows, 1)`` of the training side.
-        least: a deviation at the least.
     """
 
     mode: str
     mean: np.ndarray
     deviation: np.ndarray
-    least: float = FLOOR
 
     @classmethod
     def fit(cls, mode: str, training: Sequence[np.ndarray], least: float = FLOOR) -> Normaliser:
-        """Statistics of the training side's frames."""
-        return cls(mode, *_statistics(training, least), least)
+        """Statistics of the training side's frames; ``least`` is the smallest deviation that is divided by."""
+        return cls(mode, *_statistics(training, least))
 
     def __call__(self, frames: Sequence[np.ndarray], speakers: Sequence[str]) -> list[np.ndarray]:
         """Standardise utterances; under ``speaker`` those of one speaker share their statistics."""
         if self.mode == "none":
             return list(frames)
         if self.mode == "utterance":
-            return [_apply(one, *_statistics([one], self.least)) for one in frames]
+            return [_apply(one, *_statistics([one])) for one in frames]
         if self.mode == "train":
             return [_apply(one, self.mean, self.deviation) for one in frames]
         own: dict[str, list[np.ndarray]] = {}
         for one, speaker in zip(frames, speakers, strict=True):
             own.setdefault(speaker, []).append(one)
-        statistics = {speaker: _statistics(utterances, self.least) for speaker, utterances in own.items()}
+        statistics = {speaker: _statistics(utterances) for speaker, utterances in own.items()}
         return [_apply(one, *statistics[speaker]) for one, speaker in zip(frames, speakers, strict=True)]
 
     def state(self) -> dict[str, Any]:
@@ -57,12 +55,12 @@ class Normaliser:
         }
 
     @classmethod
-    def from_state(cls, state: dict[str, Any], least: float = FLOOR) -> Normaliser:
+    def from_state(cls, state: dict[str, Any]) -> Normaliser:
         """The normaliser of ``state()``."""
-        return cls(state["mode"], state["mean"].numpy(), state["deviation"].numpy(), least)
+        return cls(state["mode"], state["mean"].numpy(), state["deviation"].numpy())
 
 
-def _statistics(utterances: Sequence[np.ndarray], least: float) -> tuple[np.ndarray, np.ndarray]:
+def _statistics(utterances: Sequence[np.ndarray], least: float = FLOOR) -> tuple[np.ndarray, np.ndarray]:
     """Mean and deviation ``(rows, 1)`` over all frames, in double precision inside."""
     count = sum(one.shape[1] for one in utterances)
     mean = sum(one.sum(1, dtype=np.float64) for one in utterances) / count

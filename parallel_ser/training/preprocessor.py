@@ -16,6 +16,7 @@ from parallel_ser.classical.front import Front, front_of
 from parallel_ser.classical.recogniser import dumps, loads
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import Config
+from parallel_ser.errors import UserError
 from parallel_ser.training.data import Dataset
 from parallel_ser.training.extras import Extras
 from parallel_ser.training.network_inputs import NetworkInputs
@@ -30,27 +31,41 @@ class Vectors:
     """The views that ``classical.views`` names as one vector an utterance, standardised by the training side.
 
     Attributes:
-        config: of the run, see ``_of_views``.
+        config: of the run, with the classical settings of ``_of_views``.
         front: makes the views ready, by ``train.normalise``.
-        scale: of the values ``(values, 1)`` that come of it.
+        scale: standardises what ``front`` gives, ``(values, 1)``.
+        names: of the functionals.
     """
 
     config: Config
     front: Front
     scale: Normaliser
+    names: tuple[str, ...]
 
     @staticmethod
     def fit(config: Config, data: Dataset) -> Vectors:
         """By the utterances of a training side."""
         config = _of_views(config)
         front = front_of(config.classical)
-        rows = _joined(front.fit(sample_of(data, config)[0]), config)
-        return Vectors(config, front, Normaliser.fit("train", list(rows[:, :, None]), _LEAST))
+        sample, names = sample_of(data, config)
+        rows = _joined(front.fit(sample), config)
+        return Vectors(config, front, Normaliser.fit("train", list(rows[:, :, None]), _LEAST), _flat(names))
 
     def __call__(self, data: Dataset) -> Tensor:
-        """``(utterances, values)`` float32."""
-        rows = _joined(self.front(sample_of(data, self.config)[0]), self.config)
+        """``(utterances, values)`` float32.
+
+        Raises:
+            UserError: other values are made now than were when this was fitted.
+        """
+        sample, names = sample_of(data, self.config)
+        if _flat(names) != self.names:
+            raise UserError("the network was trained on other functionals than this version makes: train it again.")
+        rows = _joined(self.front(sample), self.config)
         return torch.from_numpy(np.stack(self.scale(list(rows[:, :, None]), ()))[:, :, 0])
+
+
+def _flat(names: Mapping[str, list[str]]) -> tuple[str, ...]:
+    return tuple(name for view in names.values() for name in view)
 
 
 def _of_views(config: Config) -> Config:
@@ -91,8 +106,6 @@ class Preprocessor:
         Raises:
             UserError: the network reads what an utterance does not have, such as words.
         """
-        if not data.utterances:
-            return NetworkInputs([])
         extras = self.extras(data.utterances)
         if self.vectors:
             with threadpool_limits(1):
@@ -105,14 +118,23 @@ class Preprocessor:
         state = {"normaliser": self.normaliser.state(), **self.extras.state}
         if self.vectors:
             front = torch.frombuffer(bytearray(dumps(self.vectors.front)), dtype=torch.uint8)
-            state["vectors"] = {"front": front, "scale": self.vectors.scale.state()}
+            scale, names = self.vectors.scale.state(), list(self.vectors.names)
+            state["vectors"] = {"front": front, "scale": scale, "names": names}
         return state
 
     @staticmethod
     def from_state(config: Config, state: Mapping[str, Any], path: Path) -> Preprocessor:
-        """As ``state`` was given by a run of ``config``; ``path`` is the file that it comes from."""
-        vectors = None
-        if "vectors" in state:
-            front = loads(state["vectors"]["front"].numpy().tobytes(), Front, path)
-            vectors = Vectors(_of_views(config), front, Normaliser.from_state(state["vectors"]["scale"], _LEAST))
+        """As ``state`` was given by a run of ``config``; ``path`` is the file that it comes from.
+
+        Raises:
+            UserError: it has no vectors though the network reads them, or the other way round, or foreign objects.
+        """
+        vectors, kept = None, state.get("vectors")
+        if bool(kept) != bool(config.model.beside.vectors):
+            raise UserError(
+                f"{path} is the model of another run: model.options.vectors is not what it was trained with."
+            )
+        if kept:
+            front, scale = loads(kept["front"].numpy().tobytes(), Front, path), Normaliser.from_state(kept["scale"])
+            vectors = Vectors(_of_views(config), front, scale, tuple(kept["names"]))
         return Preprocessor(Normaliser.from_state(state["normaliser"]), Extras.from_state(config.model, state), vectors)

@@ -47,11 +47,7 @@ def sample_of(data: Dataset, config: Config, progress: Advance | None = None) ->
 def table(data: Dataset, config: Config, view: str, progress: Advance | None = None) -> tuple[np.ndarray, list[str]]:
     """A vector view: (utterances, values) float64, and the values' names."""
     if view == "functionals":
-        if {"waveform", "encoder"} & {*config.features.streams}:
-            raise UserError(
-                f"features.streams=[{config.features.streams[0]}] has no contours to take functionals of: give others, "
-                "such as logmel, pitch and loudness."
-            )
+        _require_contours(config)
         functionals = Functionals(data.rows, config.functionals, config.features.hop)
         rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures, strict=True)]
         return np.stack(rows).astype(np.float64), functionals.names
@@ -87,31 +83,59 @@ def require_views(config: Config) -> None:
 
 
 def require_vectors(config: Config) -> None:
-    """Refuse a number of values beside the frames that is not that of the views.
+    """Refuse vectors beside a network's frames that cannot be made, or are not as many values as it reads.
 
     Raises:
-        UserError: it is another, or a view cannot be made.
+        UserError: so it is.
     """
-    asked = config.model.beside.vectors
+    asked, classical = config.model.beside.vectors, config.classical
     if not asked:
         return
-    views, sizes = config.classical.views, config.classical.mixture.sizes
+    views, mixture = classical.views, classical.mixture
+    if config.train.normalise not in ("train", "speaker"):
+        raise UserError(
+            "model.options.vectors are standardised by the training side or by speaker: use train.normalise=train or "
+            f"speaker, not {config.train.normalise}."
+        )
+    if others := [view for view in views if view not in ("functionals", *ENCODED)]:
+        raise UserError(
+            f"model.options.vectors are made of features.streams, and classical.views={others[0]} is not: use "
+            "functionals, supervector or fisher."
+        )
+    if config.model.weights:
+        raise UserError(
+            "model.options.vectors are made by what each training side has, so those of another run mean something "
+            "else: leave model.weights out, or the vectors."
+        )
     count = 0
     if "functionals" in views:
+        _require_contours(config)
         rows = encoder_view.extractor_of(config.audio, config.features).names
         count += len(Functionals(rows, config.functionals, config.features.hop).names)
     if encoded := [view for view in views if view in ENCODED]:
-        if len(sizes) > 1:
+        if len(mixture.sizes) > 1:
             raise UserError(
-                f"how many values {encoded[0]} has must be known: use one of classical.mixture.sizes, such as "
-                f"classical.mixture.sizes=[{sizes[0]}]."
+                "model.options.vectors needs one size of the mixture, and classical.mixture.sizes has several: use "
+                f"classical.mixture.sizes=[{mixture.sizes[0]}]."
             )
-        means = 3 * len(cepstral_rows(config)) * sizes[0]
+        if "fisher" in encoded and "full" in mixture.covariances:
+            raise UserError(
+                "classical.views=fisher needs diagonal covariances: use classical.mixture.covariances=[diag]."
+            )
+        means = 3 * len(cepstral_rows(config)) * mixture.sizes[0]
         count += means * ("supervector" in views) + 2 * means * ("fisher" in views)
     if count != asked:
         raise UserError(
-            f"model.options.vectors={asked}, and classical.views=[{', '.join(views)}] have {count} values: say "
-            f"model.options.vectors={count}."
+            f"model.options.vectors={asked}, and the views [{', '.join(views)}] of classical.views have {count} values "
+            f"together: say model.options.vectors={count}."
+        )
+
+
+def _require_contours(config: Config) -> None:
+    if {"waveform", "encoder"} & {*config.features.streams}:
+        raise UserError(
+            f"features.streams=[{config.features.streams[0]}] has no contours to take functionals of: give others, "
+            "such as logmel, pitch and loudness."
         )
 
 

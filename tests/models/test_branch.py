@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from parallel_ser.config import load
-from parallel_ser.errors import UserError
 from parallel_ser.models.branch import VectorBranch
 from parallel_ser.models.chain import hashed_uniform
 
@@ -57,12 +55,3 @@ def test_the_draw_of_the_branch_is_not_that_of_its_dropout() -> None:
     streams = {branch.stream, branch.first.dropout.stream, branch.second.dropout.stream}
     assert len(streams) == 3
     assert not torch.equal(*(hashed_uniform(SEEDS, stream, 1) for stream in sorted(streams)[:2]))
-
-
-def test_vectors_that_are_not_standardised_or_not_of_the_frames_are_refused() -> None:
-    options = "model.options={vectors: 12}"
-    load(None, ["model.name=resnet1d", options, "train.normalise=speaker"])
-    with pytest.raises(UserError, match=r"use train\.normalise=train or speaker, not utterance"):
-        load(None, ["model.name=resnet1d", options, "train.normalise=utterance"])
-    with pytest.raises(UserError, match=r"classical\.views=compare is not: use functionals, supervector or fisher"):
-        load(None, ["model.name=resnet1d", options, "classical.views=[compare]"])

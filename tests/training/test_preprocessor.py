@@ -95,16 +95,48 @@ def test_a_preprocessor_is_kept_whole(data: Dataset, tmp_path: Path) -> None:
     assert torch.equal(some.extras["vectors"][1], one.extras["vectors"][1])
 
 
-def test_another_number_of_values_is_refused_with_the_right_one() -> None:
-    with pytest.raises(
-        UserError, match=rf"vectors=7, and classical\.views=\[functionals\] have {FUNCTIONALS} .*={FUNCTIONALS}\."
-    ):
-        require_vectors(config_of("train", 7))
-    views = "classical.views=[supervector, fisher]"
-    with pytest.raises(UserError, match=r"have 54 values: say model\.options\.vectors=54\."):
-        require_vectors(config_of("train", 7, views, "classical.mixture.sizes=[6]"))
-    with pytest.raises(UserError, match=r"use one of classical\.mixture\.sizes, such as .*=\[6\]"):
-        require_vectors(config_of("train", 54, views, "classical.mixture.sizes=[6, 8]"))
+FISHER = "classical.views=[supervector, fisher]"
+
+
+@pytest.mark.parametrize(
+    ("count", "more", "sentence"),
+    [
+        (7, [], rf"\[functionals\] of classical\.views have {FUNCTIONALS} values together: say .*={FUNCTIONALS}\."),
+        (7, [FISHER, "classical.mixture.sizes=[6]"], r"have 54 values together: say model\.options\.vectors=54\."),
+        (54, [FISHER, "classical.mixture.sizes=[6, 8]"], r"has several: use classical\.mixture\.sizes=\[6\]"),
+        (54, [FISHER, "classical.mixture.streams=[mfcc]"], "mfcc, which is not among features.streams"),
+        (
+            54,
+            ["classical.system=gmm", FISHER, "classical.mixture.covariances=[full]"],
+            r"needs diagonal covariances: use classical\.mixture\.covariances=\[diag\]",
+        ),
+        (7, ["classical.views=[compare]"], "=compare is not: use functionals, supervector or fisher"),
+        (7, ["train.normalise=utterance"], r"use train\.normalise=train or speaker, not utterance"),
+        (7, ["model.weights=runs/one"], r"leave model\.weights out, or the vectors"),
+        (7, ["features.streams=[encoder]", "features.hop=0.02"], "has no contours to take functionals of"),
+    ],
+)
+def test_vectors_that_cannot_be_made_or_are_of_another_size_are_refused(
+    count: int, more: list[str], sentence: str
+) -> None:
+    with pytest.raises(UserError, match=sentence):
+        require_vectors(config_of("train", count, *more))
+
+
+def test_without_vectors_nothing_is_asked_of_the_views() -> None:
+    require_vectors(config_of("utterance", 0, "classical.views=[compare]"))
+
+
+def test_a_file_without_vectors_and_one_of_other_functionals_are_refused(data: Dataset, tmp_path: Path) -> None:
+    config, path = config_of("train", FUNCTIONALS), tmp_path / "model.pt"
+    first = Preprocessor.fit(config, data)
+    state = first.state
+    state["vectors"]["names"][0] = "another"
+    with pytest.raises(UserError, match="on other functionals than this version makes"):
+        Preprocessor.from_state(config, state, path)(data)
+    del state["vectors"]
+    with pytest.raises(UserError, match=r"model\.pt is the model of another run"):
+        Preprocessor.from_state(config, state, path)
 
 
 def test_the_number_is_that_of_the_values(data: Dataset) -> None:
@@ -130,4 +162,4 @@ def test_a_run_says_what_it_said_in_training(tmp_path: Path, normalise: str) -> 
     repeated, written = concatenate(parts), Predictions.from_csv(run / "predictions.csv")
     assert repeated.paths == written.paths
     np.testing.assert_allclose(repeated.probabilities, written.probabilities, atol=2e-5)
-    assert "reads vectors beside the frames: not exported" in refused("export", run, "--out", tmp_path / "onnx")
+    assert "reads vectors beside the frames and is not exported" in refused("export", run, "--out", tmp_path / "onnx")

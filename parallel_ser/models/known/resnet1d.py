@@ -19,8 +19,8 @@ def build(settings: ModelSettings, rows: int, classes: int, seed: int) -> Chain:
     """A linear layer on each frame, residual blocks (He et al. 2016) along time, attentive pooling, two dense layers.
 
     ``width`` features a frame in ``layers`` blocks of two convolutions of three frames, normalised in ``groups``; the
-    second block halves the frames. ``hidden`` values of the dense layer behind the pooling. With ``vectors``, the
-    number of values of the views that ``classical.views`` names, two dense layers of ``branch`` values read those
+    second block halves the frames. ``hidden`` values of the dense layer behind the pooling. ``vectors``: values
+    of an utterance in the views that ``classical.views`` names; two dense layers of ``branch`` values read them
     (``models.branch``).
     """
     from parallel_ser.models.blocks import Head, Residual, embedding

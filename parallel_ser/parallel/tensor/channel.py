@@ -83,6 +83,11 @@ class ScatteredRowParallelLinear(RowParallelLinear):
         return super().forward(scatter_to_region(x, self.axis, 1))
 
 
+def scattered(linear: nn.Linear, axis: Axis) -> nn.Module:
+    """``ScatteredRowParallelLinear``; the layer whole on each rank where its inputs do not divide."""
+    return linear if linear.in_features % axis.size else ScatteredRowParallelLinear(linear, axis)
+
+
 class ChannelNorm(SplitLayer):
     """Whole groups of a masked group normalisation."""
 
@@ -140,7 +145,7 @@ RULES: dict[type[nn.Module], Rule] = {
     ),
     FramePooling: layers(),
     Dense: layers(linear=ScatteredRowParallelLinear),
-    VectorBranch: layers(first__linear=ScatteredRowParallelLinear, second__linear=ScatteredRowParallelLinear),
+    VectorBranch: layers(first__linear=scattered, second__linear=scattered),
     Head: layers(),
 }
 
