@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
+from typing import Any
 
 import numpy as np
 
-from parallel_ser.classical.gmm import Encoder
+from parallel_ser.classical.gmm import Encoder, mixture_of, mixture_state
 from parallel_ser.classical.sample import Frames, Sample, View
 from parallel_ser.classical.settings import ClassicalSettings
 from parallel_ser.classical.standardise import Mode, Standardiser
@@ -45,6 +47,24 @@ class Front:
             self.centres_[name] = Standardiser(self.mode, self.count, self.seed, scale=False).fit(vectors, speakers)
             views[name] = _of_unit_length(self.centres_[name].training(vectors, speakers))
         return Sample(views, speakers)
+
+    def state(self) -> dict[str, Any]:
+        """What was learned, as arrays by name."""
+        return {
+            "standardisers": {name: one.state() for name, one in self.standardisers_.items()},
+            "centres": {name: one.state() for name, one in self.centres_.items()},
+            "mixtures": {name: mixture_state(one.mixture_) for name, one in self.encoders.items()},
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> Front:
+        """As if fitted to what gave ``state``."""
+        new = Standardiser(self.mode, self.count, self.seed)
+        self.standardisers_ = {name: copy(new).restore(one) for name, one in state["standardisers"].items()}
+        new = Standardiser(self.mode, self.count, self.seed, scale=False)
+        self.centres_ = {name: copy(new).restore(one) for name, one in state["centres"].items()}
+        for name, one in self.encoders.items():
+            one.mixture_ = mixture_of(state["mixtures"][name])
+        return self
 
     def __call__(self, sample: Sample) -> Sample:
         """Tested utterances made ready."""

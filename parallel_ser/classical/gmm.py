@@ -8,6 +8,7 @@ that component c answers for, and E_c their mean, the new mean is α E_c + (1 - 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -49,6 +50,25 @@ def fit_mixture(rows: np.ndarray, components: int, covariance: str, seed: int) -
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # thirty rounds are meant to be enough, not the last
         return mixture.fit(rows)
+
+
+_LEARNED = ("weights_", "means_", "covariances_", "precisions_cholesky_")
+
+
+def mixture_state(mixture: Any) -> dict[str, np.ndarray]:
+    """What a mixture has learned, by name."""
+    return {name: getattr(mixture, name) for name in _LEARNED}
+
+
+def mixture_of(state: Mapping[str, np.ndarray]) -> Any:
+    """scikit-learn's mixture of a ``mixture_state``."""
+    from sklearn.mixture import GaussianMixture
+
+    covariance = "diag" if state["covariances_"].ndim == 2 else "full"
+    mixture = GaussianMixture(len(state["weights_"]), covariance_type=covariance)
+    for name in _LEARNED:
+        setattr(mixture, name, state[name])
+    return mixture
 
 
 def draw(frames: Frames, seed: int, most: int = _MOST_FRAMES) -> np.ndarray:

@@ -83,7 +83,11 @@ def save(path: Path, part: object) -> None:
     Raises:
         TypeError: it holds an object of a class that ``load`` refuses.
     """
-    data = dumps(part)
+    import skops.io
+
+    data = skops.io.dumps(part)
+    if foreign := set(skops.io.get_untrusted_types(data=data)) - set(_OWN):
+        raise TypeError(f"{', '.join(sorted(foreign))} would not be loaded: what is saved stands in _OWN")
 
     def write(file: BinaryIO) -> None:
         file.write(data)
@@ -98,32 +102,10 @@ def load(path: Path, kind: type[Part]) -> Part:
     Raises:
         UserError: no such file, a damaged one, or one that holds anything but this kind of part.
     """
+    import skops.io
+
     with sealed(path) as file:
-        return loads(file.read(), kind, path)
-
-
-def dumps(part: object) -> bytes:
-    """A part as skops writes it.
-
-    Raises:
-        TypeError: it holds an object of a class that ``loads`` refuses.
-    """
-    import skops.io
-
-    data: bytes = skops.io.dumps(part)
-    if foreign := set(skops.io.get_untrusted_types(data=data)) - set(_OWN):
-        raise TypeError(f"{', '.join(sorted(foreign))} would not be loaded: what is saved stands in _OWN")
-    return data
-
-
-def loads(data: bytes, kind: type[Part], path: Path) -> Part:
-    """Read what ``dumps`` gave; ``path`` is the file that it comes from.
-
-    Raises:
-        UserError: it is anything but this kind of part.
-    """
-    import skops.io
-
+        data = file.read()
     try:
         foreign = set(skops.io.get_untrusted_types(data=data)) - set(_OWN)
         if foreign:
@@ -132,7 +114,7 @@ def loads(data: bytes, kind: type[Part], path: Path) -> Part:
     except UserError:
         raise
     except Exception as error:  # whatever skops raises of what another program has written
-        raise UserError(f"{path} holds no {kind.__name__.lower()}: {' '.join(str(error).split())}.") from error
+        raise UserError(f"{path} holds no recogniser: {' '.join(str(error).split())}.") from error
     if not isinstance(part, kind):
         raise UserError(f"{path} holds no recogniser: give a file such as fold-0/model.skops.")
     return part

@@ -12,6 +12,7 @@ of its own. Training speakers have all of theirs.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -79,6 +80,17 @@ class Standardiser:
             own = [self._statistics(values, one.sources) for one in references(speakers)]
             self.mean_ = np.mean([mean for mean, _ in own], axis=0)
             self.deviation_ = np.sqrt(np.mean([deviation**2 for _, deviation in own], axis=0))
+        return self
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What ``fit`` learned, by name."""
+        names = ("mean_", "deviation_")
+        return {name: np.asarray(getattr(self, name)) for name in names if hasattr(self, name)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> Standardiser:
+        """As if fitted to what gave ``state``."""
+        for name, value in state.items():
+            setattr(self, name, value)
         return self
 
     def training(self, values: np.ndarray | Frames, speakers: np.ndarray) -> np.ndarray | Frames:

@@ -54,7 +54,10 @@ def _system(folder: Path, config: Config) -> str:
         return "A fusion of several systems"
     if any(folder.glob("fold-*/model.skops")):
         return f"The classical system {config.classical.system} on {', '.join(config.classical.views)}"
-    return f"The network {title(config.model)}"
+    vectors = (
+        f", which reads {', '.join(config.classical.views)} beside the frames" if config.model.beside.vectors else ""
+    )
+    return f"The network {title(config.model)}{vectors}"
 
 
 def _limits(metrics: Mapping[str, Any], tried: Mapping[str, Any] | None) -> list[str]:

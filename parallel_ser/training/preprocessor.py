@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from parallel_ser.classical.front import Front, front_of
-from parallel_ser.classical.recogniser import dumps, loads
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import Config
 from parallel_ser.errors import UserError
@@ -68,6 +67,11 @@ def _flat(names: Mapping[str, list[str]]) -> tuple[str, ...]:
     return tuple(name for view in names.values() for name in view)
 
 
+def _mapped(work: Callable[[Any], Any], tree: Mapping[str, Any]) -> dict[str, Any]:
+    """The same names with ``work`` done to each value."""
+    return {name: _mapped(work, one) if isinstance(one, Mapping) else work(one) for name, one in tree.items()}
+
+
 def _of_views(config: Config) -> Config:
     """The settings for a kernel system that is standardised as the network's frames are."""
     settings = config.classical.model_copy(update={"system": "svm", "normalise": config.train.normalise})
@@ -117,7 +121,7 @@ class Preprocessor:
         """What is kept with a model."""
         state = {"normaliser": self.normaliser.state(), **self.extras.state}
         if self.vectors:
-            front = torch.frombuffer(bytearray(dumps(self.vectors.front)), dtype=torch.uint8)
+            front = _mapped(torch.from_numpy, self.vectors.front.state())
             scale, names = self.vectors.scale.state(), list(self.vectors.names)
             state["vectors"] = {"front": front, "scale": scale, "names": names}
         return state
@@ -127,7 +131,7 @@ class Preprocessor:
         """As ``state`` was given by a run of ``config``; ``path`` is the file that it comes from.
 
         Raises:
-            UserError: it has no vectors though the network reads them, or the other way round, or foreign objects.
+            UserError: it has no vectors though the network reads them, or the other way round.
         """
         vectors, kept = None, state.get("vectors")
         if bool(kept) != bool(config.model.beside.vectors):
@@ -135,6 +139,7 @@ class Preprocessor:
                 f"{path} is the model of another run: model.options.vectors is not what it was trained with."
             )
         if kept:
-            front, scale = loads(kept["front"].numpy().tobytes(), Front, path), Normaliser.from_state(kept["scale"])
-            vectors = Vectors(_of_views(config), front, scale, tuple(kept["names"]))
+            config = _of_views(config)
+            front = front_of(config.classical).restore(_mapped(Tensor.numpy, kept["front"]))
+            vectors = Vectors(config, front, Normaliser.from_state(kept["scale"]), tuple(kept["names"]))
         return Preprocessor(Normaliser.from_state(state["normaliser"]), Extras.from_state(config.model, state), vectors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,12 @@ def config_of(normalise: str, vectors: int, *more: str) -> Config:
     streams = ["features.streams=[pitch,voicing,loudness]", "classical.mixture.streams=[pitch]", "features.hop=0.01"]
     chosen = ["model.name=resnet1d", f"model.options.vectors={vectors}", f"train.normalise={normalise}"]
     return load(None, [*streams, *chosen, *more])
+
+
+def hashes_of(path: Path) -> set[int]:
+    """Of the arrays in a file of torch's, which are stored one by one."""
+    with zipfile.ZipFile(path) as file:
+        return {one.CRC for one in file.infolist() if "/data/" in one.filename}
 
 
 @pytest.fixture
@@ -85,6 +92,8 @@ def test_a_preprocessor_is_kept_whole(data: Dataset, tmp_path: Path) -> None:
     first = Preprocessor.fit(config, data.take([0, 1, 2]))
     path = tmp_path / "state.pt"
     torch.save(first.state, path)
+    torch.save(Preprocessor.fit(config, data.take([0, 1, 2])).state, tmp_path / "another.pt")
+    assert hashes_of(path) == hashes_of(tmp_path / "another.pt")  # equal trainings give equal files
     again = Preprocessor.from_state(config, torch.load(path, weights_only=True), path)
     one, other = first(data), again(data)
     assert torch.equal(one.extras["vectors"], other.extras["vectors"])
