@@ -171,4 +171,5 @@ def test_a_run_says_what_it_said_in_training(tmp_path: Path, normalise: str) -> 
     repeated, written = concatenate(parts), Predictions.from_csv(run / "predictions.csv")
     assert repeated.paths == written.paths
     np.testing.assert_allclose(repeated.probabilities, written.probabilities, atol=2e-5)
+    assert "reads functionals, supervector beside the frames" in (run / "card.md").read_text()
     assert "reads vectors beside the frames and is not exported" in refused("export", run, "--out", tmp_path / "onnx")
