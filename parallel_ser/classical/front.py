@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from copy import copy
 from typing import Any
 
 import numpy as np
@@ -39,14 +38,17 @@ class Front:
         self.standardisers_, self.centres_ = {}, {}
         views: dict[str, View] = {}
         for name, view in sample.views.items():
-            self.standardisers_[name] = Standardiser(self.mode, self.count, self.seed).fit(view, speakers)
+            self.standardisers_[name] = self._standardiser().fit(view, speakers)
             views[name] = self.standardisers_[name].training(view, speakers)
         for name, encoder in self.encoders.items():
             frames = _frames(views)
             vectors = encoder.fit(frames)(frames)
-            self.centres_[name] = Standardiser(self.mode, self.count, self.seed, scale=False).fit(vectors, speakers)
+            self.centres_[name] = self._standardiser(scale=False).fit(vectors, speakers)
             views[name] = _of_unit_length(self.centres_[name].training(vectors, speakers))
         return Sample(views, speakers)
+
+    def _standardiser(self, scale: bool = True) -> Standardiser:
+        return Standardiser(self.mode, self.count, self.seed, scale)
 
     def state(self) -> dict[str, Any]:
         """What was learned, as arrays by name."""
@@ -58,10 +60,8 @@ class Front:
 
     def restore(self, state: Mapping[str, Any]) -> Front:
         """As if fitted to what gave ``state``."""
-        new = Standardiser(self.mode, self.count, self.seed)
-        self.standardisers_ = {name: copy(new).restore(one) for name, one in state["standardisers"].items()}
-        new = Standardiser(self.mode, self.count, self.seed, scale=False)
-        self.centres_ = {name: copy(new).restore(one) for name, one in state["centres"].items()}
+        self.standardisers_ = {name: self._standardiser().restore(one) for name, one in state["standardisers"].items()}
+        self.centres_ = {name: self._standardiser(scale=False).restore(one) for name, one in state["centres"].items()}
         for name, one in self.encoders.items():
             one.mixture_ = mixture_of(state["mixtures"][name])
         return self

@@ -143,6 +143,11 @@ class Encoder:
         """Vectors (utterances, values)."""
         return np.stack([self._vector(one.astype(np.float64)) for one in frames])
 
+    @staticmethod
+    def count(kind: str, components: int, values: int) -> int:
+        """Values of a vector, of frames of ``values`` each: means, of ``fisher`` deviations too."""
+        return components * values * (2 if kind == "fisher" else 1)
+
     def _vector(self, rows: np.ndarray) -> np.ndarray:
         mixture = self.mixture_
         deviation = np.sqrt(_variances(mixture))

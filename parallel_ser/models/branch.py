@@ -30,7 +30,7 @@ class VectorBranch(Block):
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor, vectors: Tensor | None = None) -> Tensor:
         """See the class; without ``vectors``, in batches that are only measured or counted, they are zero."""
-        given = x.new_zeros(len(x), self.values) if vectors is None else vectors.to(x.dtype)
-        y = self.second(self.first(given.clamp(-LARGEST, LARGEST), valid, seed), valid, seed)
+        vectors = x.new_zeros(len(x), self.values) if vectors is None else vectors.to(x.dtype)
+        y = self.second(self.first(vectors.clamp(-LARGEST, LARGEST), valid, seed), valid, seed)
         share = hashed_uniform(seed, self.stream, 1).lt(0.5).to(x.dtype) if self.training else 0.5
         return torch.cat([x * share, y * (1.0 - share)], 1)

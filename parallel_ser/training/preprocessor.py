@@ -42,6 +42,7 @@ class Vectors:
     names: tuple[str, ...]
 
     @staticmethod
+    @threadpool_limits.wrap(limits=1)  # sums in the same order, so the same values to the bit
     def fit(config: Config, data: Dataset) -> Vectors:
         """By the utterances of a training side."""
         config = _of_views(config)
@@ -50,6 +51,7 @@ class Vectors:
         rows = _joined(front.fit(sample), config)
         return Vectors(config, front, Normaliser.fit("train", list(rows[:, :, None]), _LEAST), _flat(names))
 
+    @threadpool_limits.wrap(limits=1)
     def __call__(self, data: Dataset) -> Tensor:
         """``(utterances, values)`` float32.
 
@@ -99,8 +101,7 @@ class Preprocessor:
     @staticmethod
     def fit(config: Config, data: Dataset) -> Preprocessor:
         """By the utterances of a training side."""
-        with threadpool_limits(1):  # sums in the same order, so the same values to the bit
-            vectors = Vectors.fit(config, data) if config.model.beside.vectors else None
+        vectors = Vectors.fit(config, data) if config.model.beside.vectors else None
         normaliser = Normaliser.fit(config.train.normalise, data.frames)
         return Preprocessor(normaliser, Extras.fit(config.model, data.utterances), vectors)
 
@@ -112,8 +113,7 @@ class Preprocessor:
         """
         extras = self.extras(data.utterances)
         if self.vectors:
-            with threadpool_limits(1):
-                extras["vectors"] = self.vectors(data)
+            extras["vectors"] = self.vectors(data)
         return NetworkInputs(self.normaliser(data.frames, [one.speaker for one in data.utterances]), extras)
 
     @property
@@ -133,13 +133,13 @@ class Preprocessor:
         Raises:
             UserError: it has no vectors though the network reads them, or the other way round.
         """
-        vectors, kept = None, state.get("vectors")
-        if bool(kept) != bool(config.model.beside.vectors):
+        vectors, stored = None, state.get("vectors")
+        if bool(stored) != bool(config.model.beside.vectors):
             raise UserError(
                 f"{path} is the model of another run: model.options.vectors is not what it was trained with."
             )
-        if kept:
+        if stored:
             config = _of_views(config)
-            front = front_of(config.classical).restore(_mapped(Tensor.numpy, kept["front"]))
-            vectors = Vectors(config, front, Normaliser.from_state(kept["scale"]), tuple(kept["names"]))
+            front = front_of(config.classical).restore(_mapped(Tensor.numpy, stored["front"]))
+            vectors = Vectors(config, front, Normaliser.from_state(stored["scale"]), tuple(stored["names"]))
         return Preprocessor(Normaliser.from_state(state["normaliser"]), Extras.from_state(config.model, state), vectors)

@@ -13,6 +13,7 @@ from parallel_ser.audio.functionals import Functionals, slopes
 from parallel_ser.audio.image import ImageExtractor
 from parallel_ser.audio.smile import NOTICE, SmileExtractor
 from parallel_ser.classical.front import CEPSTRA, ENCODED
+from parallel_ser.classical.gmm import Encoder
 from parallel_ser.classical.sample import Frames, Sample, View
 from parallel_ser.classical.settings import ClassicalSettings
 from parallel_ser.config import Config
@@ -88,8 +89,8 @@ def require_vectors(config: Config) -> None:
     Raises:
         UserError: so it is.
     """
-    asked, classical = config.model.beside.vectors, config.classical
-    if not asked:
+    expected, classical = config.model.beside.vectors, config.classical
+    if not expected:
         return
     views, mixture = classical.views, classical.mixture
     if config.train.normalise not in ("train", "speaker"):
@@ -122,12 +123,12 @@ def require_vectors(config: Config) -> None:
             raise UserError(
                 "classical.views=fisher needs diagonal covariances: use classical.mixture.covariances=[diag]."
             )
-        means = 3 * len(cepstral_rows(config)) * mixture.sizes[0]
-        count += means * ("supervector" in views) + 2 * means * ("fisher" in views)
-    if count != asked:
+        values = 3 * len(cepstral_rows(config))
+        count += sum(Encoder.count(view, mixture.sizes[0], values) for view in encoded)
+    if count != expected:
         raise UserError(
-            f"model.options.vectors={asked}, and the views [{', '.join(views)}] of classical.views have {count} values "
-            f"together: say model.options.vectors={count}."
+            f"model.options.vectors={expected}, and the views [{', '.join(views)}] of classical.views have {count} "
+            f"values together: say model.options.vectors={count}."
         )
 
 

@@ -38,9 +38,9 @@ def test_in_training_an_utterance_keeps_one_half_and_in_evaluation_the_mean(
 def test_the_logits_are_the_mean_of_the_halves(both: tuple[torch.Tensor, torch.Tensor]) -> None:
     x, vectors = both
     branch, head = VectorBranch(5, 8, 0.0, "branch").eval(), torch.nn.Linear(14, 3)
-    given = x, torch.ones(400), SEEDS, vectors
-    alone = [branch(*given) * 2 * mask for mask in (torch.arange(14) < 6, torch.arange(14) >= 6)]
-    torch.testing.assert_close(head(branch(*given)), torch.stack([head(one) for one in alone]).mean(0))
+    inputs = x, torch.ones(400), SEEDS, vectors
+    alone = [branch(*inputs) * 2 * mask for mask in (torch.arange(14) < 6, torch.arange(14) >= 6)]
+    torch.testing.assert_close(head(branch(*inputs)), torch.stack([head(one) for one in alone]).mean(0))
 
 
 def test_what_is_far_out_counts_for_four_deviations(both: tuple[torch.Tensor, torch.Tensor]) -> None:

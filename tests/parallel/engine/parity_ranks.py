@@ -75,8 +75,8 @@ def make(case: dict[str, Any], ranks: ProcessContext) -> tuple[Any, torch.dtype,
 
 def run(case: str, ranks: ProcessContext, out: str) -> None:
     strategy, dtype, rows = make(json.loads(case), ranks)
-    said = json.loads(case)
-    beside = said.get("model", "").startswith("mscnn"), said.get("options", {}).get("vectors", 0)
+    settings = json.loads(case)
+    beside = settings.get("model", "").startswith("mscnn"), settings.get("options", {}).get("vectors", 0)
     steps = EXACT_STEPS if dtype == torch.float64 else STEPS
     losses = [strategy.train_step(*batch(step, dtype, rows, *beside)) for step in range(steps)]
     logits = strategy.predict(batch(1, dtype, rows, *beside)[0])
