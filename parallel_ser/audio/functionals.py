@@ -49,7 +49,7 @@ class Functionals:
 
     def __init__(self, rows: Sequence[str], settings: FunctionalSettings, hop: float):
         self.rows, self.settings, self.hop = list(rows), settings, hop
-        given = [name for name in self.rows if ".delta" not in name]  # slopes are taken here, of every row alike
+        given = rows_measured(rows)
         self._places = [self.rows.index(name) for name in given]
         self._voicing = self.rows.index("voicing") if "voicing" in self.rows else None
         contours = [name + suffix for suffix in ("", ".delta", ".delta2")[: settings.deltas + 1] for name in given]
@@ -107,6 +107,11 @@ class Functionals:
                 return contours.max(axis=1)
         time = (np.arange(count) - (count - 1) / 2) * self.hop
         return contours @ time / max(float(time @ time), 1e-12)
+
+
+def rows_measured(rows: Sequence[str]) -> list[str]:
+    """The rows that are no slopes of others: slopes are taken of every row alike."""
+    return [name for name in rows if ".delta" not in name]
 
 
 def slopes(contours: np.ndarray) -> np.ndarray:

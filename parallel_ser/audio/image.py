@@ -7,7 +7,7 @@ layer, the size of the picture and its colours.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from parallel_ser.audio.extract import Features, attempted, one_thread, read
+from parallel_ser.audio.extract import one_thread
 from parallel_ser.audio.frames import window_samples
-from parallel_ser.audio.preprocess import preprocess
 from parallel_ser.audio.settings import AudioSettings, ImageSettings
+from parallel_ser.audio.vector import VectorExtractor
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import file_digest
 from parallel_ser.weights_file import tensors
@@ -35,7 +35,7 @@ _WINDOW, _HOP = 0.025, 0.010  # s
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's channels, as torchvision has them
 
 
-class ImageExtractor:
+class ImageExtractor(VectorExtractor):
     """What the layer before the last of a network for pictures says of the spectrogram, one vector an utterance.
 
     Attributes:
@@ -61,22 +61,11 @@ class ImageExtractor:
         """Each process builds its own."""
         return ImageExtractor, (self.audio, self.settings)
 
-    def file(self, path: Path) -> Features:
-        """The values of an audio file as ``frames`` (values, 1).
-
-        Raises:
-            UserError: as ``Extractor.file``.
-        """
-        signal, audio_id = read(path, self.audio)
-        rate = self.audio.sample_rate
-        processed = preprocess(signal, self.audio, window_samples(_HOP, rate), str(path))
+    def values(self, signal: np.ndarray) -> np.ndarray:
+        """See ``VectorExtractor``."""
         with one_thread(), torch.inference_mode():
-            values = self._network(picture(processed.signal, rate)[None])[0].numpy()
-        return Features(values.astype(np.float32)[:, None], {"duration_s": len(signal) / rate}, audio_id)
-
-    def files(self, paths: Sequence[Path]) -> Iterator[Features | UserError]:
-        """What ``file`` gives of each, or the error that it raises."""
-        return attempted(self.file, paths)
+            values: np.ndarray = self._network(picture(signal, self.audio.sample_rate)[None])[0].numpy()
+        return values
 
 
 def picture(signal: np.ndarray, rate: int) -> Tensor:

@@ -6,17 +6,14 @@ eGeMAPS v02 (88 values; Eyben et al. 2016) and ComParE 2016 (6,373 values; Schul
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
-from parallel_ser.audio.extract import Features, attempted, read
-from parallel_ser.audio.frames import window_samples
-from parallel_ser.audio.preprocess import preprocess
 from parallel_ser.audio.settings import AudioSettings
+from parallel_ser.audio.vector import VectorExtractor
 from parallel_ser.errors import UserError
 
 SmileSet = Literal["egemaps", "compare"]
@@ -24,14 +21,13 @@ SmileSet = Literal["egemaps", "compare"]
 NOTICE = "openSMILE is licensed for non-commercial research alone (audEERING GmbH)"
 
 _SETS = {"egemaps": "eGeMAPSv02", "compare": "ComParE_2016"}
-_HOP = 0.010  # s, of the silence that is cut
 
 
-class SmileExtractor:
+class SmileExtractor(VectorExtractor):
     """An openSMILE set of the preprocessed signal, one vector an utterance.
 
     Attributes:
-        names: of the values, as openSMILE has them.
+        names: as openSMILE has them.
         key: hash of all that decides the values.
 
     Raises:
@@ -49,22 +45,10 @@ class SmileExtractor:
         """Each process builds its own; openSMILE's object does not travel."""
         return SmileExtractor, (self.audio, self.which)
 
-    def file(self, path: Path) -> Features:
-        """The values of an audio file as ``frames`` (values, 1); what cannot be measured is 0.
-
-        Raises:
-            UserError: as ``Extractor.file``.
-        """
-        signal, audio_id = read(path, self.audio)
-        hop = window_samples(_HOP, self.audio.sample_rate)
-        processed = preprocess(signal, self.audio, hop, str(path))
-        values = _smile(self.which).process_signal(processed.signal, self.audio.sample_rate).to_numpy()[0]
-        frames = np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)[:, None]
-        return Features(frames, {"duration_s": len(signal) / self.audio.sample_rate}, audio_id)
-
-    def files(self, paths: Sequence[Path]) -> Iterator[Features | UserError]:
-        """What ``file`` gives of each, or the error that it raises."""
-        return attempted(self.file, paths)
+    def values(self, signal: np.ndarray) -> np.ndarray:
+        """See ``VectorExtractor``; what cannot be measured is 0."""
+        values = _smile(self.which).process_signal(signal, self.audio.sample_rate).to_numpy()[0]
+        return np.nan_to_num(values.astype(np.float32), nan=0.0, posinf=0.0, neginf=0.0)
 
 
 @lru_cache(maxsize=2)

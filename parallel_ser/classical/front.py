@@ -66,13 +66,16 @@ class Front:
             one.mixture_ = mixture_of(state["mixtures"][name])
         return self
 
-    def __call__(self, sample: Sample) -> Sample:
-        """Tested utterances made ready."""
-        speakers = sample.speakers
-        views = {name: one(sample.views[name], speakers) for name, one in self.standardisers_.items()}
+    def __call__(self, sample: Sample, training: bool = False) -> Sample:
+        """Utterances made ready: tested ones, or ``training`` ones, such as copies of those that were learned from."""
+
+        def standardised(by: Standardiser, view: View) -> View:
+            return (by.training if training else by)(view, sample.speakers)
+
+        views = {name: standardised(one, sample.views[name]) for name, one in self.standardisers_.items()}
         for name, encoder in self.encoders.items():
-            views[name] = _of_unit_length(self.centres_[name](encoder(_frames(views)), speakers))
-        return Sample(views, speakers)
+            views[name] = _of_unit_length(standardised(self.centres_[name], encoder(_frames(views))))
+        return Sample(views, sample.speakers)
 
 
 def _frames(views: Mapping[str, View]) -> Frames:

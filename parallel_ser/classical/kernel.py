@@ -106,10 +106,11 @@ class Kernel:
         self.rows_ = rows
         if self.kind == "linear":
             self.scale_ = float((rows**2).sum(axis=1).mean()) or 1.0
-        else:
-            distances = squared_distances(rows, rows)
-            self.scale_ = self.width * float(np.median(distances[np.triu_indices(len(rows), 1)])) or 1.0
-        return self(rows)
+            return self(rows)
+        distances = squared_distances(rows, rows)
+        self.scale_ = self.width * float(np.median(distances[np.triu_indices(len(rows), 1)])) or 1.0
+        kernel: np.ndarray = np.exp(-distances / self.scale_)
+        return kernel
 
     def __call__(self, rows: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
         """Kernel between rows and others, the training rows where none are given, (rows, others)."""
@@ -142,7 +143,7 @@ class Machine:
             targets = 2.0 * np.eye(classes)[labels] - 1.0
             self.ridge_ = 1.0 / (self.cost * weight)
             self.offset_ = (weight[:, None] * targets).sum(axis=0) / weight.sum()
-            self.weights_ = np.linalg.solve(kernel + np.diag(self.ridge_), targets - self.offset_)
+            self.weights_ = self.solved(kernel, targets - self.offset_)
         elif self.learner == "svm":
             from sklearn.svm import SVC
 
@@ -162,21 +163,27 @@ class Machine:
         scores = self.model_.decision_function(kernel)
         return np.stack([-scores, scores], axis=1) if scores.ndim == 1 else scores
 
-    def self_trained(self, kernel: np.ndarray, training: np.ndarray, among: np.ndarray, weight: float) -> np.ndarray:
+    def solved(self, training: np.ndarray, right: np.ndarray) -> np.ndarray:
+        """Of an ``elm``: A⁻¹ ``right`` with A = training + ridge, the kernel between training rows and their ridge."""
+        from scipy.linalg import solve
+
+        found: np.ndarray = solve(training + np.diag(self.ridge_), right, assume_a="pos", overwrite_a=True)
+        return found
+
+    def self_trained(self, kernel: np.ndarray, solved: np.ndarray, among: np.ndarray, weight: float) -> np.ndarray:
         """Scores (rows, classes) of an ``elm`` fitted again with these rows and what it takes them for.
 
         Self-training with soft targets: 2 p - 1 of a softmax of the scores, again until they stay, ``_ROUNDS`` times at
-        the most. The training rows' share is solved once: with A = training + ridge, S = kernel A⁻¹ targets and
-        G = among - kernel A⁻¹ kernelᵀ, the fit with targets T for the rows scores S + G (G + r)⁻¹ (T - S).
+        the most. The training rows' share is solved once: with S = kernel A⁻¹ targets and G = among - kernel A⁻¹
+        kernelᵀ, the fit with targets T for the rows scores S + G (G + r)⁻¹ (T - S).
 
         Args:
             kernel: (rows, training rows).
-            training: (training rows, training rows).
+            solved: A⁻¹ kernelᵀ, (training rows, rows).
             among: (rows, rows).
             weight: of a row, in those of a training row; r is the inverse of ``cost`` times it.
         """
         before = first = kernel @ self.weights_
-        solved = np.linalg.solve(training + np.diag(self.ridge_), kernel.T)
         rest = among - kernel @ solved
         moved = rest @ np.linalg.inv(rest + np.eye(len(among)) / (self.cost * weight))
         for _ in range(_ROUNDS):

@@ -68,3 +68,19 @@ class Sample:
             name: view.take(places) if isinstance(view, Frames) else view[places] for name, view in self.views.items()
         }
         return Sample(views, self.speakers[places])
+
+    def only(self, names: Sequence[str]) -> Sample:
+        """The views of these names alone."""
+        return Sample({name: self.views[name] for name in names}, self.speakers)
+
+    @classmethod
+    def join(cls, samples: Sequence[Sample]) -> Sample:
+        """The utterances of samples of the same views, one sample's after the other's."""
+        if len(samples) == 1:
+            return samples[0]
+        views: dict[str, View] = {}
+        for name in samples[0].views:
+            parts = [sample.views[name] for sample in samples]
+            frames = [one for part in parts if isinstance(part, Frames) for one in part]
+            views[name] = Frames.join(frames) if frames else np.concatenate([np.asarray(part) for part in parts])
+        return cls(views, np.concatenate([sample.speakers for sample in samples]))

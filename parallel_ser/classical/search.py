@@ -3,7 +3,7 @@
 Three rounds, each spread over the workers:
 
     prepare  (fold)             normalise and encode, on the fold's training side; the arrays go to files
-    try      (fold, candidate)  scores of the training side's utterances, each held out in one inner fold
+    try      (fold, kernel)     scores of the training side's utterances, each held out in one inner fold, at each cost
     finish   (fold)             the best candidate on the whole training side; calibrated on those scores
 
 Arrays are read from the files memory-mapped, so workers share them and nothing is copied to them. A task holds BLAS to
@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from parallel_ser.classical.front import CEPSTRA, ENCODED, Front, front_of
 from parallel_ser.classical.recogniser import Recogniser, load, save
 from parallel_ser.classical.sample import Frames, Sample
 from parallel_ser.classical.settings import ClassicalSettings
-from parallel_ser.classical.systems import Candidate, build, candidates
+from parallel_ser.classical.systems import Candidate, candidates, fitted, groups
 from parallel_ser.decision import calibration
 from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
@@ -81,6 +82,7 @@ def search(
     folder: Path,
     jobs: int,
     progress: Callable[[str, int, int], None] = lambda title, done, total: None,
+    copies: Sequence[Sample] = (),
 ) -> list[Found]:
     """Search every fold's training side, and test its best candidate.
 
@@ -94,18 +96,17 @@ def search(
         folder: for what passes between the tasks; it may hold an earlier search's of the same settings.
         jobs: processes, each on one thread; with one the search runs in this process.
         progress: told the round, and how many of its tasks are done.
+        copies: of all utterances, altered, which are learned from beside them; raw views.
 
     Raises:
         UserError: a worker was killed; what was finished stays in ``folder``.
     """
-    names = _needed(settings)
-    kept = Sample({name: sample.views[name] for name in names}, sample.speakers)
-    write_sample(folder / "raw", kept)
+    _write_versions(folder, "raw", (one.only(_needed(settings)) for one in (sample, *copies)))
     np.save(folder / "labels.npy", labels)
-    every = candidates(settings)
+    kernels = groups(candidates(settings))
     with _pool(settings, jobs) as run:
         list(run("preparing", [(_prepare, (folder, one, settings)) for one in problems], progress))
-        tasks = [(_try, (folder, one, settings, candidate)) for one in problems for candidate in every]
+        tasks = [(_try, (folder, one, settings, group)) for one in problems for group in kernels]
         list(run("searching", tasks, progress))
         results = run("testing", [(_finish, (folder, one, settings, classes, inputs)) for one in problems], progress)
         found = dict(results)
@@ -120,6 +121,11 @@ def _needed(settings: ClassicalSettings) -> list[str]:
     return vectors + [CEPSTRA] * (len(vectors) < len(settings.views))
 
 
+def _used(settings: ClassicalSettings) -> Sequence[str]:
+    """The views that the system reads, made ready."""
+    return (CEPSTRA,) if settings.system == "gmm" else settings.views
+
+
 # --- the tasks --------------------------------------------------------------------------------------------------------
 
 
@@ -128,12 +134,14 @@ def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int
     home = folder / f"fold-{problem.index}"
     if (before := cached_json(home / "done.json")) and before == _prepared(home):
         return problem.index
-    sample = read_sample(folder / "raw")
-    front = front_of(settings)
-    write_sample(home / "training", front.fit(sample.take(problem.training)))
+    sample, *copies = _versions(folder, "raw")
+    front, used = front_of(settings), _used(settings)
+    training = front.fit(sample.take(problem.training))
+    more = (front(one.take(problem.training), training=True) for one in copies)
+    _write_versions(home, "training", (one.only(used) for one in chain([training], more)))
     if settings.normalise == "enrol":  # elsewhere a training speaker is standardised alike on either side
-        write_sample(home / "held", front(sample.take(problem.training)))
-    write_sample(home / "test", front(sample.take(problem.test)))
+        write_sample(home / "held", front(sample.take(problem.training)).only(used))
+    write_sample(home / "test", front(sample.take(problem.test)).only(used))
     save(home / "front.skops", front)
     write_json(home / "done.json", _prepared(home))
     return problem.index
@@ -145,24 +153,25 @@ def _prepared(home: Path) -> dict[str, str]:
     return {str(one.relative_to(home)): file_digest(one) for one in sorted(files) if one.exists()}
 
 
-def _try(folder: Path, problem: Problem, settings: ClassicalSettings, candidate: Candidate) -> int:
-    """Scores (training, classes) of the training side's utterances, each held out once."""
+def _try(folder: Path, problem: Problem, settings: ClassicalSettings, group: Sequence[Candidate]) -> int:
+    """Scores (training, classes) of the training side's utterances, each held out once, by candidates of one kernel."""
     home = folder / f"fold-{problem.index}"
-    result = home / _file(candidate)
-    with suppress(UserError):
-        _scores(result)
+    group = [candidate for candidate in group if not _is_tried(home / _file(candidate))]
+    if not group:
         return problem.index
-    training, held, labels = _read(folder, problem)
+    versions, held, labels = _read(folder, problem)
     adapted = background(settings, home)
     classes = int(labels.max()) + 1
-    scores = np.zeros((len(training), classes))
+    scores = np.zeros((len(group), len(labels), classes))
     for learned, out in problem.inner:
-        system = build(settings, candidate, adapted)
-        system.fit(training.take(learned), labels[list(learned)], classes)
-        scores[list(out)] = system.scores(held.take(out))
-    buffer = BytesIO()
-    np.save(buffer, scores)
-    write_bytes(result, buffer.getvalue())
+        rows, count = Sample.join([one.take(learned) for one in versions]), len(versions)
+        systems = fitted(settings, group, rows, labels[list(learned)], classes, count, adapted)
+        for found, system in zip(scores, systems, strict=True):
+            found[list(out)] = system.scores(held.take(out))
+    for candidate, found in zip(group, scores, strict=True):
+        buffer = BytesIO()
+        np.save(buffer, found)
+        write_bytes(home / _file(candidate), buffer.getvalue())
     return problem.index
 
 
@@ -175,6 +184,13 @@ def _scores(file: Path) -> np.ndarray:
     return np.asarray(np.load(BytesIO(read_bytes(file))))
 
 
+def _is_tried(file: Path) -> bool:
+    with suppress(UserError):
+        _scores(file)
+        return True
+    return False
+
+
 def _finish(
     folder: Path, problem: Problem, settings: ClassicalSettings, classes: tuple[str, ...], inputs: dict[str, list[str]]
 ) -> tuple[int, Found]:
@@ -182,7 +198,7 @@ def _finish(
     from sklearn.metrics import balanced_accuracy_score
 
     home = folder / f"fold-{problem.index}"
-    training, _, labels = _read(folder, problem)
+    versions, _, labels = _read(folder, problem)
     every = candidates(settings)
     scores = [_scores(home / _file(candidate)) for candidate in every]
     tried = [
@@ -190,7 +206,8 @@ def _finish(
         for candidate, rows in zip(every, scores, strict=True)
     ]
     place = int(np.argmax([one["uar"] for one in tried]))  # the first in a tie
-    system = build(settings, every[place], background(settings, home)).fit(training, labels, len(classes))
+    rows, adapted = Sample.join(versions), background(settings, home)
+    (system,) = fitted(settings, [every[place]], rows, labels, len(classes), len(versions), adapted)
     spread = float(scores[place].std(axis=1).mean()) or 1.0
     held_out = softmax(scores[place] / spread)
     calibrated = calibration.fit(settings.calibrate, held_out, labels)
@@ -218,12 +235,13 @@ def background(settings: ClassicalSettings, home: Path) -> Any:
     return None
 
 
-def _read(folder: Path, problem: Problem) -> tuple[Sample, Sample, np.ndarray]:
+def _read(folder: Path, problem: Problem) -> tuple[list[Sample], Sample, np.ndarray]:
+    """The training side and its copies, the same as it is tested, and the labels."""
     home = folder / f"fold-{problem.index}"
     labels = np.load(folder / "labels.npy")[list(problem.training)]
-    training = read_sample(home / "training")
-    held = read_sample(home / "held") if (home / "held").exists() else training
-    return training, held, labels
+    versions = _versions(home, "training")
+    held = read_sample(home / "held") if (home / "held").exists() else versions[0]
+    return versions, held, labels
 
 
 def _file(candidate: Candidate) -> str:
@@ -257,6 +275,17 @@ def read_sample(folder: Path) -> Sample:
         elif name != "speakers" and not name.endswith(".bounds"):
             views[name] = np.load(path, mmap_mode="r")
     return Sample(views, np.load(folder / "speakers.npy"))
+
+
+def _write_versions(folder: Path, name: str, samples: Iterable[Sample]) -> None:
+    """Write a sample and its copies."""
+    for number, sample in enumerate(samples):
+        write_sample(folder / f"{name}-{number}", sample)
+
+
+def _versions(folder: Path, name: str) -> list[Sample]:
+    """What ``_write_versions`` wrote."""
+    return [read_sample(folder / f"{name}-{number}") for number in range(len([*folder.glob(f"{name}-*")]))]
 
 
 # --- the workers ------------------------------------------------------------------------------------------------------

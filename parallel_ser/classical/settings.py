@@ -10,7 +10,7 @@ from parallel_ser.audio.settings import EncoderSettings, ImageSettings, Stream
 from parallel_ser.settings import Settings
 
 SystemName = Literal["svm", "elm", "logistic", "gmm"]
-ViewName = Literal["functionals", "egemaps", "compare", "encoder", "image", "supervector", "fisher"]
+ViewName = Literal["functionals", "correlations", "egemaps", "compare", "encoder", "image", "supervector", "fisher"]
 
 
 class MixtureSettings(Settings):
@@ -59,13 +59,13 @@ class ClassicalSettings(Settings):
 
     ``system``: ``svm``, ``elm`` (kernel extreme learning machine), ``logistic``, all on the sum of the views' kernels,
     or ``gmm`` (decision by likelihood, on frames).
-    ``views``: of a kernel system, and of a network with ``model.options.vectors``; ``egemaps`` and ``compare`` need the
-    package opensmile, ``encoder`` a pretrained speech encoder's weights, ``image`` those of a network for pictures,
-    ``supervector`` and ``fisher`` are made of a background mixture.
+    ``views``: of a kernel system, and of a network with ``model.options.vectors``; ``functionals`` and ``correlations``
+    are of contours, ``egemaps`` and ``compare`` need the package opensmile, ``encoder`` a pretrained speech encoder's
+    weights, ``image`` those of a network for pictures, ``supervector`` and ``fisher`` are made of a background mixture.
     ``normalise``: whose statistics standardise: nobody's, the training speakers', ``speaker`` (transductive: the tested
     speaker's unlabelled utterances) or ``enrol`` (other utterances of the tested speaker).
     ``enrol``: how many those are.
-    ``self_training``: of ``elm`` by ``speaker``, how much each utterance of the tested speaker weighs, in those of
+    ``self_training``: of ``elm`` by ``speaker``, how much each utterance of the tested speaker weighs, in recordings of
     training, when the machine is fitted again with what it takes them for; 0 is off.
     ``encoder``: of the view of that name.
     ``mixture``: of ``gmm``, ``supervector`` and ``fisher``.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from itertools import product
 from typing import Any, get_args
 
@@ -39,11 +40,12 @@ class KernelSystem(System):
         learner, cost: of ``Machine``.
         kernel, width: of ``Kernel``.
         keep, nuisance, pca: of ``Vectors``.
-        self_training: how much an utterance that is tested weighs in those of training, see ``Machine.self_trained``;
-            with 0 it is none.
+        self_training: how much an utterance that is tested weighs in recordings of training, see
+            ``Machine.self_trained``; with 0 it is none.
+        versions: training rows that each recording has, itself and its copies, which weigh as one together.
     """
 
-    self_training = 0.0  # of a file that was written without it
+    self_training, versions = 0.0, 1  # of a file that was written without them
 
     def __init__(
         self,
@@ -56,21 +58,40 @@ class KernelSystem(System):
         nuisance: int = 0,
         pca: int = 0,
         self_training: float = 0.0,
+        versions: int = 1,
     ):
         self.views, self.learner, self.cost, self.kernel, self.width = tuple(views), learner, cost, kernel, width
-        self.keep, self.nuisance, self.pca, self.self_training = keep, nuisance, pca, self_training
+        self.keep, self.nuisance, self.pca = keep, nuisance, pca
+        self.self_training, self.versions = self_training, versions
 
     def fit(self, sample: Sample, labels: np.ndarray, classes: int) -> KernelSystem:
         """See ``System``."""
+        self.machine_ = self._machine(self.cost).fit(self._kernel(sample, labels), labels, classes)
+        return self
+
+    def at_costs(
+        self, costs: Sequence[float], sample: Sample, labels: np.ndarray, classes: int
+    ) -> Iterator[KernelSystem]:
+        """Fitted at each cost; the kernel between the training rows, which costs the most, is made once."""
+        kernel = self._kernel(sample, labels)
+        for cost in costs:
+            system = copy(self)
+            system.cost, system.machine_ = cost, self._machine(cost).fit(kernel, labels, classes)
+            yield system
+
+    def _machine(self, cost: float) -> Machine:
+        return Machine(self.learner, cost / self.versions)  # type: ignore[arg-type]
+
+    def _kernel(self, sample: Sample, labels: np.ndarray) -> np.ndarray:
+        """The mean of the views' kernels between training rows, each learned from them."""
         self.vectors_ = {name: Vectors(self.keep, self.nuisance, self.pca) for name in self.views}
         self.kernels_ = {name: Kernel(self.kernel, self.width) for name in self.views}  # type: ignore[arg-type]
         parts = [
             self.kernels_[name].fit(self.vectors_[name].fit(_vectors(sample, name), labels, sample.speakers))
             for name in self.views
         ]
-        machine = Machine(self.learner, self.cost)  # type: ignore[arg-type]
-        self.machine_ = machine.fit(np.mean(parts, axis=0), labels, classes)
-        return self
+        mean: np.ndarray = np.mean(parts, axis=0)
+        return mean
 
     def scores(self, sample: Sample) -> np.ndarray:
         """See ``System``; with self-training a speaker's utterances are scored together."""
@@ -79,12 +100,14 @@ class KernelSystem(System):
         if not self.self_training:
             return self.machine_.scores(kernel)
         training = self._between({name: self.kernels_[name].rows_ for name in self.views})
+        solved = self.machine_.solved(training, kernel.T)
+        weight = self.self_training * self.versions
         scores = np.empty((len(sample), self.machine_.weights_.shape[1]))
         for speaker in np.unique(sample.speakers):
             places = np.flatnonzero(sample.speakers == speaker)
             theirs = {name: values[places] for name, values in rows.items()}
             among = self._between(theirs, theirs)
-            scores[places] = self.machine_.self_trained(kernel[places], training, among, self.self_training)
+            scores[places] = self.machine_.self_trained(kernel[places], solved[:, places], among, weight)
         return scores
 
     def _between(self, rows: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
@@ -167,10 +190,52 @@ def candidates(settings: ClassicalSettings) -> list[Candidate]:
     return [one for one in every if one.get("kernel") != "linear" or one["width"] == choices["width"][0]]
 
 
-def build(settings: ClassicalSettings, candidate: Candidate, background: Any = None) -> System:
-    """The system of a candidate, not fitted."""
+def groups(every: Sequence[Candidate]) -> list[list[Candidate]]:
+    """Candidates that differ in their cost alone, together, in the order of each group's first.
+
+    >>> [len(group) for group in groups(candidates(ClassicalSettings()))]
+    [3, 3, 3, 3, 3, 3]
+    """
+    found: dict[str, list[Candidate]] = {}
+    for one in every:
+        found.setdefault(repr({name: value for name, value in one.items() if name != "cost"}), []).append(one)
+    return list(found.values())
+
+
+def fitted(
+    settings: ClassicalSettings,
+    group: Sequence[Candidate],
+    sample: Sample,
+    labels: np.ndarray,
+    classes: int,
+    versions: int = 1,
+    background: Any = None,
+) -> Iterator[System]:
+    """The systems of candidates that differ in their cost alone, fitted.
+
+    Args:
+        settings: which system.
+        group: the candidates.
+        sample: training rows: ``versions`` of each recording, all recordings' first, then their copies'.
+        labels: of the recordings.
+        classes: their count.
+        versions: see ``sample``.
+        background: that a mixture system adapts.
+    """
+    system, labels = build(settings, group[0], versions, background), np.tile(labels, versions)
+    if isinstance(system, KernelSystem):
+        yield from system.at_costs([one["cost"] for one in group], sample, labels, classes)
+    else:
+        assert len(group) == 1
+        yield system.fit(sample, labels, classes)
+
+
+def build(settings: ClassicalSettings, candidate: Candidate, versions: int = 1, background: Any = None) -> System:
+    """The system of a candidate, not fitted; see ``fitted``."""
     if settings.system == "gmm":
         return MixtureSystem(background, relevance=settings.mixture.relevance, seed=settings.seed, **candidate)
     if settings.system in get_args(Learner):
-        return KernelSystem(settings.views, settings.system, **candidate, self_training=settings.self_training)
+        return KernelSystem(
+            settings.views, settings.system, **candidate, self_training=settings.self_training, versions=versions
+        )
     raise AssertionError(f"nothing is built for classical.system={settings.system}")

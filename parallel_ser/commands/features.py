@@ -15,6 +15,7 @@ class ViewName(str, Enum):
     """Sets of values, each of one vector an utterance."""
 
     functionals = "functionals"
+    correlations = "correlations"
     egemaps = "egemaps"
     compare = "compare"
 
@@ -28,7 +29,7 @@ def features(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="YAML with settings; without it the built-in corpus.")
     ] = None,
-    view: Annotated[ViewName, typer.Option("--set", help="Our functionals, or openSMILE's sets.")] = (
+    view: Annotated[ViewName, typer.Option("--set", help="Our functionals or correlations, or openSMILE's sets.")] = (
         ViewName.functionals
     ),
 ) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
+from parallel_ser.classical.sample import Sample
 from parallel_ser.classical.search import Found, Problem, search
 from parallel_ser.config import Config
 from parallel_ser.corpora.nested import inner_folds
@@ -20,6 +22,7 @@ from parallel_ser.system.digests import file_digest, write_json
 from parallel_ser.system.files import SameFolder
 from parallel_ser.system.lock import writing
 from parallel_ser.training import card, conditions, run_folder
+from parallel_ser.training.copies import with_copies
 from parallel_ser.training.data import Dataset, described, prepare
 from parallel_ser.training.sample import classical_notes, require_views, sample_of
 
@@ -54,7 +57,9 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     silent = nullcontext(lambda *_: None) if console.quiet else None
     with silent or progress("features") as advance:
         data, folds, audits = prepare(config, advance)
+        data = with_copies(data, config, advance)
         sample, inputs = sample_of(data, config, advance)
+        copies = [sample_of(one, config, advance)[0] for one in data.copies]
     jobs = config.run.jobs or usable_cores()
     folder = config.run.folder
     if folder is None or not config.run.resume:
@@ -66,6 +71,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     for line in (
         described(config, data, folds, audits[0].protocol),
         f"System: {settings.system} on {', '.join(settings.views)}; normalised by {settings.normalise}; {on}",
+        *_beside(copies),
         f"Run folder: {folder}",
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -76,7 +82,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     same, scratch = SameFolder(folder), folder / "search"
     try:
         with silent or rounds() as told:
-            found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told)
+            found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told, copies)
     except KeyboardInterrupt:
         command = f"parallel-ser baseline {settings.system} {run_folder.going_on(folder)}"
         console.print(f"What is tried is kept. To go on: {command}", highlight=False, soft_wrap=True, markup=False)
@@ -107,6 +113,11 @@ def _problem(data: Dataset, fold: Fold, config: Config) -> Problem:
     training = tuple(sorted(fold.train + fold.select))
     inner = inner_folds(data.utterances, training, fold.protocol, config.classical.search.folds, config.classical.seed)
     return Problem(fold.index, training, tuple((one.train + one.select, one.test) for one in inner), fold.test)
+
+
+def _beside(copies: Sequence[Sample]) -> list[str]:
+    """That there are copies."""
+    return [f"Copies: {len(copies)} of each recording, altered, are learned from beside it"] if copies else []
 
 
 def _described(found: Found) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from parallel_ser.audio.altered import AlterationSettings, AlteredExtractor
 from parallel_ser.audio.cache import FeatureCache
 from parallel_ser.audio.extract import Features
 from parallel_ser.config import Config
@@ -13,7 +12,7 @@ from parallel_ser.corpora.audit import Audit
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.training.data import Dataset, prepare
 from parallel_ser.training.encoder_view import extractor_of
-from parallel_ser.training.sample import require_vectors
+from parallel_ser.training.sample import altering, require_vectors
 
 
 def prepare_training(
@@ -34,18 +33,16 @@ def with_copies(data: Dataset, config: Config, progress: Callable[[int, int], No
         config: of the run.
         progress: called with the number of files done and of all files, for each copy.
     """
-    train = config.train
-    if not train.copies:
+    if not config.train.copies:
         return data
     inner = extractor_of(config.audio, config.features)
-    settings = AlterationSettings(noise=train.noise, gain=train.gain, speed=train.speed, band=train.band)
     paths, copies = [one.path for one in data.utterances], []
-    for number in range(train.copies):
-        cache = FeatureCache(config.run.cache, AlteredExtractor(inner, settings, number))
+    for number in range(config.train.copies):
+        cache = FeatureCache(config.run.cache, altering(inner, config, number))
         found = cache.attempt(paths, config.run.jobs or -1, progress)
         frames, measures = list(data.frames), list(data.measures)
         for place, made in enumerate(found):
             if isinstance(made, Features):
                 frames[place], measures[place] = made.frames, made.measures
-        copies.append(replace(data, frames=frames, measures=measures))
+        copies.append(replace(data, frames=frames, measures=measures, copy=number))
     return replace(data, copies=tuple(copies))

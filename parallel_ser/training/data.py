@@ -56,6 +56,7 @@ class Dataset:
         fingerprints: of each utterance, see ``audio.fingerprint``.
         left_out: recordings without features.
         copies: the utterances with the features of altered copies, for each copy.
+        copy: which copy's features these are; None: the recordings' own.
     """
 
     utterances: tuple[Utterance, ...]
@@ -68,6 +69,7 @@ class Dataset:
     fingerprints: list[bytes] = field(default_factory=list)
     left_out: tuple[Problem, ...] = ()
     copies: tuple[Dataset, ...] = ()
+    copy: int | None = None
 
     @property
     def bands(self) -> int | None:

@@ -6,8 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
+from parallel_ser.audio.altered import AlterationSettings, AlteredExtractor, SignalExtractor
 from parallel_ser.audio.cache import FeatureCache
+from parallel_ser.audio.correlations import Correlations
+from parallel_ser.audio.extract import Features
 from parallel_ser.audio.frames import row_names
 from parallel_ser.audio.functionals import Functionals, slopes
 from parallel_ser.audio.image import ImageExtractor
@@ -25,6 +29,10 @@ from parallel_ser.training.run_folder import normalisation_notes
 
 if TYPE_CHECKING:
     from parallel_ser.training.data import Dataset
+
+
+OF_CONTOURS = ("functionals", "correlations")
+"""The vector views that are made of the run's features."""
 
 
 def sample_of(data: Dataset, config: Config, progress: Advance | None = None) -> tuple[Sample, dict[str, list[str]]]:
@@ -47,15 +55,37 @@ def sample_of(data: Dataset, config: Config, progress: Advance | None = None) ->
 
 def table(data: Dataset, config: Config, view: str, progress: Advance | None = None) -> tuple[np.ndarray, list[str]]:
     """A vector view: (utterances, values) float64, and the values' names."""
-    if view == "functionals":
+    if view in OF_CONTOURS:
         _require_contours(config)
-        functionals = Functionals(data.rows, config.functionals, config.features.hop)
-        rows = [functionals(frames, measures) for frames, measures in zip(data.frames, data.measures, strict=True)]
-        return np.stack(rows).astype(np.float64), functionals.names
-    extractor = extractor_of(view, config)
+        contours = _of_contours(view, data.rows, config)
+        with threadpool_limits(1):  # sums in the same order, so the same values to the bit
+            if isinstance(contours, Functionals):
+                rows = [contours(frames, one) for frames, one in zip(data.frames, data.measures, strict=True)]
+            else:
+                rows = [contours(frames) for frames in data.frames]
+        return np.stack(rows).astype(np.float64), contours.names
+    extractor, jobs = extractor_of(view, config), config.run.jobs or -1
     paths = [one.path for one in data.utterances]
-    found = FeatureCache(config.run.cache, extractor).fill(paths, config.run.jobs or -1, progress)
+    found = FeatureCache(config.run.cache, extractor).fill(paths, jobs, progress)
+    if data.copy is not None:
+        copies = FeatureCache(config.run.cache, altering(extractor, config, data.copy)).attempt(paths, jobs, progress)
+        # a copy that cannot be measured, for it is silent now, say, is the recording itself
+        found = [made if isinstance(made, Features) else own for made, own in zip(copies, found, strict=True)]
     return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), extractor.names
+
+
+def _of_contours(view: str, rows: Sequence[str], config: Config) -> Functionals | Correlations:
+    """What makes a view of ``OF_CONTOURS``."""
+    if view == "correlations":
+        return Correlations(rows, config.features.hop)
+    return Functionals(rows, config.functionals, config.features.hop)
+
+
+def altering(extractor: SignalExtractor, config: Config, number: int) -> AlteredExtractor:
+    """Makes what the extractor does, of the recordings' copy of that number as ``config.train`` describes copies."""
+    train = config.train
+    settings = AlterationSettings(noise=train.noise, gain=train.gain, speed=train.speed, band=train.band)
+    return AlteredExtractor(extractor, settings, number)
 
 
 def extractor_of(view: str, config: Config) -> SmileExtractor | ImageExtractor | EncoderExtractor:
@@ -79,7 +109,7 @@ def require_views(config: Config) -> None:
         UserError: see ``extractor_of``.
     """
     for view in config.classical.views if config.classical.system != "gmm" else ():
-        if view not in ("functionals", *ENCODED):
+        if view not in (*OF_CONTOURS, *ENCODED):
             extractor_of(view, config)
 
 
@@ -98,10 +128,10 @@ def require_vectors(config: Config) -> None:
             "model.options.vectors are standardised by the training side or by speaker: use train.normalise=train or "
             f"speaker, not {config.train.normalise}."
         )
-    if others := [view for view in views if view not in ("functionals", *ENCODED)]:
+    if others := [view for view in views if view not in (*OF_CONTOURS, *ENCODED)]:
         raise UserError(
             f"model.options.vectors are made of features.streams, and classical.views={others[0]} is not: use "
-            "functionals, supervector or fisher."
+            f"{', '.join(OF_CONTOURS)}, supervector or fisher."
         )
     if config.model.weights:
         raise UserError(
@@ -109,10 +139,10 @@ def require_vectors(config: Config) -> None:
             "else: leave model.weights out, or the vectors."
         )
     count = 0
-    if "functionals" in views:
+    if of_contours := [view for view in views if view in OF_CONTOURS]:
         _require_contours(config)
         rows = encoder_view.extractor_of(config.audio, config.features).names
-        count += len(Functionals(rows, config.functionals, config.features.hop).names)
+        count += sum(len(_of_contours(view, rows, config).names) for view in of_contours)
     if encoded := [view for view in views if view in ENCODED]:
         if len(mixture.sizes) > 1:
             raise UserError(

@@ -29,7 +29,7 @@ class TrainSettings(Settings):
     ``warp``: largest relative stretch of time, and half of it of frequency; of a waveform its speed. 0 turns it off.
     ``copies``: altered copies of each recording that training draws from, beside the recording, for features of frames:
     cut by up to 50 ms at each end, without what lies below 20 to 100 Hz, and changed by ``noise``, ``gain``, ``speed``,
-    ``band``.
+    ``band``. A classical system learns from all of them; in a kernel machine a recording and its copies weigh as one.
     ``noise``: of a waveform, and of copies, the lowest signal-to-noise ratio of white noise that is added (dB, up to
     40); nothing turns it off.
     ``gain``: how much louder or softer a waveform, and copies, become at the most (dB), 0 turns it off.

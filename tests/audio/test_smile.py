@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +15,14 @@ import soundfile
 from parallel_ser.audio import smile as smiling
 from parallel_ser.audio import spread as spreading
 from parallel_ser.audio.cache import FeatureCache
-from parallel_ser.audio.extract import Extractor
+from parallel_ser.audio.extract import Extractor, Features
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings
 from parallel_ser.audio.smile import SmileExtractor, SmileSet
+from parallel_ser.config import load
+from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
+from parallel_ser.training.data import of_features
+from parallel_ser.training.sample import table
 
 RATE = 16000
 AS_IT_IS = AudioSettings(denoise="off", silence="off")
@@ -56,7 +61,33 @@ def test_values_are_those_of_the_package(which: SmileSet, name: str, count: int,
     assert found.frames.shape == (count, 1)
     np.testing.assert_array_equal(found.frames[:, 0], np.nan_to_num(expected.to_numpy()[0].astype(np.float32)))
     assert found.measures == {"duration_s": 0.5}
+    (of_signal,) = extractor.signals([soundfile.read(path, dtype="float32")[0]])
+    assert isinstance(of_signal, Features)
+    np.testing.assert_array_equal(of_signal.frames, found.frames)
     assert np.isfinite(found.frames).all()
+
+
+def test_a_copys_values_are_those_of_the_altered_signal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("opensmile")
+    paths = write_voices(tmp_path, 2)
+    signals = [soundfile.read(path, dtype="float32")[0] for path in paths]
+    config = load(None, ["features.streams=[loudness]", f"run.cache={tmp_path / 'cache'}", "audio.silence=off"])
+    utterances = tuple(Utterance(path, "anger", str(place)) for place, path in enumerate(paths))
+    extractor = Extractor(config.audio, config.features)
+    data = of_features(utterances, ("anger",), extractor, [extractor(signal) for signal in signals])
+
+    def altered(signal: np.ndarray, *_: object) -> np.ndarray:
+        return np.zeros_like(signal) if np.array_equal(signal, signals[0]) else signal[::-1].copy()
+
+    monkeypatch.setattr("parallel_ser.audio.altered.altered", altered)
+    values, names = table(replace(data, copy=0), config, "egemaps")
+    (backwards,) = SmileExtractor(config.audio, "egemaps").signals([signals[1][::-1].copy()])
+    assert isinstance(backwards, Features)
+    assert values.shape == (2, 88) == (2, len(names))
+    np.testing.assert_array_equal(values[1], backwards.frames[:, 0])
+    own, _ = table(data, config, "egemaps")
+    np.testing.assert_array_equal(values[0], own[0])  # whose copy is silent
+    assert not np.array_equal(values[1], own[1])
 
 
 def test_silence_is_cut_and_settings_make_another_key(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,12 +29,27 @@ class Small:
     problems: tuple[Problem, ...]
 
     def search(
-        self, folder: Path, settings: ClassicalSettings, jobs: int = 1, labels: np.ndarray | None = None
+        self,
+        folder: Path,
+        settings: ClassicalSettings,
+        jobs: int = 1,
+        labels: np.ndarray | None = None,
+        copies: Sequence[Sample] = (),
     ) -> list[Found]:
         inputs = {"functionals": [f"value{place}" for place in range(VALUES)]}
         own = {name: inputs[name] for name in settings.views if name in inputs and settings.system != "gmm"}
         given = self.labels if labels is None else labels
-        return searching.search(self.sample, given, CLASSES, self.problems, settings, own, folder, jobs)
+        return searching.search(self.sample, given, CLASSES, self.problems, settings, own, folder, jobs, copies=copies)
+
+    def changed(self, places: Sequence[int] = ()) -> Sample:
+        """The sample with other vectors and frames at these places."""
+        vectors, frames = self.sample.views["functionals"], self.sample.views[CEPSTRA]
+        assert isinstance(vectors, np.ndarray)
+        assert isinstance(frames, Frames)
+        other = np.array(vectors)
+        other[list(places)] += 3.0
+        rows = [one + 2.0 if place in places else one for place, one in enumerate(frames)]
+        return Sample({"functionals": other, CEPSTRA: Frames.join(rows)}, self.sample.speakers)
 
 
 def make() -> Small:

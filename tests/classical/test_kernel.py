@@ -195,7 +195,7 @@ def test_self_training_is_a_fit_with_the_rows_and_what_they_are_taken_for(weight
     kernel = Kernel("rbf")
     machine = Machine("elm", 3.0).fit(kernel.fit(rows), labels, 3)
     cross, own = kernel(TESTED), kernel(TESTED, TESTED)
-    scores = machine.self_trained(cross, kernel(rows), own, weight)
+    scores = machine.self_trained(cross, machine.solved(kernel(rows), cross.T), own, weight)
     guessed = softmax(2.0 * scores / scores.std(axis=1).mean(), axis=1)
     every = np.block([[kernel(rows), cross.T], [cross, own]])
     counts = np.bincount(labels)

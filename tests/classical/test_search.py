@@ -103,13 +103,13 @@ def test_what_is_finished_is_not_done_again(small: Small, tmp_path: Path, monkey
     assert len(files) == 4
     files[2].unlink()
     built: list[object] = []
-    plain = searching.build
+    plain = searching.fitted
 
-    def build(*given: Any) -> Any:
-        built.append(given)
-        return plain(*given)
+    def fitted(settings: Any, group: Any, *given: Any) -> Any:
+        built.extend(group)
+        return plain(settings, group, *given)
 
-    monkeypatch.setattr(searching, "build", build)
+    monkeypatch.setattr(searching, "fitted", fitted)
     again = small.search(tmp_path, one_candidate(**TRIED))
     check_same_to_the_bit(again, first, small)
     assert len(built) == len(small.problems[1].inner) + len(small.problems)  # one candidate, and each fold's best
@@ -129,6 +129,36 @@ def test_dask_is_named_where_it_is_missing(small: Small, tmp_path: Path, monkeyp
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(UserError, match=r"classical\.backend=dask needs the package dask"):
         small.search(tmp_path, one_candidate(backend="dask"))
+
+
+@pytest.mark.parametrize("system", ["svm", "elm"])
+def test_copies_that_change_nothing_change_nothing(system: str, small: Small, tmp_path: Path) -> None:
+    """A row at a cost is n such rows at an nth of it; a linear kernel does not see how many there are."""
+    linear = one_candidate(system=system, search={"kernel": ("linear",), "cost": (3.0,)}, calibrate="none")
+    alone = small.search(tmp_path / "alone", linear)
+    copied = small.search(tmp_path / "copied", linear, copies=[small.sample, small.sample])
+    for one, other in zip(alone, copied):
+        np.testing.assert_allclose(other.tested, one.tested, atol=1e-9 if system == "elm" else 2e-3)
+        np.testing.assert_allclose(other.held_out, one.held_out, atol=1e-9 if system == "elm" else 2e-3)
+
+
+@pytest.mark.parametrize("kind", [{"system": "elm", "views": ("functionals", "supervector")}, {"system": "gmm"}])
+@pytest.mark.parametrize("normalise", ["train", "enrol"])
+def test_copies_of_training_recordings_alone_are_learned_from(
+    kind: dict[str, Any], normalise: str, small: Small, tmp_path: Path
+) -> None:
+    settings, problem = one_candidate(**kind, normalise=normalise, enrol=3), small.problems[0]
+    _, out = problem.inner[0]
+    plain = small.search(tmp_path / "plain", settings, copies=[small.sample])[0]
+    test = small.search(tmp_path / "test", settings, copies=[small.changed(problem.test)])[0]
+    np.testing.assert_array_equal(test.tested, plain.tested)
+    np.testing.assert_array_equal(test.held_out, plain.held_out)
+    places = [problem.training[place] for place in out]
+    small.search(tmp_path / "held", settings, copies=[small.changed(places)])
+    before, after = scores(tmp_path / "plain", 0), scores(tmp_path / "held", 0)
+    np.testing.assert_array_equal(after[list(out)], before[list(out)])
+    others = np.setdiff1d(np.arange(len(problem.training)), out)
+    assert not np.array_equal(after[others], before[others])  # they did learn from it
 
 
 def test_samples_come_back_from_their_files_memory_mapped(small: Small, tmp_path: Path) -> None:

@@ -64,6 +64,18 @@ def test_metrics_are_those_of_the_predictions(run: Path) -> None:
     assert concatenate(parts).paths == Predictions.from_csv(run / "predictions.csv").paths
 
 
+def test_copies_are_learned_from_and_leave_a_run_like_any_other(svm_run: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    output = done("baseline", *SVM, "train.copies=1", "train.speed=0.1", f"run.folder={run}").stdout
+    assert "Copies: 1 of each recording" in output
+    ours, plain = (Predictions.from_csv(one / "predictions.csv") for one in (run, svm_run))
+    assert ours.paths == plain.paths
+    assert not np.array_equal(ours.probabilities, plain.probabilities)
+    assert json.loads(done("evaluate", run, "--json").stdout) == run_folder.metrics_of(run)
+    rows = Recogniser.load(run / "fold-0" / "model.skops").system.kernels_["functionals"].rows_  # type: ignore[attr-defined]
+    assert len(rows) == 2 * 70
+
+
 def test_the_audit_is_part_of_the_result(run: Path) -> None:
     audit = json.loads((run / "metrics.json").read_text())["audit"]
     assert audit["verdict"].startswith("No speaker")

@@ -119,7 +119,7 @@ FISHER = "classical.views=[supervector, fisher]"
             ["classical.system=gmm", FISHER, "classical.mixture.covariances=[full]"],
             r"needs diagonal covariances: use classical\.mixture\.covariances=\[diag\]",
         ),
-        (7, ["classical.views=[compare]"], "=compare is not: use functionals, supervector or fisher"),
+        (7, ["classical.views=[compare]"], "=compare is not: use functionals, correlations, supervector or fisher"),
         (7, ["train.normalise=utterance"], r"use train\.normalise=train or speaker, not utterance"),
         (7, ["model.weights=runs/one"], r"leave model\.weights out, or the vectors"),
         (7, ["features.streams=[encoder]", "features.hop=0.02"], "has no contours to take functionals of"),
@@ -149,8 +149,9 @@ def test_a_file_without_vectors_and_one_of_other_functionals_are_refused(data: D
 
 
 def test_the_number_is_that_of_the_values(data: Dataset) -> None:
-    views = "classical.views=[functionals, fisher, supervector]"
-    config = config_of("train", FUNCTIONALS + 3 * 2 * 3, views, "classical.mixture.sizes=[2]")
+    views = "classical.views=[functionals, fisher, correlations, supervector]"
+    of_correlations = 6 + 6 * 5 // 2 + 3 * 3 * 3  # of three rows and their slopes
+    config = config_of("train", FUNCTIONALS + of_correlations + 3 * 2 * 3, views, "classical.mixture.sizes=[2]")
     require_vectors(config)
     made = Preprocessor.fit(config, data)(data).extras["vectors"]
     assert made.shape == (5, config.model.beside.vectors)
