@@ -104,6 +104,7 @@ class Kernel:
     def fit(self, rows: np.ndarray) -> np.ndarray:
         """Keep the training rows; returns their kernel (rows, rows)."""
         self.rows_ = rows
+        rows = rows.astype(np.float64)
         if self.kind == "linear":
             self.scale_ = float((rows**2).sum(axis=1).mean()) or 1.0
             return self(rows)
@@ -113,8 +114,8 @@ class Kernel:
         return kernel
 
     def __call__(self, rows: np.ndarray, others: np.ndarray | None = None) -> np.ndarray:
-        """Kernel between rows and others, the training rows where none are given, (rows, others)."""
-        others = self.rows_ if others is None else others
+        """Kernel between rows and others, the training rows where none are given, (rows, others), float64."""
+        rows, others = (one.astype(np.float64) for one in (rows, self.rows_ if others is None else others))
         if self.kind == "linear":
             return rows @ others.T / self.scale_
         return np.exp(-squared_distances(rows, others) / self.scale_)

@@ -176,11 +176,12 @@ def _vectors(made: _Graph, vectors: Vectors, x: str) -> str:
 
 
 def _kernel(made: _Graph, kernel: Kernel, x: str) -> str:
-    product = made.of("MatMul", x, kernel.rows_.T)
+    trained_on = kernel.rows_.astype(np.float64)
+    product = made.of("MatMul", x, trained_on.T)
     if kernel.kind == "linear":
         return made.of("Div", product, kernel.scale_)
     squares = made.summed(made.of("Mul", x, x), 1, keep=True)
-    both = made.of("Add", squares, (kernel.rows_**2).sum(axis=1)[None])
+    both = made.of("Add", squares, (trained_on**2).sum(axis=1)[None])
     distance = made.of("Max", made.of("Sub", both, made.of("Mul", product, 2.0)), 0.0)
     return made.of("Exp", made.of("Div", distance, -kernel.scale_))
 

@@ -86,10 +86,10 @@ class KernelSystem(System):
         """The mean of the views' kernels between training rows, each learned from them."""
         self.vectors_ = {name: Vectors(self.keep, self.nuisance, self.pca) for name in self.views}
         self.kernels_ = {name: Kernel(self.kernel, self.width) for name in self.views}  # type: ignore[arg-type]
-        parts = [
-            self.kernels_[name].fit(self.vectors_[name].fit(_vectors(sample, name), labels, sample.speakers))
-            for name in self.views
-        ]
+        parts = []
+        for name in self.views:
+            rows = self.vectors_[name].fit(_vectors(sample, name), labels, sample.speakers)
+            parts.append(self.kernels_[name].fit(rows.astype(np.float32)))  # they are most of the model's file
         mean: np.ndarray = np.mean(parts, axis=0)
         return mean
 
