@@ -24,8 +24,11 @@ for mode in "$@"; do
   run own elm functionals,supervector
   run all elm functionals,supervector,compare
   run compare elm compare
-  run correlations elm functionals,supervector,correlations
-  [ "$mode" = enrol ] || run copies elm functionals,supervector,correlations "${copies[@]}"
+  case $mode in self | train)
+    run correlations elm functionals,supervector,correlations
+    run copies elm functionals,supervector,correlations "${copies[@]}"
+    ;;
+  esac
   [ "$mode" != self ] || continue
   run gmm gmm functionals
   run svm svm functionals

@@ -5,7 +5,7 @@ A contour is a row of the frame features or its slope (``.delta``). Of an uttera
     mfcc3.log_std          logarithm of the deviation over the frames
     mfcc3~pitch.delta      the logarithm of the correlation matrix, as vectors of covariance matrices are compared on a
                            plane (log-Euclidean, Arsigny et al. 2006); the diagonal left out
-    mfcc3~pitch.80ms       correlation of a row with another that much later
+    mfcc3~pitch.80ms       mean product of a row with another that much later, both of mean 0 and deviation 1
 
 No value sees a contour's mean, which is where speakers and microphones differ most.
 """

@@ -168,7 +168,9 @@ class Machine:
         """Of an ``elm``: A⁻¹ ``right`` with A = training + ridge, the kernel between training rows and their ridge."""
         from scipy.linalg import solve
 
-        found: np.ndarray = solve(training + np.diag(self.ridge_), right, assume_a="pos", overwrite_a=True)
+        ridged = training.copy()
+        ridged.flat[:: len(ridged) + 1] += self.ridge_
+        found: np.ndarray = solve(ridged, right, assume_a="pos", overwrite_a=True)
         return found
 
     def self_trained(self, kernel: np.ndarray, solved: np.ndarray, among: np.ndarray, weight: float) -> np.ndarray:

@@ -3,7 +3,8 @@
 Three rounds, each spread over the workers:
 
     prepare  (fold)             normalise and encode, on the fold's training side; the arrays go to files
-    try      (fold, kernel)     scores of the training side's utterances, each held out in one inner fold, at each cost
+    try      (fold, kernel)     scores of the training side's utterances, each held out in one inner fold, at
+                               each cost
     finish   (fold)             the best candidate on the whole training side; calibrated on those scores
 
 Arrays are read from the files memory-mapped, so workers share them and nothing is copied to them. A task holds BLAS to
@@ -29,12 +30,15 @@ from parallel_ser.classical.front import CEPSTRA, ENCODED, Front, front_of
 from parallel_ser.classical.recogniser import Recogniser, load, save
 from parallel_ser.classical.sample import Frames, Sample
 from parallel_ser.classical.settings import ClassicalSettings
-from parallel_ser.classical.systems import Candidate, candidates, fitted, groups
+from parallel_ser.classical.systems import Candidate, build, candidates, groups, scored
 from parallel_ser.decision import calibration
 from parallel_ser.decision.probabilities import softmax
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import cached_json, file_digest, read_bytes, write_bytes, write_json
 from parallel_ser.system.leftovers import begun, workers
+
+DONE = "prepared.json"
+"""In a fold's folder: the digest of each file that was prepared."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +100,8 @@ def search(
         folder: for what passes between the tasks; it may hold an earlier search's of the same settings.
         jobs: processes, each on one thread; with one the search runs in this process.
         progress: told the round, and how many of its tasks are done.
-        copies: of all utterances, altered, which are learned from beside them; raw views.
+        copies: of all utterances, altered, which are learned from beside them; raw views. The front is fitted to the
+            recordings alone.
 
     Raises:
         UserError: a worker was killed; what was finished stays in ``folder``.
@@ -132,8 +137,10 @@ def _used(settings: ClassicalSettings) -> Sequence[str]:
 def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int:
     """Fit the front, and write the training side as it is learned from and as it is tested, and the test side."""
     home = folder / f"fold-{problem.index}"
-    if (before := cached_json(home / "done.json")) and before == _prepared(home):
+    if (before := cached_json(home / DONE)) and before == _prepared(home):
         return problem.index
+    for stale in home.glob("tried-*.scores"):  # of arrays that are not there any more
+        stale.unlink()
     sample, *copies = _versions(folder, "raw")
     front, used = front_of(settings), _used(settings)
     training = front.fit(sample.take(problem.training))
@@ -143,7 +150,7 @@ def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int
         write_sample(home / "held", front(sample.take(problem.training)).only(used))
     write_sample(home / "test", front(sample.take(problem.test)).only(used))
     save(home / "front.skops", front)
-    write_json(home / "done.json", _prepared(home))
+    write_json(home / DONE, _prepared(home))
     return problem.index
 
 
@@ -164,10 +171,10 @@ def _try(folder: Path, problem: Problem, settings: ClassicalSettings, group: Seq
     classes = int(labels.max()) + 1
     scores = np.zeros((len(group), len(labels), classes))
     for learned, out in problem.inner:
-        rows, count = Sample.join([one.take(learned) for one in versions]), len(versions)
-        systems = fitted(settings, group, rows, labels[list(learned)], classes, count, adapted)
-        for found, system in zip(scores, systems, strict=True):
-            found[list(out)] = system.scores(held.take(out))
+        rows, own = _learned(versions, labels, learned)
+        each = scored(settings, group, rows, own, classes, held.take(out), len(versions), adapted)
+        for found, one in zip(scores, each, strict=True):
+            found[list(out)] = one
     for candidate, found in zip(group, scores, strict=True):
         buffer = BytesIO()
         np.save(buffer, found)
@@ -206,8 +213,8 @@ def _finish(
         for candidate, rows in zip(every, scores, strict=True)
     ]
     place = int(np.argmax([one["uar"] for one in tried]))  # the first in a tie
-    rows, adapted = Sample.join(versions), background(settings, home)
-    (system,) = fitted(settings, [every[place]], rows, labels, len(classes), len(versions), adapted)
+    rows, own = _learned(versions, labels, range(len(labels)))
+    system = build(settings, every[place], len(versions), background(settings, home)).fit(rows, own, len(classes))
     spread = float(scores[place].std(axis=1).mean()) or 1.0
     held_out = softmax(scores[place] / spread)
     calibrated = calibration.fit(settings.calibrate, held_out, labels)
@@ -242,6 +249,11 @@ def _read(folder: Path, problem: Problem) -> tuple[list[Sample], Sample, np.ndar
     versions = _versions(home, "training")
     held = read_sample(home / "held") if (home / "held").exists() else versions[0]
     return versions, held, labels
+
+
+def _learned(versions: Sequence[Sample], labels: np.ndarray, places: Sequence[int]) -> tuple[Sample, np.ndarray]:
+    """Rows to learn from and their labels: recordings of the training side at ``places``, then their copies."""
+    return Sample.join([one.take(places) for one in versions]), np.tile(labels[list(places)], len(versions))
 
 
 def _file(candidate: Candidate) -> str:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from copy import copy
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from typing import Any, get_args
 
@@ -40,7 +39,7 @@ class KernelSystem(System):
         learner, cost: of ``Machine``.
         kernel, width: of ``Kernel``.
         keep, nuisance, pca: of ``Vectors``.
-        self_training: how much an utterance that is tested weighs in recordings of training, see
+        self_training: how much a tested utterance weighs, in units of a training recording, see
             ``Machine.self_trained``; with 0 it is none.
         versions: training rows that each recording has, itself and its copies, which weigh as one together.
     """
@@ -70,51 +69,77 @@ class KernelSystem(System):
         return self
 
     def at_costs(
-        self, costs: Sequence[float], sample: Sample, labels: np.ndarray, classes: int
-    ) -> Iterator[KernelSystem]:
-        """Fitted at each cost; the kernel between the training rows, which costs the most, is made once."""
-        kernel = self._kernel(sample, labels)
+        self, costs: Sequence[float], sample: Sample, labels: np.ndarray, classes: int, tested: Sample
+    ) -> Iterator[np.ndarray]:
+        """Scores of ``tested`` by machines of each cost, fitted to ``sample``; the kernels are made once."""
+        training = self._kernel(sample, labels)
+        rows = self._rows(tested)
+        kernel = self._between(rows)
         for cost in costs:
-            system = copy(self)
-            system.cost, system.machine_ = cost, self._machine(cost).fit(kernel, labels, classes)
-            yield system
+            machine = self._machine(cost).fit(training, labels, classes)
+            yield self._scores(machine, rows, kernel, training, tested.speakers)
 
     def _machine(self, cost: float) -> Machine:
-        return Machine(self.learner, cost / self.versions)  # type: ignore[arg-type]
+        """Of a cost that means what it means without copies: n rows alike at an nth of it are as one; logistic
+        regression, whose coordinates are the kernel's columns, has n columns alike as well."""
+        share = self.versions**2 if self.learner == "logistic" else self.versions
+        return Machine(self.learner, cost / share)  # type: ignore[arg-type]
 
     def _kernel(self, sample: Sample, labels: np.ndarray) -> np.ndarray:
         """The mean of the views' kernels between training rows, each learned from them."""
         self.vectors_ = {name: Vectors(self.keep, self.nuisance, self.pca) for name in self.views}
         self.kernels_ = {name: Kernel(self.kernel, self.width) for name in self.views}  # type: ignore[arg-type]
-        parts = []
-        for name in self.views:
-            rows = self.vectors_[name].fit(_vectors(sample, name), labels, sample.speakers)
-            parts.append(self.kernels_[name].fit(rows.astype(np.float32)))  # they are most of the model's file
-        mean: np.ndarray = np.mean(parts, axis=0)
-        return mean
+
+        def parts() -> Iterator[np.ndarray]:
+            for name in self.views:
+                rows = self.vectors_[name].fit(_vectors(sample, name), labels, sample.speakers)
+                yield self.kernels_[name].fit(rows.astype(np.float32))  # they are most of the model's file
+
+        return self._mean(parts())
 
     def scores(self, sample: Sample) -> np.ndarray:
         """See ``System``; with self-training a speaker's utterances are scored together."""
-        rows = {name: self.vectors_[name](_vectors(sample, name)) for name in self.views}
-        kernel = self._between(rows)
+        rows = self._rows(sample)
+        trained_on = {name: self.kernels_[name].rows_ for name in self.views}
+        training = self._between(trained_on) if self.self_training else None
+        return self._scores(self.machine_, rows, self._between(rows), training, sample.speakers)
+
+    def _scores(
+        self,
+        machine: Machine,
+        rows: Mapping[str, np.ndarray],
+        kernel: np.ndarray,
+        training: np.ndarray | None,
+        speakers: np.ndarray,
+    ) -> np.ndarray:
+        """Of rows made ready, their kernel with the training rows, and the kernel between those."""
         if not self.self_training:
-            return self.machine_.scores(kernel)
-        training = self._between({name: self.kernels_[name].rows_ for name in self.views})
-        solved = self.machine_.solved(training, kernel.T)
+            return machine.scores(kernel)
+        assert training is not None
+        solved = machine.solved(training, kernel.T)
         weight = self.self_training * self.versions
-        scores = np.empty((len(sample), self.machine_.weights_.shape[1]))
-        for speaker in np.unique(sample.speakers):
-            places = np.flatnonzero(sample.speakers == speaker)
+        scores = np.empty((len(speakers), machine.weights_.shape[1]))
+        for speaker in np.unique(speakers):
+            places = np.flatnonzero(speakers == speaker)
             theirs = {name: values[places] for name, values in rows.items()}
             among = self._between(theirs, theirs)
-            scores[places] = self.machine_.self_trained(kernel[places], solved[:, places], among, weight)
+            scores[places] = machine.self_trained(kernel[places], solved[:, places], among, weight)
         return scores
+
+    def _rows(self, sample: Sample) -> dict[str, np.ndarray]:
+        return {name: self.vectors_[name](_vectors(sample, name)) for name in self.views}
 
     def _between(self, rows: Mapping[str, np.ndarray], others: Mapping[str, np.ndarray] | None = None) -> np.ndarray:
         """The mean of the views' kernels between rows and others, the training rows where none are given."""
-        parts = [self.kernels_[name](rows[name], others[name] if others else None) for name in self.views]
-        mean: np.ndarray = np.mean(parts, axis=0)
-        return mean
+        return self._mean(self.kernels_[name](rows[name], others[name] if others else None) for name in self.views)
+
+    def _mean(self, parts: Iterable[np.ndarray]) -> np.ndarray:
+        """Of the views' kernels, in the place of the first."""
+        first, *others = parts
+        for one in others:
+            first += one
+        first /= len(self.views)
+        return first
 
 
 class MixtureSystem(System):
@@ -202,36 +227,34 @@ def groups(every: Sequence[Candidate]) -> list[list[Candidate]]:
     return list(found.values())
 
 
-def fitted(
+def scored(
     settings: ClassicalSettings,
     group: Sequence[Candidate],
     sample: Sample,
     labels: np.ndarray,
     classes: int,
+    tested: Sample,
     versions: int = 1,
     background: Any = None,
-) -> Iterator[System]:
-    """The systems of candidates that differ in their cost alone, fitted.
-
-    Args:
-        settings: which system.
-        group: the candidates.
-        sample: training rows: ``versions`` of each recording, all recordings' first, then their copies'.
-        labels: of the recordings.
-        classes: their count.
-        versions: see ``sample``.
-        background: that a mixture system adapts.
-    """
-    system, labels = build(settings, group[0], versions, background), np.tile(labels, versions)
+) -> Iterator[np.ndarray]:
+    """Scores of ``tested`` by candidates that differ in their cost alone, fitted to ``sample`` and its ``labels``."""
+    system = build(settings, group[0], versions, background)
     if isinstance(system, KernelSystem):
-        yield from system.at_costs([one["cost"] for one in group], sample, labels, classes)
+        yield from system.at_costs([one["cost"] for one in group], sample, labels, classes, tested)
     else:
         assert len(group) == 1
-        yield system.fit(sample, labels, classes)
+        yield system.fit(sample, labels, classes).scores(tested)
 
 
 def build(settings: ClassicalSettings, candidate: Candidate, versions: int = 1, background: Any = None) -> System:
-    """The system of a candidate, not fitted; see ``fitted``."""
+    """The system of a candidate, not fitted.
+
+    Args:
+        settings: which system.
+        candidate: what was tried.
+        versions: training rows that each recording has: itself and its copies.
+        background: that a mixture system adapts.
+    """
     if settings.system == "gmm":
         return MixtureSystem(background, relevance=settings.mixture.relevance, seed=settings.seed, **candidate)
     if settings.system in get_args(Learner):

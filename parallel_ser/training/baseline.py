@@ -57,9 +57,8 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     silent = nullcontext(lambda *_: None) if console.quiet else None
     with silent or progress("features") as advance:
         data, folds, audits = prepare(config, advance)
-        data = with_copies(data, config, advance)
         sample, inputs = sample_of(data, config, advance)
-        copies = [sample_of(one, config, advance)[0] for one in data.copies]
+        copies = [sample_of(one, config, advance)[0] for one in with_copies(data, config, advance).copies]
     jobs = config.run.jobs or usable_cores()
     folder = config.run.folder
     if folder is None or not config.run.resume:

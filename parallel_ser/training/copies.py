@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from parallel_ser.audio.cache import FeatureCache
-from parallel_ser.audio.extract import Features
 from parallel_ser.config import Config
 from parallel_ser.corpora.audit import Audit
 from parallel_ser.corpora.protocols import Fold
 from parallel_ser.training.data import Dataset, prepare
 from parallel_ser.training.encoder_view import extractor_of
-from parallel_ser.training.sample import altering, require_vectors
+from parallel_ser.training.sample import copies_of, require_vectors
 
 
 def prepare_training(
@@ -38,11 +36,9 @@ def with_copies(data: Dataset, config: Config, progress: Callable[[int, int], No
     inner = extractor_of(config.audio, config.features)
     paths, copies = [one.path for one in data.utterances], []
     for number in range(config.train.copies):
-        cache = FeatureCache(config.run.cache, altering(inner, config, number))
-        found = cache.attempt(paths, config.run.jobs or -1, progress)
         frames, measures = list(data.frames), list(data.measures)
-        for place, made in enumerate(found):
-            if isinstance(made, Features):
+        for place, made in enumerate(copies_of(paths, inner, config, number, progress)):
+            if made:
                 frames[place], measures[place] = made.frames, made.measures
         copies.append(replace(data, frames=frames, measures=measures, copy=number))
     return replace(data, copies=tuple(copies))

@@ -33,7 +33,7 @@ class Vectors:
         config: of the run, with the classical settings of ``_of_views``.
         front: makes the views ready, by ``train.normalise``.
         scale: standardises what ``front`` gives, ``(values, 1)``.
-        names: of the functionals.
+        names: of the functionals and correlations.
     """
 
     config: Config
@@ -60,7 +60,7 @@ class Vectors:
         """
         sample, names = sample_of(data, self.config)
         if _flat(names) != self.names:
-            raise UserError("the network was trained on other functionals than this version makes: train it again.")
+            raise UserError("the network was trained on other values than this version makes: train it again.")
         rows = _joined(self.front(sample), self.config)
         return torch.from_numpy(np.stack(self.scale(list(rows[:, :, None]), ()))[:, :, 0])
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -64,13 +65,11 @@ def table(data: Dataset, config: Config, view: str, progress: Advance | None = N
             else:
                 rows = [contours(frames) for frames in data.frames]
         return np.stack(rows).astype(np.float64), contours.names
-    extractor, jobs = extractor_of(view, config), config.run.jobs or -1
-    paths = [one.path for one in data.utterances]
-    found = FeatureCache(config.run.cache, extractor).fill(paths, jobs, progress)
+    extractor, paths = extractor_of(view, config), [one.path for one in data.utterances]
+    found = FeatureCache(config.run.cache, extractor).fill(paths, config.run.jobs or -1, progress)
     if data.copy is not None:
-        copies = FeatureCache(config.run.cache, altering(extractor, config, data.copy)).attempt(paths, jobs, progress)
-        # a copy that cannot be measured, for it is silent now, say, is the recording itself
-        found = [made if isinstance(made, Features) else own for made, own in zip(copies, found, strict=True)]
+        copies = copies_of(paths, extractor, config, data.copy, progress)
+        found = [made or own for made, own in zip(copies, found, strict=True)]
     return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), extractor.names
 
 
@@ -81,11 +80,19 @@ def _of_contours(view: str, rows: Sequence[str], config: Config) -> Functionals 
     return Functionals(rows, config.functionals, config.features.hop)
 
 
-def altering(extractor: SignalExtractor, config: Config, number: int) -> AlteredExtractor:
-    """Makes what the extractor does, of the recordings' copy of that number as ``config.train`` describes copies."""
+def copies_of(
+    paths: Sequence[Path],
+    extractor: SignalExtractor,
+    config: Config,
+    number: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Features | None]:
+    """What the extractor makes of the recordings' copy of that number, as ``config.train`` describes copies; nothing
+    where a copy cannot be measured, for it is silent now, say: it is the recording itself then."""
     train = config.train
     settings = AlterationSettings(noise=train.noise, gain=train.gain, speed=train.speed, band=train.band)
-    return AlteredExtractor(extractor, settings, number)
+    cache = FeatureCache(config.run.cache, AlteredExtractor(extractor, settings, number))
+    return [one if isinstance(one, Features) else None for one in cache.attempt(paths, config.run.jobs or -1, progress)]
 
 
 def extractor_of(view: str, config: Config) -> SmileExtractor | ImageExtractor | EncoderExtractor:
@@ -165,7 +172,7 @@ def require_vectors(config: Config) -> None:
 def _require_contours(config: Config) -> None:
     if {"waveform", "encoder"} & {*config.features.streams}:
         raise UserError(
-            f"features.streams=[{config.features.streams[0]}] has no contours to take functionals of: give others, "
+            f"features.streams=[{config.features.streams[0]}] has no contours to describe: give others, "
             "such as logmel, pitch and loudness."
         )
 

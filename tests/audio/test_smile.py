@@ -72,7 +72,7 @@ def test_a_copys_values_are_those_of_the_altered_signal(tmp_path: Path, monkeypa
     paths = write_voices(tmp_path, 2)
     signals = [soundfile.read(path, dtype="float32")[0] for path in paths]
     config = load(None, ["features.streams=[loudness]", f"run.cache={tmp_path / 'cache'}", "audio.silence=off"])
-    utterances = tuple(Utterance(path, "anger", str(place)) for place, path in enumerate(paths))
+    utterances = tuple(Utterance(path, "toy", path.stem, "female", "anger") for path in paths)
     extractor = Extractor(config.audio, config.features)
     data = of_features(utterances, ("anger",), extractor, [extractor(signal) for signal in signals])
 

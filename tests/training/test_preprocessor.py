@@ -122,7 +122,7 @@ FISHER = "classical.views=[supervector, fisher]"
         (7, ["classical.views=[compare]"], "=compare is not: use functionals, correlations, supervector or fisher"),
         (7, ["train.normalise=utterance"], r"use train\.normalise=train or speaker, not utterance"),
         (7, ["model.weights=runs/one"], r"leave model\.weights out, or the vectors"),
-        (7, ["features.streams=[encoder]", "features.hop=0.02"], "has no contours to take functionals of"),
+        (7, ["features.streams=[encoder]", "features.hop=0.02"], "has no contours to describe"),
     ],
 )
 def test_vectors_that_cannot_be_made_or_are_of_another_size_are_refused(
@@ -141,7 +141,7 @@ def test_a_file_without_vectors_and_one_of_other_functionals_are_refused(data: D
     first = Preprocessor.fit(config, data)
     state = first.state
     state["vectors"]["names"][0] = "another"
-    with pytest.raises(UserError, match="on other functionals than this version makes"):
+    with pytest.raises(UserError, match="on other values than this version makes"):
         Preprocessor.from_state(config, state, path)(data)
     del state["vectors"]
     with pytest.raises(UserError, match=r"model\.pt is the model of another run"):
