@@ -118,8 +118,7 @@ class _Watch(threading.Thread):
             except OSError as error:
                 print(f"note: rank {rank} cannot watch the others ({error}).", file=sys.stderr, flush=True)
                 return
-            connection.setblocking(False)
-            self.lines.append(Line(connection, Peer(0, 0, host)))
+            self.lines.append(Line(_prompt(connection), Peer(0, 0, host)))
 
     def start(self) -> None:
         """Begin, and hear of signals also while the main thread waits inside of a library."""
@@ -179,8 +178,7 @@ class _Watch(threading.Thread):
                 self.signalled = self.signalled or (number if number in SIGNALS else 0)
         if self.server and self.server.fileno() in ready:
             connection, _ = self.server.accept()
-            connection.setblocking(False)
-            self.lines.append(Line(connection))
+            self.lines.append(Line(_prompt(connection)))
         for line in list(self.lines):
             if not line.ended and line.connection.fileno() in ready:
                 self._read(line)
@@ -264,6 +262,14 @@ class _Watch(threading.Thread):
         else:
             time.sleep(1.0)  # torchrun ends all of a machine when one has ended: the one that tells comes first
         os._exit(status)
+
+
+def _prompt(connection: socket.socket) -> socket.socket:
+    """It sends at once: what waits for the answer to the byte before (Nagle's algorithm) is dropped where this process
+    ends with bytes unread, so that a peer would not hear why."""
+    connection.setblocking(False)
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return connection
 
 
 def _listening(here: bool) -> socket.socket:

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -128,5 +128,28 @@ def test_a_rank_that_comes_and_leaves_at_once_is_not_missed(monkeypatch: pytest.
     for _ in range(10):
         watch._listen(0.05)
     assert not watch.lines
+    assert watch.server
+    watch.server.close()
+
+
+def test_why_a_run_ends_is_heard_though_the_first_rank_left_bytes_unread(monkeypatch: pytest.MonkeyPatch) -> None:
+    watch, peer = watch_of(monkeypatch)
+    told = b""
+    with peer:
+        peer.sendall(f"{watch.secret} 2 2 host\n".encode())
+        while not (watch.lines and watch.lines[0].peer):
+            watch._listen(0.05)
+        (line,) = watch.lines
+        for _ in range(3):  # so that the connection is no longer new, whose bytes go at once
+            watch._send(line, b".")
+            peer.recv(9)
+        peer.sendall(b".")
+        for data in (b".", b"L1|1|host|has ended\n"):
+            watch._send(line, data)
+        line.connection.close()
+        with suppress(ConnectionResetError):
+            while data := peer.recv(99):
+                told += data
+    assert told == b".L1|1|host|has ended\n"
     assert watch.server
     watch.server.close()
