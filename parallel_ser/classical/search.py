@@ -3,8 +3,8 @@
 Three rounds, each spread over the workers:
 
     prepare  (fold)             normalise and encode, on the fold's training side; the arrays go to files
-    try      (fold, kernel)     scores of the training side's utterances, each held out in one inner fold, at
-                               each cost
+    try      (fold, group)      scores of the training side's utterances, each held out in one inner fold, by a few
+                               candidates that differ in their cost alone, so that they share a kernel
     finish   (fold)             the best candidate on the whole training side; calibrated on those scores
 
 Arrays are read from the files memory-mapped, so workers share them and nothing is copied to them. A task holds BLAS to

@@ -17,6 +17,8 @@ from parallel_ser.classical.settings import ClassicalSettings
 
 Candidate = Mapping[str, Any]
 """Values of the settings that are searched."""
+TOGETHER = 3
+"""Candidates of a kernel that are tried as one task: more would leave processes idle, and be lost with a killed one."""
 
 
 class System(ABC):
@@ -216,15 +218,18 @@ def candidates(settings: ClassicalSettings) -> list[Candidate]:
 
 
 def groups(every: Sequence[Candidate]) -> list[list[Candidate]]:
-    """Candidates that differ in their cost alone, together, in the order of each group's first.
+    """Candidates that differ in their cost alone, up to ``TOGETHER`` of them together.
 
     >>> [len(group) for group in groups(candidates(ClassicalSettings()))]
     [3, 3, 3, 3, 3, 3]
+    >>> many = [{"width": 1.0, "cost": float(cost)} for cost in range(1, 8)]
+    >>> [len(group) for group in groups(many)]
+    [3, 3, 1]
     """
-    found: dict[str, list[Candidate]] = {}
+    by_kernel: dict[str, list[Candidate]] = {}
     for one in every:
-        found.setdefault(repr({name: value for name, value in one.items() if name != "cost"}), []).append(one)
-    return list(found.values())
+        by_kernel.setdefault(repr({name: value for name, value in one.items() if name != "cost"}), []).append(one)
+    return [own[start : start + TOGETHER] for own in by_kernel.values() for start in range(0, len(own), TOGETHER)]
 
 
 def scored(
