@@ -37,15 +37,15 @@ class Correlations:
     """
 
     def __init__(self, rows: Sequence[str], hop: float):
-        every = rows_measured(rows)
-        given = [name for name in every if not name.startswith("logmel")] or every
-        self._places = [list(rows).index(name) for name in given]
+        measured = rows_measured(rows)
+        chosen = [name for name in measured if not name.startswith("logmel")] or measured
+        self._places = [list(rows).index(name) for name in chosen]
         self._lags = [max(1, round(lag / 1000 / hop)) for lag in LAGS]
-        contours = [*given, *(f"{name}.delta" for name in given)]
+        contours = [*chosen, *(f"{name}.delta" for name in chosen)]
         self._pairs = np.triu_indices(len(contours), 1)
         self.names: list[str] = [f"{name}.log_std" for name in contours]
         self.names += [f"{contours[one]}~{contours[other]}" for one, other in zip(*self._pairs, strict=True)]
-        self.names += [f"{one}~{other}.{lag}ms" for lag in LAGS for one in given for other in given]
+        self.names += [f"{one}~{other}.{lag}ms" for lag in LAGS for one in chosen for other in chosen]
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
         """The vector (values,), float32, of an utterance's ``frames`` (rows, frames) as extracted.

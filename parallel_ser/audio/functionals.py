@@ -49,17 +49,17 @@ class Functionals:
 
     def __init__(self, rows: Sequence[str], settings: FunctionalSettings, hop: float):
         self.rows, self.settings, self.hop = list(rows), settings, hop
-        given = rows_measured(rows)
-        self._places = [self.rows.index(name) for name in given]
+        measured = rows_measured(rows)
+        self._places = [self.rows.index(name) for name in measured]
         self._voicing = self.rows.index("voicing") if "voicing" in self.rows else None
-        contours = [name + suffix for suffix in ("", ".delta", ".delta2")[: settings.deltas + 1] for name in given]
+        contours = [name + suffix for suffix in ("", ".delta", ".delta2")[: settings.deltas + 1] for name in measured]
         names = [f"{contour}.{statistic}" for statistic in settings.statistics for contour in contours]
         if self._voicing is not None:
-            names += [f"{name}.voiced.{statistic}" for statistic in settings.voiced for name in given]
+            names += [f"{name}.voiced.{statistic}" for statistic in settings.voiced for name in measured]
         names += [f"{contour}.dct{number + 1}" for number in range(settings.dct) for contour in contours]
         if settings.segments > 1:
             parts = [f"part{number + 1}of{settings.segments}" for number in range(settings.segments)]
-            names += [f"{name}.{part}.{kind}" for part in parts for kind in ("mean", "std") for name in given]
+            names += [f"{name}.{part}.{kind}" for part in parts for kind in ("mean", "std") for name in measured]
         if settings.measures:
             names += MEASURES
         self.names: list[str] = names

@@ -170,8 +170,8 @@ class Machine:
 
         ridged = training.copy()
         ridged.flat[:: len(ridged) + 1] += self.ridge_
-        found: np.ndarray = solve(ridged, right, assume_a="pos", overwrite_a=True)
-        return found
+        solution: np.ndarray = solve(ridged, right, assume_a="pos", overwrite_a=True)
+        return solution
 
     def self_trained(self, kernel: np.ndarray, solved: np.ndarray, among: np.ndarray, weight: float) -> np.ndarray:
         """Scores (rows, classes) of an ``elm`` fitted again with these rows and what it takes them for.

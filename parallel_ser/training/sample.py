@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 
 OF_CONTOURS = ("functionals", "correlations")
-"""The vector views that are made of the run's features."""
+"""The vector views that are made of the run's features, utterance by utterance."""
+OF_FEATURES = (*OF_CONTOURS, *ENCODED)
+"""All views that are made of the run's features; the others measure the files anew."""
 
 
 def sample_of(data: Dataset, config: Config, progress: Advance | None = None) -> tuple[Sample, dict[str, list[str]]]:
@@ -66,11 +68,11 @@ def table(data: Dataset, config: Config, view: str, progress: Advance | None = N
                 rows = [contours(frames) for frames in data.frames]
         return np.stack(rows).astype(np.float64), contours.names
     extractor, paths = extractor_of(view, config), [one.path for one in data.utterances]
-    found = FeatureCache(config.run.cache, extractor).fill(paths, config.run.jobs or -1, progress)
+    features = FeatureCache(config.run.cache, extractor).fill(paths, config.run.jobs or -1, progress)
     if data.copy is not None:
         copies = copies_of(paths, extractor, config, data.copy, progress)
-        found = [made or own for made, own in zip(copies, found, strict=True)]
-    return np.stack([one.frames[:, 0] for one in found]).astype(np.float64), extractor.names
+        features = [copy or recording for copy, recording in zip(copies, features, strict=True)]
+    return np.stack([one.frames[:, 0] for one in features]).astype(np.float64), extractor.names
 
 
 def _of_contours(view: str, rows: Sequence[str], config: Config) -> Functionals | Correlations:
@@ -116,7 +118,7 @@ def require_views(config: Config) -> None:
         UserError: see ``extractor_of``.
     """
     for view in config.classical.views if config.classical.system != "gmm" else ():
-        if view not in (*OF_CONTOURS, *ENCODED):
+        if view not in OF_FEATURES:
             extractor_of(view, config)
 
 
@@ -135,7 +137,7 @@ def require_vectors(config: Config) -> None:
             "model.options.vectors are standardised by the training side or by speaker: use train.normalise=train or "
             f"speaker, not {config.train.normalise}."
         )
-    if others := [view for view in views if view not in (*OF_CONTOURS, *ENCODED)]:
+    if others := [view for view in views if view not in OF_FEATURES]:
         raise UserError(
             f"model.options.vectors are made of features.streams, and classical.views={others[0]} is not: use "
             f"{', '.join(OF_CONTOURS)}, supervector or fisher."

@@ -27,22 +27,22 @@ def of(frames: np.ndarray, hop: float = 0.01, rows: list[str] = ROWS) -> dict[st
 
 def test_values_are_those_of_scipy_and_numpy() -> None:
     frames = walk(5, 90)
-    found = of(frames)
+    described = of(frames)
     own = frames[[1, 2, 4]].astype(np.float64)
     contours, names = np.concatenate([own, slopes(own)]), [*GIVEN, *(f"{name}.delta" for name in GIVEN)]
     expected = logm((1 - SHRINKAGE) * np.corrcoef(contours) + SHRINKAGE * np.eye(6))
     for place, name in enumerate(names):
-        assert found[f"{name}.log_std"] == pytest.approx(np.log(contours[place].std()), abs=1e-5)
+        assert described[f"{name}.log_std"] == pytest.approx(np.log(contours[place].std()), abs=1e-5)
         for other in range(place + 1, 6):
-            assert found[f"{name}~{names[other]}"] == pytest.approx(expected[place, other], abs=1e-5)
+            assert described[f"{name}~{names[other]}"] == pytest.approx(expected[place, other], abs=1e-5)
     scaled = (own - own.mean(axis=1, keepdims=True)) / own.std(axis=1, keepdims=True)
     for lag in LAGS:
         later = lag // 10
         for place, name in enumerate(GIVEN):
             for other, another in enumerate(GIVEN):
                 mean = np.mean([scaled[place, at] * scaled[other, at + later] for at in range(90 - later)])
-                assert found[f"{name}~{another}.{lag}ms"] == pytest.approx(mean, abs=1e-5)
-    assert len(found) == 6 + 15 + 3 * 9
+                assert described[f"{name}~{another}.{lag}ms"] == pytest.approx(mean, abs=1e-5)
+    assert len(described) == 6 + 15 + 3 * 9
 
 
 def test_levels_and_units_change_nothing_but_the_deviations() -> None:
@@ -73,9 +73,9 @@ def test_lags_are_in_seconds() -> None:
 def test_a_constant_contour_and_a_short_utterance_have_finite_values(frames: int) -> None:
     values = walk(5, frames)
     values[1] = 3.0
-    found = of(values)
-    assert np.isfinite(list(found.values())).all()
-    lags = {name: value for name, value in found.items() if name.endswith("ms")}
+    described = of(values)
+    assert np.isfinite(list(described.values())).all()
+    lags = {name: value for name, value in described.items() if name.endswith("ms")}
     assert all(value == 0.0 for name, value in lags.items() if "pitch" in name)
     if frames < 33:
         assert all(value == 0.0 for name, value in lags.items() if name.endswith("320ms"))
