@@ -125,14 +125,19 @@ class Config(Settings):
         }
         asked = next((name for name, one in changes.items() if one), None)
         if waveform:
-            of_copies = {"copies": train.copies > 0, "speed": changes["speed"], "band": changes["band"]}
+            of_copies = {
+                "copies": train.copies > 0,
+                "tta_copies": train.tta_copies > 0,
+                "speed": changes["speed"],
+                "band": changes["band"],
+            }
             wrong = next((name for name, one in of_copies.items() if one), None)
             if wrong:
                 raise ValueError(
                     f"train.{wrong} is for features of frames, and {network} takes the waveform, which "
                     "train.noise, train.gain and train.warp (its speed) change in each batch"
                 )
-        elif asked and not train.copies:
+        elif asked and not train.copies and not train.tta_copies:
             raise ValueError(
                 f"train.{asked} changes the sound, of which {network} sees features alone: with "
                 "train.copies=3, say, training draws from altered copies of the recordings"

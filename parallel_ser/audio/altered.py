@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from parallel_ser.audio.augment import add_noise, filtered, gain, narrowed, speed
-from parallel_ser.audio.extract import Features, attempted, read
+from parallel_ser.audio.extract import Features, attempted, identify, read
 from parallel_ser.audio.settings import AudioSettings
 from parallel_ser.errors import UserError
 from parallel_ser.settings import Settings
@@ -87,12 +87,19 @@ class AlteredExtractor:
             UserError: the file cannot be read, or its copy has no features.
         """
         signal, identity = read(path, self.inner.audio)
-        rng = np.random.default_rng([self.number, *identity.encode()])
-        made = next(self.inner.signals([altered(signal, self.inner.audio.sample_rate, rng, self.settings)]))
+        made = next(self.inner.signals([self._altered(signal, identity)]))
         if isinstance(made, UserError):
             raise made
         return made
 
+    def signals(self, signals: Sequence[np.ndarray]) -> Iterator[Features | UserError]:
+        """Of the copy of each signal (samples,) at ``audio.sample_rate``, or why it has none."""
+        return self.inner.signals([self._altered(one, identify(one)) for one in signals])
+
     def files(self, paths: Sequence[Path]) -> Iterator[Features | UserError]:
         """Of each file's copy, or why it has none."""
         return attempted(self.file, paths)
+
+    def _altered(self, signal: np.ndarray, identity: str) -> np.ndarray:
+        rng = np.random.default_rng([self.number, *identity.encode()])
+        return altered(signal, self.inner.audio.sample_rate, rng, self.settings)

@@ -220,12 +220,12 @@ def recognise(home: str) -> None:
     """Print how fast the first fold's model recognises its test side on one thread, and its number of parameters."""
     import torch
 
-    from parallel_ser.training.data import prepare
+    from parallel_ser.training.copies import prepare_test
     from parallel_ser.training.inference import NeuralRun, Run
 
     torch.set_num_threads(1)
     run = Run.open(Path(home))
-    data, split, _ = prepare(run.config)
+    data, split, _ = prepare_test(run.config)
     first = run.folds[0]
     (fold,) = (one for one in split if one.index == first)
     run.folds = (first,)

@@ -59,13 +59,15 @@ class Recogniser:
         self.front, self.system, self.classes = front, system, classes
         self.spread, self.calibration, self.inputs = spread, calibration, inputs
 
-    def predict_proba(self, sample: Sample) -> np.ndarray:
-        """Calibrated probabilities (utterances, classes) of a sample of raw views."""
-        return self.of_ready(self.front(sample))
+    def predict_proba(self, *samples: Sample) -> np.ndarray:
+        """Calibrated probabilities (utterances, classes) of a sample of raw views, and of altered copies of it: by the
+        mean of their scores."""
+        return self.of_ready(*map(self.front, samples))
 
-    def of_ready(self, sample: Sample) -> np.ndarray:
-        """The same of a sample that has been through the front."""
-        return calibration.from_state(self.calibration)(softmax(self.system.scores(sample) / self.spread))
+    def of_ready(self, *samples: Sample) -> np.ndarray:
+        """The same of samples that have been through the front."""
+        scores = np.mean([self.system.scores(one) for one in samples], axis=0)
+        return calibration.from_state(self.calibration)(softmax(scores / self.spread))
 
     def save(self, path: Path) -> None:
         """Write it; see ``save``."""

@@ -71,15 +71,18 @@ class KernelSystem(System):
         return self
 
     def at_costs(
-        self, costs: Sequence[float], sample: Sample, labels: np.ndarray, classes: int, tested: Sample
+        self, costs: Sequence[float], sample: Sample, labels: np.ndarray, classes: int, tested: Sequence[Sample]
     ) -> Iterator[np.ndarray]:
-        """Scores of ``tested`` by machines of each cost, fitted to ``sample``; the kernels are made once."""
+        """The mean of the scores of ``tested`` by machines of each cost, fitted to ``sample``; the kernels are made
+        once."""
         training = self._kernel(sample, labels)
-        rows = self._rows(tested)
-        kernel = self._between(rows)
+        rows = [self._rows(one) for one in tested]
+        kernels = [self._between(one) for one in rows]
         for cost in costs:
             machine = self._machine(cost).fit(training, labels, classes)
-            yield self._scores(machine, rows, kernel, training, tested.speakers)
+            each = zip(rows, kernels, tested, strict=True)
+            scores = [self._scores(machine, own, kernel, training, one.speakers) for own, kernel, one in each]
+            yield np.mean(scores, axis=0)
 
     def _machine(self, cost: float) -> Machine:
         """Of a cost that means what it means without copies: n rows alike at an nth of it are as one; logistic
@@ -238,17 +241,19 @@ def scored(
     sample: Sample,
     labels: np.ndarray,
     classes: int,
-    tested: Sample,
+    tested: Sequence[Sample],
     versions: int = 1,
     background: Any = None,
 ) -> Iterator[np.ndarray]:
-    """Scores of ``tested`` by candidates that differ in their cost alone, fitted to ``sample`` and its ``labels``."""
+    """The mean of the scores of ``tested``, recordings and their copies, by candidates that differ in their cost alone,
+    fitted to ``sample`` and its ``labels``."""
     system = build(settings, group[0], versions, background)
     if isinstance(system, KernelSystem):
         yield from system.at_costs([one["cost"] for one in group], sample, labels, classes, tested)
     else:
         assert len(group) == 1
-        yield system.fit(sample, labels, classes).scores(tested)
+        fitted = system.fit(sample, labels, classes)
+        yield np.mean([fitted.scores(one) for one in tested], axis=0)
 
 
 def build(settings: ClassicalSettings, candidate: Candidate, versions: int = 1, background: Any = None) -> System:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
-from parallel_ser.classical.sample import Sample
-from parallel_ser.classical.search import Found, Problem, search
+from parallel_ser.classical.search import Found, Problem, Versions, search
 from parallel_ser.config import Config
 from parallel_ser.corpora.nested import inner_folds
 from parallel_ser.corpora.protocols import Fold
@@ -22,7 +20,7 @@ from parallel_ser.system.digests import file_digest, write_json
 from parallel_ser.system.files import SameFolder
 from parallel_ser.system.lock import writing
 from parallel_ser.training import card, conditions, run_folder
-from parallel_ser.training.copies import with_copies
+from parallel_ser.training.copies import of_files
 from parallel_ser.training.data import Dataset, described, prepare
 from parallel_ser.training.sample import classical_notes, require_views, sample_of
 
@@ -57,8 +55,10 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     silent = nullcontext(lambda *_: None) if console.quiet else None
     with silent or progress("features") as advance:
         data, folds, audits = prepare(config, advance)
+        data = of_files(data, config, max(config.train.copies, config.train.tta_copies), advance)
         sample, inputs = sample_of(data, config, advance)
-        copies = [sample_of(one, config, advance)[0] for one in with_copies(data, config, advance).copies]
+        copies = [sample_of(one, config, advance)[0] for one in data.copies]
+    versions = Versions(1 + config.train.copies, 1 + config.train.tta_copies)
     jobs = config.run.jobs or usable_cores()
     folder = config.run.folder
     if folder is None or not config.run.resume:
@@ -70,7 +70,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     for line in (
         described(config, data, folds, audits[0].protocol),
         f"System: {settings.system} on {', '.join(settings.views)}; normalised by {settings.normalise}; {on}",
-        *_beside(copies),
+        *_beside(config),
         f"Run folder: {folder}",
     ):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
@@ -81,7 +81,9 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     same, scratch = SameFolder(folder), folder / "search"
     try:
         with silent or rounds() as told:
-            found = search(sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told, copies)
+            found = search(
+                sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told, copies, versions
+            )
     except KeyboardInterrupt:
         command = f"parallel-ser baseline {settings.system} {run_folder.going_on(folder)}"
         console.print(f"What is tried is kept. To go on: {command}", highlight=False, soft_wrap=True, markup=False)
@@ -114,9 +116,11 @@ def _problem(data: Dataset, fold: Fold, config: Config) -> Problem:
     return Problem(fold.index, training, tuple((one.train + one.select, one.test) for one in inner), fold.test)
 
 
-def _beside(copies: Sequence[Sample]) -> list[str]:
+def _beside(config: Config) -> list[str]:
     """That there are copies."""
-    return [f"Copies: {len(copies)} of each recording, altered, are learned from beside it"] if copies else []
+    learned, tested = config.train.copies, config.train.tta_copies
+    lines = [f"Copies: {learned} of each recording, altered, are learned from beside it"] if learned else []
+    return lines + ([f"Answers: the mean of a recording's and of {tested} altered copies'"] if tested else [])
 
 
 def _described(found: Found) -> str:

@@ -101,6 +101,16 @@ class Dataset:
             copies=tuple(copy.take(indices) for copy in self.copies),
         )
 
+    def versions(self, copies: int) -> list[Dataset]:
+        """The recordings themselves, then the first of the altered copies, each as a dataset of its own.
+
+        Raises:
+            ValueError: there are not as many.
+        """
+        if copies > len(self.copies):
+            raise ValueError(f"{copies} copies are needed, and there are {len(self.copies)}")
+        return [replace(self, copies=()), *self.copies[:copies]]
+
     def said(self, indices: Sequence[int], fold: int, rows: np.ndarray) -> Predictions:
         """Probabilities ``(utterances, classes)`` of the utterances at ``indices`` with what they are of."""
         told = [self.utterances[index] for index in indices]

@@ -151,7 +151,12 @@ def _about_classical(run: ClassicalRun) -> dict[str, Any]:
             "lengths": _LENGTHS,
         }
     notes = [_BY_SPEAKER] if onnx_graph.standardised_by_others(first) else []
-    return {"inputs": inputs, "values": dict(first.inputs), "output": _OUTPUT, "notes": notes}
+    return {
+        "inputs": inputs,
+        "values": dict(first.inputs),
+        "output": _OUTPUT,
+        "notes": notes + _without_copies(run),
+    }
 
 
 def _left(run: NeuralRun) -> list[str]:
@@ -161,7 +166,14 @@ def _left(run: NeuralRun) -> list[str]:
         found.append(_BY_SPEAKER)
     if run.config.train.views > 1:
         found.append(f"a run's answer is the mean of {run.config.train.views} views, a file's is that of the first")
-    return found
+    return found + _without_copies(run)
+
+
+def _without_copies(run: NeuralRun | ClassicalRun) -> list[str]:
+    """That the files do not make altered copies, where the run's answers are of them."""
+    count = run.config.train.tta_copies
+    alone = f"a run's answer is the mean over a recording and {count} altered copies of it, a file's is the recording's"
+    return [alone] if count else []
 
 
 def _packages() -> Any:

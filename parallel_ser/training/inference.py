@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
 
 import numpy as np
 
+from parallel_ser.audio.altered import AlteredExtractor
 from parallel_ser.audio.extract import Features
 from parallel_ser.audio.spread import spread
 from parallel_ser.classical.recogniser import Recogniser
@@ -25,10 +26,11 @@ from parallel_ser.report.terminal import progress
 from parallel_ser.system.digests import file_digest, read_json, shaped
 from parallel_ser.training import model_file, run_folder, transfer
 from parallel_ser.training.batches import Views
-from parallel_ser.training.data import Dataset, count_bands, of_attempts, prepare
+from parallel_ser.training.copies import prepare_test, with_copies
+from parallel_ser.training.data import Dataset, count_bands, of_attempts
 from parallel_ser.training.encoder_view import AnyFeatures, encoder_digest, extractor_of
 from parallel_ser.training.predictions import Predictions
-from parallel_ser.training.sample import classical_notes, sample_of
+from parallel_ser.training.sample import altering, classical_notes, sample_of
 
 Places = Mapping[int, Sequence[int]]
 """Of each fold the places of the utterances that its model is asked about."""
@@ -230,7 +232,7 @@ class Run(ABC):
 def _prepared(config: Config) -> tuple[Dataset, list[Fold], list[Audit]]:
     """What a run is asked with; another corpus's features may take minutes, so how far they are is shown."""
     with progress("features") as advance:
-        return prepare(config, advance)
+        return prepare_test(config, advance)
 
 
 class NeuralRun(Run):
@@ -283,17 +285,21 @@ class ClassicalRun(Run):
         data, places = load(self)
         if not data.utterances:
             return {fold: {} for fold in places}
-        sample, names = sample_of(data, self.config)
+        made = [sample_of(one, self.config) for one in data.versions(self.config.train.tta_copies)]
+        samples, names = [sample for sample, _ in made], made[0][1]
         with threadpool_limits(1):  # as in the search: sums in the same order, so the same answer to the bit
-            return {fold: _by_path(data, own, self._of(fold, sample.take(own), names)) for fold, own in places.items()}
+            return {
+                fold: _by_path(data, own, self._of(fold, [one.take(own) for one in samples], names))
+                for fold, own in places.items()
+            }
 
-    def _of(self, fold: int, sample: Sample, names: dict[str, list[str]]) -> np.ndarray:
+    def _of(self, fold: int, samples: Sequence[Sample], names: dict[str, list[str]]) -> np.ndarray:
         model = self.models[fold]
         if model.inputs != names:
             raise UserError(
                 f"fold {fold} of {self.folder} was fitted on other values than this version makes; train it again."
             )
-        return model.predict_proba(sample)
+        return model.predict_proba(*samples)
 
 
 def _recogniser(home: Path) -> Recogniser:
@@ -330,10 +336,17 @@ def _extract_each(
     """Recordings of one speaker as far as they have features, and what is wrong with each of the others."""
     extractor = extractor_of(config.audio, config.features)
     told = [Utterance(path, "", "one speaker", "unknown", "", text) for path in files]
-    attempts = chain.from_iterable(spread(partial(_attempts, extractor), files, jobs))
-    data, wrong = of_attempts(told, classes, extractor, attempts)
+
+    def attempts(extractor: AnyFeatures | AlteredExtractor, paths: Sequence[Path]) -> Iterator[Features | UserError]:
+        return chain.from_iterable(spread(partial(_attempts, extractor), paths, jobs))
+
+    data, wrong = of_attempts(told, classes, extractor, attempts(extractor, files))
+    paths = [one.path for one in data.utterances]
+    data = with_copies(
+        data, config.train.tta_copies, lambda number: attempts(altering(extractor, config, number), paths)
+    )
     return data, {path: str(error) for path, error in wrong.items()}
 
 
-def _attempts(extractor: AnyFeatures, files: Sequence[Path]) -> list[Features | UserError]:
+def _attempts(extractor: AnyFeatures | AlteredExtractor, files: Sequence[Path]) -> list[Features | UserError]:
     return list(extractor.files(files))

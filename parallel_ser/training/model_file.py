@@ -41,6 +41,7 @@ class Model:
         views: of an utterance that an answer is the mean of.
         seen: what it was trained and selected on, see ``transfer.sides``.
         encoder: digest of the weights that made the features, where an encoder did.
+        tta_copies: altered copies of an utterance that an answer is the mean of.
     """
 
     module: StageModule
@@ -49,14 +50,22 @@ class Model:
     views: Views
     seen: Mapping[str, Mapping[str, list[str]]]
     encoder: str = ""
+    tta_copies: int = 0
 
     def probabilities(self, data: Dataset, batch: int = 32) -> np.ndarray:
         """Class probabilities ``(utterances, classes)`` of utterances with features as extracted.
 
+        They are the mean over the ``tta_copies`` of ``data``, and of ``data`` itself.
+
         Raises:
             UserError: the network reads what an utterance does not have, such as words.
         """
-        return self.views.mean(lambda inputs: probabilities(self._logits, inputs, batch), self.preprocessor(data))
+
+        def of(one: Dataset) -> np.ndarray:
+            return self.views.mean(lambda inputs: probabilities(self._logits, inputs, batch), self.preprocessor(one))
+
+        found: np.ndarray = np.mean([of(one) for one in data.versions(self.tta_copies)], axis=0)
+        return found
 
     def _logits(self, inputs: Inputs) -> Tensor:
         with torch.inference_mode():
@@ -149,4 +158,5 @@ def load(path: Path, config: Config, views: Views) -> Model:
     chain.load(content["weights"])
     module = StageModule(chain, torch.device("cpu"), config.train.precision == "bf16").eval()
     module.to(memory_format=torch.channels_last)
-    return Model(module, classes, preprocessor, views, content["seen"], content.get("encoder", ""))
+    encoder, copies = content.get("encoder", ""), config.train.tta_copies
+    return Model(module, classes, preprocessor, views, content["seen"], encoder, copies)

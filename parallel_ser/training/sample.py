@@ -82,6 +82,13 @@ def _of_contours(view: str, rows: Sequence[str], config: Config) -> Functionals 
     return Functionals(rows, config.functionals, config.features.hop)
 
 
+def altering(extractor: SignalExtractor, config: Config, number: int) -> AlteredExtractor:
+    """Makes what the extractor does, of the copy of that number as ``config.train`` describes copies."""
+    train = config.train
+    settings = AlterationSettings(noise=train.noise, gain=train.gain, speed=train.speed, band=train.band)
+    return AlteredExtractor(extractor, settings, number)
+
+
 def copies_of(
     paths: Sequence[Path],
     extractor: SignalExtractor,
@@ -91,9 +98,7 @@ def copies_of(
 ) -> list[Features | None]:
     """What the extractor makes of the recordings' copy of that number, as ``config.train`` describes copies; nothing
     where a copy cannot be measured, for it is silent now, say: it is the recording itself then."""
-    train = config.train
-    settings = AlterationSettings(noise=train.noise, gain=train.gain, speed=train.speed, band=train.band)
-    cache = FeatureCache(config.run.cache, AlteredExtractor(extractor, settings, number))
+    cache = FeatureCache(config.run.cache, altering(extractor, config, number))
     return [one if isinstance(one, Features) else None for one in cache.attempt(paths, config.run.jobs or -1, progress)]
 
 

@@ -36,6 +36,9 @@ class TrainSettings(Settings):
     ``speed``: share by which copies last longer, and are lower, or shorter and higher, at the most: as another voice
     (Ko et al. 2015); 0 turns it off.
     ``band``: the lowest that the upper end of a copy's band may be (Hz); nothing leaves the band as it is.
+    ``tta_copies``: altered copies of a recording that an answer is the mean of, beside the recording (test-time
+    augmentation): of a network the mean of the probabilities, of a classical system of the scores. Each copy's
+    features are made when it answers. Not of waveforms.
     ``crop``: seconds that a training step sees of a longer utterance, at a random place.
     ``views``: how many versions of an utterance an answer is the mean of; the first is the utterance itself, the
     others are warped as in training.
@@ -77,6 +80,7 @@ class TrainSettings(Settings):
     gain: float = Field(0.0, ge=0.0, le=40.0)
     speed: float = Field(0.0, ge=0.0, le=0.5)
     band: float | None = Field(None, ge=500.0, le=24_000.0)
+    tta_copies: int = Field(0, ge=0, le=64)
     crop: float = Field(6.0, ge=0.5, le=60.0)
     views: int = Field(1, ge=1, le=64)
     ema: float = Field(0.0, ge=0.0, lt=1.0)

@@ -102,7 +102,7 @@ class Trainer:
             settings,
             config.features.hop,
             self.preprocessor.normaliser.mean if settings.normalise == "none" else None,
-            [self.preprocessor(copy) for copy in side.copies],
+            [self.preprocessor(copy) for copy in side.copies[: settings.copies]],
         )
         self.typical, self.dtype = typical_frames([one.shape[1] for one in self.training.frames]), dtype
         self.began: Mapping[str, Any] | None = None
@@ -371,12 +371,15 @@ class Trainer:
         self.strategy.state.load_weights(self.mesh.rank0_first(self._kept_weights, share=True))
         settings = self.config.train
         views = Views(settings.views, settings.warp, self.data.bands)
+        versions = self.data.take(self.fold.test).versions(settings.tta_copies)
         try:
-            rows = views.mean(
-                lambda inputs: probabilities(self._predict, inputs, settings.batch), self.inputs(self.fold.test)
-            )
+            parts = [
+                views.mean(lambda inputs: probabilities(self._predict, inputs, settings.batch), self.preprocessor(one))
+                for one in versions
+            ]
         except _Asked:
             raise Stopped(f"the test of fold {self.fold.index}") from None
+        rows = np.mean(parts, axis=0)
         return self.mesh.rank0_first(lambda: self.data.said(self.fold.test, self.fold.index, rows))
 
     def _kept_weights(self) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from parallel_ser.audio.extract import Extractor, Features
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings
 from parallel_ser.config import load
 from parallel_ser.corpora.base import Utterance
-from parallel_ser.training.copies import with_copies
+from parallel_ser.training.copies import of_files
 from parallel_ser.training.data import of_features
 
 RATE = 16000
@@ -101,7 +101,7 @@ def test_training_gets_copies_and_a_silent_one_is_the_recording(
         )
 
     monkeypatch.setattr("parallel_ser.audio.altered.altered", copied)
-    made = with_copies(data, config)
+    made = of_files(data, config, 2)
     reverse = extractor(soundfile.read(paths[1], dtype="float32")[0][::-1].copy())
     assert isinstance(reverse, Features)
     for number in range(2):
