@@ -15,6 +15,7 @@ import numpy as np
 from sklearn.metrics import balanced_accuracy_score
 
 from parallel_ser.classical.recogniser import Recogniser
+from parallel_ser.training.copies import with_tta_copies
 from parallel_ser.training.data import prepare
 from parallel_ser.training.inference import Run
 from parallel_ser.training.sample import sample_of
@@ -33,7 +34,8 @@ def main() -> None:
     for folder in map(Path, sys.argv[1:]):
         config = Run.open(folder).config
         data, folds, _ = prepare(config, lambda *_: None)
-        sample, _ = sample_of(data, config, lambda *_: None)
+        answered = with_tta_copies(data, config).answered(config.train.tta_copies)
+        samples = [sample_of(one, config, lambda *_: None)[0] for one in answered]
         labels = np.array([data.classes.index(utterance.emotion) for utterance in data.utterances])
         models = [Recogniser.load(folder / f"fold-{fold.index}" / "model.skops") for fold in folds]
         values = {}
@@ -44,8 +46,9 @@ def main() -> None:
                 answers = np.full(len(labels), -1)
                 for fold, model in zip(folds, models, strict=True):
                     test = np.array(fold.test)
-                    for group in groups(sample.speakers[test], size, generator):
-                        answers[test[group]] = model.predict_proba(sample.take(test[group])).argmax(1)
+                    for group in groups(samples[0].speakers[test], size, generator):
+                        theirs = [one.take(test[group]) for one in samples]
+                        answers[test[group]] = model.predict_proba(*theirs).argmax(1)
                 tested = answers >= 0
                 every.append(balanced_accuracy_score(labels[tested], answers[tested]))
             values["all" if size not in GROUPS else size] = np.mean(every)

@@ -140,7 +140,8 @@ class Config(Settings):
         elif asked and not train.copies and not train.tta_copies:
             raise ValueError(
                 f"train.{asked} changes the sound, of which {network} sees features alone: with "
-                "train.copies=3, say, training draws from altered copies of the recordings"
+                "train.copies=3, say, training draws from altered copies of the recordings, and with "
+                "train.tta_copies=3 an answer is the mean over them"
             )
         if train.band is not None and 2 * train.band > self.audio.sample_rate:
             raise ValueError(

@@ -213,6 +213,8 @@ class Classifier(ClassifierMixin, BaseEstimator):
         """
         config = load_settings(None, [f"classical.system={self.system}", *self.settings], BASE)
         require_views(config)
+        if config.train.copies or config.train.tta_copies:
+            raise UserError("a Classifier makes no altered copies: leave out train.copies and train.tta_copies.")
         self.config_ = config
         speakers = [str(one) for one in groups] if groups is not None else ["one speaker"] * len(X)
         self.classes_ = np.array(sorted({str(one) for one in y}))

@@ -13,7 +13,7 @@ from parallel_ser.corpora.base import Utterance
 from parallel_ser.errors import UserError
 from parallel_ser.system.digests import DamagedError
 from parallel_ser.training import calibrate, conditions, novelty
-from parallel_ser.training.copies import with_copies
+from parallel_ser.training.copies import with_answered
 from parallel_ser.training.data import Dataset, of_attempts
 from parallel_ser.training.encoder_view import AnyFeatures, extractor_of
 from parallel_ser.training.inference import Places, Run
@@ -59,11 +59,7 @@ class Recogniser:
             there = [resampled(one, rate, run.config.audio.sample_rate) for one in signals]
             data, wrong = of_attempts(told, run.classes, extractor, extractor.signals(there))
             heard = [there[names.index(one.path)] for one in data.utterances]
-            data = with_copies(
-                data,
-                run.config.train.tta_copies,
-                lambda number: altering(extractor, run.config, number).signals(heard),
-            )
+            data = with_answered(data, run.config, lambda copy: altering(extractor, run.config, copy).signals(heard))
             problems.update({path: str(error) for path, error in wrong.items()})
             if self._novelty is not None and not distances and data.frames:
                 rows = novelty.describe(data.frames, data.rows)

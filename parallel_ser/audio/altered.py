@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -37,6 +38,19 @@ class AlterationSettings(Settings):
     band: float | None = None
 
 
+@dataclass(frozen=True)
+class Copy:
+    """Which altered copy of a recording.
+
+    Attributes:
+        number: of the copy.
+        alike: altered as the copy of that number of every recording is; else each recording by a draw of its samples.
+    """
+
+    number: int
+    alike: bool = False
+
+
 class SignalExtractor(Protocol):
     """What makes features of signals: ``Extractor``, or a frozen encoder. It must travel to another process."""
 
@@ -66,19 +80,19 @@ def altered(signal: np.ndarray, rate: int, rng: np.random.Generator, settings: A
 
 
 class AlteredExtractor:
-    """Features of a copy of each recording; which copy is decided by its samples and the copy's number alone.
+    """Features of a copy of each recording; how it is altered is decided by ``copy`` and perhaps its samples alone.
 
     Attributes:
         key: hash of all that decides what comes out of the same audio.
     """
 
-    def __init__(self, inner: SignalExtractor, settings: AlterationSettings, number: int):
-        self.inner, self.settings, self.number = inner, settings, number
-        described = f"{VERSION}\n{inner.key}\n{settings.model_dump_json()}\n{number}"
+    def __init__(self, inner: SignalExtractor, settings: AlterationSettings, copy: Copy):
+        self.inner, self.settings, self.copy = inner, settings, copy
+        described = f"{VERSION}\n{inner.key}\n{settings.model_dump_json()}\n{copy.number}{' alike' * copy.alike}"
         self.key = hashlib.blake2b(described.encode(), digest_size=16).hexdigest()
 
-    def __reduce__(self) -> tuple[Callable[..., AlteredExtractor], tuple[SignalExtractor, AlterationSettings, int]]:
-        return AlteredExtractor, (self.inner, self.settings, self.number)
+    def __reduce__(self) -> tuple[Callable[..., AlteredExtractor], tuple[SignalExtractor, AlterationSettings, Copy]]:
+        return AlteredExtractor, (self.inner, self.settings, self.copy)
 
     def file(self, path: Path) -> Features:
         """Features of a file's copy.
@@ -101,5 +115,5 @@ class AlteredExtractor:
         return attempted(self.file, paths)
 
     def _altered(self, signal: np.ndarray, identity: str) -> np.ndarray:
-        rng = np.random.default_rng([self.number, *identity.encode()])
+        rng = np.random.default_rng([self.copy.number, *(b"" if self.copy.alike else identity.encode())])
         return altered(signal, self.inner.audio.sample_rate, rng, self.settings)

@@ -220,19 +220,20 @@ def recognise(home: str) -> None:
     """Print how fast the first fold's model recognises its test side on one thread, and its number of parameters."""
     import torch
 
-    from parallel_ser.training.copies import prepare_test
-    from parallel_ser.training.inference import NeuralRun, Run
+    from parallel_ser.training.data import prepare
+    from parallel_ser.training.inference import NeuralRun, Run, with_answered_copies
 
     torch.set_num_threads(1)
     run = Run.open(Path(home))
-    data, split, _ = prepare_test(run.config)
+    data, split, _ = prepare(run.config)
     first = run.folds[0]
     (fold,) = (one for one in split if one.index == first)
     run.folds = (first,)
+    asked = with_answered_copies(run.config, data, {first: fold.test})
     took = []
     for _ in range(TIMED):
         began = time.perf_counter()
-        run.raw_answers(lambda _: (data, {first: fold.test}))
+        run.raw_answers(lambda _: asked)
         took.append(time.perf_counter() - began)
     parameters = 0
     if isinstance(run, NeuralRun):

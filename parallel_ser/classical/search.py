@@ -18,7 +18,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from io import BytesIO
 from itertools import chain
 from pathlib import Path
@@ -50,14 +50,6 @@ class Problem:
     inner: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...]
     """(learned from, held out) pairs, counting through ``training``."""
     test: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class Versions:
-    """Of each recording, itself and its altered copies: how many are learned from, and how many an answer is of."""
-
-    learned: int = 1
-    tested: int = 1
 
 
 @dataclass(frozen=True)
@@ -95,7 +87,7 @@ def search(
     jobs: int,
     progress: Callable[[str, int, int], None] = lambda title, done, total: None,
     copies: Sequence[Sample] = (),
-    versions: Versions | None = None,
+    tta_copies: Sequence[Sample] = (),
 ) -> list[Found]:
     """Search every fold's training side, and test its best candidate.
 
@@ -109,23 +101,23 @@ def search(
         folder: for what passes between the tasks; it may hold an earlier search's of the same settings.
         jobs: processes, each on one thread; with one the search runs in this process.
         progress: told the round, and how many of its tasks are done.
-        copies: of all utterances, altered; raw views. The front is fitted to the recordings alone.
-        versions: how many of the recordings and these are learned from, which is all of them where it is not given,
-            and how many answers are the mean of.
+        copies: of all utterances, altered, which are learned from beside them; raw views. The front is fitted to the
+            recordings alone.
+        tta_copies: of all utterances, altered, whose scores are averaged with the recordings' own, held out and tested.
 
     Raises:
         UserError: a worker was killed; what was finished stays in ``folder``.
     """
-    versions = versions or Versions(learned=1 + len(copies))
-    _write_versions(folder, "raw", (one.only(_needed(settings)) for one in (sample, *copies)))
+    for name, versions in (("raw", (sample, *copies)), ("answered", (sample, *tta_copies))):
+        _write_versions(folder, name, (one.only(_needed(settings)) for one in versions))
     np.save(folder / "labels.npy", labels)
     kernels = groups(candidates(settings))
     with _pool(settings, jobs) as run:
-        list(run("preparing", [(_prepare, (folder, one, settings, versions)) for one in problems], progress))
-        tasks = [(_try, (folder, one, settings, versions, group)) for one in problems for group in kernels]
+        list(run("preparing", [(_prepare, (folder, one, settings)) for one in problems], progress))
+        tasks = [(_try, (folder, one, settings, group)) for one in problems for group in kernels]
         list(run("searching", tasks, progress))
-        last = [(_finish, (folder, one, settings, versions, classes, inputs)) for one in problems]
-        found = dict(run("testing", last, progress))
+        results = run("testing", [(_finish, (folder, one, settings, classes, inputs)) for one in problems], progress)
+        found = dict(results)
     return [found[one.index] for one in problems]
 
 
@@ -145,49 +137,46 @@ def _used(settings: ClassicalSettings) -> Sequence[str]:
 # --- the tasks --------------------------------------------------------------------------------------------------------
 
 
-def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings, versions: Versions) -> int:
+def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int:
     """Fit the front, and write the training side as it is learned from and as it is tested, and the test side."""
     home = folder / f"fold-{problem.index}"
-    if (before := cached_json(home / DONE)) and before == _prepared(home, versions):
+    if (before := cached_json(home / DONE)) and before == _prepared(home):
         return problem.index
     for stale in home.glob("tried-*.scores"):  # of arrays that are not there any more
         stale.unlink()
-    sample, *copies = _versions(folder, "raw")
+    (sample, *copies), answered = _versions(folder, "raw"), _versions(folder, "answered")
     front, used = front_of(settings), _used(settings)
     training = front.fit(sample.take(problem.training))
     more = (front(one.take(problem.training), training=True) for one in copies)
     _write_versions(home, "training", (one.only(used) for one in chain([training], more)))
-    answered = [sample, *copies][: versions.tested]
-    if settings.normalise == "enrol":  # elsewhere a training speaker is standardised alike on either side
-        _write_versions(home, "held", (front(one.take(problem.training)).only(used) for one in answered))
-    _write_versions(home, "test", (front(one.take(problem.test)).only(used) for one in answered))
+    for name, places in (("held", problem.training), ("test", problem.test)):
+        _write_versions(home, name, (front(one.take(places)).only(used) for one in answered))
     save(home / "front.skops", front)
-    write_json(home / DONE, _prepared(home, versions))
+    write_json(home / DONE, _prepared(home))
     return problem.index
 
 
-def _prepared(home: Path, versions: Versions) -> dict[str, Any]:
-    """The digest of each file that is prepared for a fold."""
-    files = [home / "front.skops", *home.glob("*/*.npy")]
-    return asdict(versions) | {str(one.relative_to(home)): file_digest(one) for one in sorted(files) if one.exists()}
+def _prepared(home: Path) -> dict[str, str]:
+    """The digest of each file that is prepared for a fold, but for those of a folder that older versions wrote."""
+    files = [home / "front.skops", *home.glob("*-*/*.npy")]
+    return {str(one.relative_to(home)): file_digest(one) for one in sorted(files) if one.exists()}
 
 
-def _try(
-    folder: Path, problem: Problem, settings: ClassicalSettings, versions: Versions, group: Sequence[Candidate]
-) -> int:
+def _try(folder: Path, problem: Problem, settings: ClassicalSettings, group: Sequence[Candidate]) -> int:
     """Scores (training, classes) of the training side's utterances, each held out once, by candidates of one kernel."""
     home = folder / f"fold-{problem.index}"
     group = [candidate for candidate in group if not _is_tried(home / _file(candidate))]
     if not group:
         return problem.index
-    training, held, labels = _read(folder, problem, versions)
+    versions, labels = _read(folder, problem)
+    held = _versions(home, "held")
     adapted = background(settings, home)
     classes = int(labels.max()) + 1
     scores = np.zeros((len(group), len(labels), classes))
     for learned, out in problem.inner:
-        rows, own = _learned(training, labels, learned)
+        rows, own = _learned(versions, labels, learned)
         tested = [one.take(out) for one in held]
-        each = scored(settings, group, rows, own, classes, tested, versions.learned, adapted)
+        each = scored(settings, group, rows, own, classes, tested, len(versions), adapted)
         for found, one in zip(scores, each, strict=True):
             found[list(out)] = one
     for candidate, found in zip(group, scores, strict=True):
@@ -214,18 +203,13 @@ def _is_tried(file: Path) -> bool:
 
 
 def _finish(
-    folder: Path,
-    problem: Problem,
-    settings: ClassicalSettings,
-    versions: Versions,
-    classes: tuple[str, ...],
-    inputs: dict[str, list[str]],
+    folder: Path, problem: Problem, settings: ClassicalSettings, classes: tuple[str, ...], inputs: dict[str, list[str]]
 ) -> tuple[int, Found]:
     """Fit the best candidate on the whole training side, calibrate it on the held-out scores, and test it."""
     from sklearn.metrics import balanced_accuracy_score
 
     home = folder / f"fold-{problem.index}"
-    training, _, labels = _read(folder, problem, versions)
+    versions, labels = _read(folder, problem)
     every = candidates(settings)
     scores = [_scores(home / _file(candidate)) for candidate in every]
     tried = [
@@ -233,8 +217,8 @@ def _finish(
         for candidate, rows in zip(every, scores, strict=True)
     ]
     place = int(np.argmax([one["uar"] for one in tried]))  # the first in a tie
-    rows, own = _learned(training, labels, range(len(labels)))
-    system = build(settings, every[place], versions.learned, background(settings, home)).fit(rows, own, len(classes))
+    rows, own = _learned(versions, labels, range(len(labels)))
+    system = build(settings, every[place], len(versions), background(settings, home)).fit(rows, own, len(classes))
     spread = float(scores[place].std(axis=1).mean()) or 1.0
     held_out = softmax(scores[place] / spread)
     calibrated = calibration.fit(settings.calibrate, held_out, labels)
@@ -262,18 +246,15 @@ def background(settings: ClassicalSettings, home: Path) -> Any:
     return None
 
 
-def _read(folder: Path, problem: Problem, versions: Versions) -> tuple[list[Sample], list[Sample], np.ndarray]:
-    """The training side and the copies that are learned from, the same as it is tested, and the labels."""
-    home = folder / f"fold-{problem.index}"
+def _read(folder: Path, problem: Problem) -> tuple[list[Sample], np.ndarray]:
+    """The training side and its copies, and the labels."""
     labels = np.load(folder / "labels.npy")[list(problem.training)]
-    training = _versions(home, "training")
-    held = _versions(home, "held") or training
-    return training[: versions.learned], held[: versions.tested], labels
+    return _versions(folder / f"fold-{problem.index}", "training"), labels
 
 
-def _learned(training: Sequence[Sample], labels: np.ndarray, places: Sequence[int]) -> tuple[Sample, np.ndarray]:
+def _learned(versions: Sequence[Sample], labels: np.ndarray, places: Sequence[int]) -> tuple[Sample, np.ndarray]:
     """Rows to learn from and their labels: recordings of the training side at ``places``, then their copies."""
-    return Sample.join([one.take(places) for one in training]), np.tile(labels[list(places)], len(training))
+    return Sample.join([one.take(places) for one in versions]), np.tile(labels[list(places)], len(versions))
 
 
 def _file(candidate: Candidate) -> str:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from rich.console import Console
 
-from parallel_ser.classical.search import Found, Problem, Versions, search
+from parallel_ser.classical.search import Found, Problem, search
 from parallel_ser.config import Config
 from parallel_ser.corpora.nested import inner_folds
 from parallel_ser.corpora.protocols import Fold
@@ -20,7 +20,7 @@ from parallel_ser.system.digests import file_digest, write_json
 from parallel_ser.system.files import SameFolder
 from parallel_ser.system.lock import writing
 from parallel_ser.training import card, conditions, run_folder
-from parallel_ser.training.copies import of_files
+from parallel_ser.training.copies import with_all_copies
 from parallel_ser.training.data import Dataset, described, prepare
 from parallel_ser.training.sample import classical_notes, require_views, sample_of
 
@@ -55,10 +55,11 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     silent = nullcontext(lambda *_: None) if console.quiet else None
     with silent or progress("features") as advance:
         data, folds, audits = prepare(config, advance)
-        data = of_files(data, config, max(config.train.copies, config.train.tta_copies), advance)
+        data = with_all_copies(data, config, advance)
         sample, inputs = sample_of(data, config, advance)
-        copies = [sample_of(one, config, advance)[0] for one in data.copies]
-    versions = Versions(1 + config.train.copies, 1 + config.train.tta_copies)
+        copies, tta_copies = (
+            [sample_of(one, config, advance)[0] for one in some] for some in (data.copies, data.tta_copies)
+        )
     jobs = config.run.jobs or usable_cores()
     folder = config.run.folder
     if folder is None or not config.run.resume:
@@ -82,7 +83,7 @@ def _run(config: Config, console: Console, held: ExitStack) -> Path:
     try:
         with silent or rounds() as told:
             found = search(
-                sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told, copies, versions
+                sample, labels, data.classes, problems, settings, inputs, scratch, jobs, told, copies, tta_copies
             )
     except KeyboardInterrupt:
         command = f"parallel-ser baseline {settings.system} {run_folder.going_on(folder)}"

@@ -1,10 +1,11 @@
-"""A run's recordings with the altered copies that training draws from, and that an answer is the mean of."""
+"""A run's recordings with the altered copies that training draws from, and those that an answer is the mean of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
+from parallel_ser.audio.altered import Copy
 from parallel_ser.audio.extract import Features
 from parallel_ser.config import Config
 from parallel_ser.corpora.audit import Audit
@@ -13,58 +14,55 @@ from parallel_ser.training.data import Dataset, prepare
 from parallel_ser.training.encoder_view import extractor_of
 from parallel_ser.training.sample import copies_of, require_vectors
 
+Progress = Callable[[int, int], None] | None
 
-def prepare_training(
-    config: Config, progress: Callable[[int, int], None] | None = None
-) -> tuple[Dataset, list[Fold], list[Audit]]:
-    """``data.prepare``, and the copies that training draws from and its test is the mean of."""
+
+def prepare_training(config: Config, progress: Progress = None) -> tuple[Dataset, list[Fold], list[Audit]]:
+    """``data.prepare`` and all copies, of a network."""
     require_vectors(config)
-    return _with_copies(config, max(config.train.copies, config.train.tta_copies), progress)
-
-
-def prepare_test(
-    config: Config, progress: Callable[[int, int], None] | None = None
-) -> tuple[Dataset, list[Fold], list[Audit]]:
-    """``data.prepare``, and the copies that a trained model's answers are the mean of."""
-    return _with_copies(config, config.train.tta_copies, progress)
-
-
-def _with_copies(
-    config: Config, count: int, progress: Callable[[int, int], None] | None
-) -> tuple[Dataset, list[Fold], list[Audit]]:
     data, folds, audits = prepare(config, progress)
-    return of_files(data, config, count, progress), folds, audits
+    return with_all_copies(data, config, progress), folds, audits
 
 
-def of_files(data: Dataset, config: Config, count: int, progress: Callable[[int, int], None] | None = None) -> Dataset:
-    """Recordings in files with ``count`` altered copies of each, as ``config.train`` describes copies.
+def with_all_copies(data: Dataset, config: Config, progress: Progress = None) -> Dataset:
+    """The utterances with the copies that training draws from and those that an answer is the mean of.
 
     Args:
         data: of the run.
-        config: of the run.
-        count: of copies.
+        config: of the run, of which ``train`` says how many copies there are, and how they are altered.
         progress: called with the number of files done and of all files, for each copy.
     """
-    if not count:
-        return data
-    inner, paths = extractor_of(config.audio, config.features), [one.path for one in data.utterances]
-    return with_copies(data, count, lambda number: copies_of(paths, inner, config, number, progress))
+    numbers = range(config.train.copies)
+    drawn = [copied(data, Copy(number), _of_files(data, config, Copy(number), progress)) for number in numbers]
+    return replace(with_tta_copies(data, config, progress), copies=tuple(drawn))
 
 
-def with_copies(data: Dataset, count: int, make: Callable[[int], Iterable[object]]) -> Dataset:
-    """The utterances with ``count`` altered copies of each.
+def with_tta_copies(data: Dataset, config: Config, progress: Progress = None) -> Dataset:
+    """The utterances, which lie in files, with the copies that an answer is the mean of; see ``with_all_copies``."""
+    return with_answered(data, config, lambda copy: _of_files(data, config, copy, progress))
+
+
+def with_answered(data: Dataset, config: Config, make: Callable[[Copy], Iterable[object]]) -> Dataset:
+    """The utterances with the copies that an answer is the mean of; ``make`` is asked for each, see ``copied``."""
+    copies = [Copy(number, alike=True) for number in range(config.train.tta_copies)]
+    return replace(data, tta_copies=tuple(copied(data, one, make(one)) for one in copies))
+
+
+def copied(data: Dataset, copy: Copy, made: Iterable[object]) -> Dataset:
+    """The utterances with the features of a copy of each; where it has none (now silent, say), with the recording's.
 
     Args:
         data: the recordings.
-        count: of copies.
-        make: of a copy's number what each recording's copy has: its ``Features``, or anything else where it has none
-            (now silent, say): it is the recording itself then.
+        copy: which one.
+        made: of each utterance, the copy's ``Features`` or anything else.
     """
-    copies = []
-    for number in range(count):
-        frames, measures = list(data.frames), list(data.measures)
-        for place, made in enumerate(make(number)):
-            if isinstance(made, Features):
-                frames[place], measures[place] = made.frames, made.measures
-        copies.append(replace(data, frames=frames, measures=measures, copy=number))
-    return replace(data, copies=tuple(copies))
+    frames, measures = list(data.frames), list(data.measures)
+    for place, one in enumerate(made):
+        if isinstance(one, Features):
+            frames[place], measures[place] = one.frames, one.measures
+    return replace(data, frames=frames, measures=measures, copy=copy, copies=(), tta_copies=())
+
+
+def _of_files(data: Dataset, config: Config, copy: Copy, progress: Progress) -> list[Features | None]:
+    extractor = extractor_of(config.audio, config.features)
+    return copies_of([one.path for one in data.utterances], extractor, config, copy, progress)

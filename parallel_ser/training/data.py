@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from parallel_ser.audio.altered import Copy
 from parallel_ser.audio.cache import FeatureCache, require
 from parallel_ser.audio.extract import Features
 from parallel_ser.config import Config
@@ -55,7 +56,8 @@ class Dataset:
         measures: of each utterance as a whole, by name.
         fingerprints: of each utterance, see ``audio.fingerprint``.
         left_out: recordings without features.
-        copies: the utterances with the features of altered copies, for each copy.
+        copies: the utterances with the features of altered copies that training draws from, for each copy.
+        tta_copies: likewise of those that an answer is the mean of.
         copy: which copy's features these are; None: the recordings' own.
     """
 
@@ -69,7 +71,8 @@ class Dataset:
     fingerprints: list[bytes] = field(default_factory=list)
     left_out: tuple[Problem, ...] = ()
     copies: tuple[Dataset, ...] = ()
-    copy: int | None = None
+    tta_copies: tuple[Dataset, ...] = ()
+    copy: Copy | None = None
 
     @property
     def bands(self) -> int | None:
@@ -99,17 +102,18 @@ class Dataset:
             measures=[self.measures[index] for index in indices],
             fingerprints=[self.fingerprints[index] for index in indices],
             copies=tuple(copy.take(indices) for copy in self.copies),
+            tta_copies=tuple(copy.take(indices) for copy in self.tta_copies),
         )
 
-    def versions(self, copies: int) -> list[Dataset]:
-        """The recordings themselves, then the first of the altered copies, each as a dataset of its own.
+    def answered(self, copies: int) -> list[Dataset]:
+        """What answers are the mean of: the recordings, and that many altered copies of each.
 
         Raises:
             ValueError: there are not as many.
         """
-        if copies > len(self.copies):
-            raise ValueError(f"{copies} copies are needed, and there are {len(self.copies)}")
-        return [replace(self, copies=()), *self.copies[:copies]]
+        if copies != len(self.tta_copies):
+            raise ValueError(f"{copies} copies are needed, and there are {len(self.tta_copies)}")
+        return [self, *self.tta_copies]
 
     def said(self, indices: Sequence[int], fold: int, rows: np.ndarray) -> Predictions:
         """Probabilities ``(utterances, classes)`` of the utterances at ``indices`` with what they are of."""

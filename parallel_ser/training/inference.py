@@ -26,8 +26,8 @@ from parallel_ser.report.terminal import progress
 from parallel_ser.system.digests import file_digest, read_json, shaped
 from parallel_ser.training import model_file, run_folder, transfer
 from parallel_ser.training.batches import Views
-from parallel_ser.training.copies import prepare_test, with_copies
-from parallel_ser.training.data import Dataset, count_bands, of_attempts
+from parallel_ser.training.copies import with_answered, with_tta_copies
+from parallel_ser.training.data import Dataset, count_bands, of_attempts, prepare
 from parallel_ser.training.encoder_view import AnyFeatures, encoder_digest, extractor_of
 from parallel_ser.training.predictions import Predictions
 from parallel_ser.training.sample import altering, classical_notes, sample_of
@@ -156,10 +156,12 @@ class Run(ABC):
         asked: list[tuple[Dataset, list[Fold], list[Audit]]] = []
 
         def tested(run: Run) -> tuple[Dataset, Places]:
-            data, folds, audits = _prepared(where(run.config, config))
+            moved = where(run.config, config)
+            data, folds, audits = _prepared(moved)
             run.require_unseen(data, folds)
             asked.append((data, folds, audits))
-            return data, {fold.index: fold.test for fold in folds if fold.index in run.folds}
+            tests = {fold.index: fold.test for fold in folds if fold.index in run.folds}
+            return with_answered_copies(moved, data, tests)
 
         answers = self.answers(tested)
         data, folds, audits = asked[0]
@@ -175,10 +177,10 @@ class Run(ABC):
         asked: list[tuple[Dataset, list[Fold], list[Audit]]] = []
 
         def tested(run: Run) -> tuple[Dataset, Places]:
-            data, folds, audits = _prepared(where(run.config, config).model_copy(update={"split": split}))
+            moved = where(run.config, config).model_copy(update={"split": split})
+            data, folds, audits = _prepared(moved)
             asked.append((data, folds, audits))
-            alone = data.take(folds[0].test)
-            return alone, dict.fromkeys(run.folds, range(len(alone.utterances)))
+            return with_answered_copies(moved, data, dict.fromkeys(run.folds, folds[0].test))
 
         rows = self.probabilities(tested)
         data, folds, audits = asked[0]
@@ -224,7 +226,7 @@ class Run(ABC):
             data, folds, _ = _prepared(self.config)
             self.require_unseen(data, folds)
             sides = {fold.index: fold.select for fold in folds if fold.index in missing}
-            for index, said in self.raw_answers(lambda _: (data, sides)).items():
+            for index, said in self.raw_answers(lambda run: with_answered_copies(run.config, data, sides)).items():
                 self._said(data, sides[index], index, said).to_csv(paths[index])
         return {fold: Predictions.from_csv(path) for fold, path in paths.items()}
 
@@ -232,7 +234,21 @@ class Run(ABC):
 def _prepared(config: Config) -> tuple[Dataset, list[Fold], list[Audit]]:
     """What a run is asked with; another corpus's features may take minutes, so how far they are is shown."""
     with progress("features") as advance:
-        return prepare_test(config, advance)
+        return prepare(config, advance)
+
+
+def with_answered_copies(config: Config, data: Dataset, places: Places) -> tuple[Dataset, Places]:
+    """The utterances at ``places`` alone, with the copies that their answers are the mean of, and their places there.
+
+    Without ``train.tta_copies`` all utterances stay where they are.
+    """
+    if not config.train.tta_copies:
+        return data, places
+    kept = sorted({place for own in places.values() for place in own})
+    there = {place: number for number, place in enumerate(kept)}
+    with progress("features of copies") as advance:
+        alone = with_tta_copies(data.take(kept), config, advance)
+    return alone, {fold: [there[place] for place in own] for fold, own in places.items()}
 
 
 class NeuralRun(Run):
@@ -285,7 +301,7 @@ class ClassicalRun(Run):
         data, places = load(self)
         if not data.utterances:
             return {fold: {} for fold in places}
-        made = [sample_of(one, self.config) for one in data.versions(self.config.train.tta_copies)]
+        made = [sample_of(one, self.config) for one in data.answered(self.config.train.tta_copies)]
         samples, names = [sample for sample, _ in made], made[0][1]
         with threadpool_limits(1):  # as in the search: sums in the same order, so the same answer to the bit
             return {
@@ -342,9 +358,7 @@ def _extract_each(
 
     data, wrong = of_attempts(told, classes, extractor, attempts(extractor, files))
     paths = [one.path for one in data.utterances]
-    data = with_copies(
-        data, config.train.tta_copies, lambda number: attempts(altering(extractor, config, number), paths)
-    )
+    data = with_answered(data, config, lambda copy: attempts(altering(extractor, config, copy), paths))
     return data, {path: str(error) for path, error in wrong.items()}
 
 

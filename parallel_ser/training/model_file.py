@@ -64,7 +64,7 @@ class Model:
         def of(one: Dataset) -> np.ndarray:
             return self.views.mean(lambda inputs: probabilities(self._logits, inputs, batch), self.preprocessor(one))
 
-        found: np.ndarray = np.mean([of(one) for one in data.versions(self.tta_copies)], axis=0)
+        found: np.ndarray = np.mean([of(one) for one in data.answered(self.tta_copies)], axis=0)
         return found
 
     def _logits(self, inputs: Inputs) -> Tensor:

@@ -22,7 +22,7 @@ from parallel_ser.audio.extract import read
 from parallel_ser.config import Config
 from parallel_ser.errors import UserError
 from parallel_ser.report.terminal import Rounds
-from parallel_ser.training.copies import of_files
+from parallel_ser.training.copies import with_tta_copies
 from parallel_ser.training.data import Dataset, of_attempts, prepare
 from parallel_ser.training.encoder_view import extractor_of
 from parallel_ser.training.inference import Places, Run, where
@@ -149,7 +149,7 @@ def _answers(run: Run, data: Dataset, places: Places, alteration: Alteration) ->
             found = FeatureCache(folder / "cache", extractor).attempt(list(files.values()), own.run.jobs or -1)
             utterances = [replace(data.utterances[place], path=path) for place, path in files.items()]
             heard, _ = of_attempts(utterances, data.classes, extractor, found)
-            heard = of_files(heard, own, own.train.tta_copies)
+            heard = with_tta_copies(heard, own)
             kept = {one.path: number for number, one in enumerate(heard.utterances)}
             there = {
                 fold: tuple(kept[files[place]] for place in side if files[place] in kept)

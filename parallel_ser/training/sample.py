@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from parallel_ser.audio.altered import AlterationSettings, AlteredExtractor, SignalExtractor
+from parallel_ser.audio.altered import AlterationSettings, AlteredExtractor, Copy, SignalExtractor
 from parallel_ser.audio.cache import FeatureCache
 from parallel_ser.audio.correlations import Correlations
 from parallel_ser.audio.extract import Features
@@ -82,23 +82,23 @@ def _of_contours(view: str, rows: Sequence[str], config: Config) -> Functionals 
     return Functionals(rows, config.functionals, config.features.hop)
 
 
-def altering(extractor: SignalExtractor, config: Config, number: int) -> AlteredExtractor:
-    """Makes what the extractor does, of the copy of that number as ``config.train`` describes copies."""
+def altering(extractor: SignalExtractor, config: Config, copy: Copy) -> AlteredExtractor:
+    """Makes what the extractor does, of a copy of each recording, altered as ``config.train`` says."""
     train = config.train
     settings = AlterationSettings(noise=train.noise, gain=train.gain, speed=train.speed, band=train.band)
-    return AlteredExtractor(extractor, settings, number)
+    return AlteredExtractor(extractor, settings, copy)
 
 
 def copies_of(
     paths: Sequence[Path],
     extractor: SignalExtractor,
     config: Config,
-    number: int,
+    copy: Copy,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Features | None]:
-    """What the extractor makes of the recordings' copy of that number, as ``config.train`` describes copies; nothing
-    where a copy cannot be measured, for it is silent now, say: it is the recording itself then."""
-    cache = FeatureCache(config.run.cache, altering(extractor, config, number))
+    """What the extractor makes of a copy of each recording; nothing where it cannot be measured, for it is silent now,
+    say: it is the recording itself then."""
+    cache = FeatureCache(config.run.cache, altering(extractor, config, copy))
     return [one if isinstance(one, Features) else None for one in cache.attempt(paths, config.run.jobs or -1, progress)]
 
 

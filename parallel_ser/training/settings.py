@@ -37,8 +37,8 @@ class TrainSettings(Settings):
     (Ko et al. 2015); 0 turns it off.
     ``band``: the lowest that the upper end of a copy's band may be (Hz); nothing leaves the band as it is.
     ``tta_copies``: altered copies of a recording that an answer is the mean of, beside the recording (test-time
-    augmentation): of a network the mean of the probabilities, of a classical system of the scores. Each copy's
-    features are made when it answers. Not of waveforms.
+    augmentation): of a network the mean of the probabilities, of a classical system of the scores. They are changed as
+    ``copies`` are, every recording alike. Not of waveforms.
     ``crop``: seconds that a training step sees of a longer utterance, at a random place.
     ``views``: how many versions of an utterance an answer is the mean of; the first is the utterance itself, the
     others are warped as in training.

@@ -102,7 +102,7 @@ class Trainer:
             settings,
             config.features.hop,
             self.preprocessor.normaliser.mean if settings.normalise == "none" else None,
-            [self.preprocessor(copy) for copy in side.copies[: settings.copies]],
+            [self.preprocessor(copy) for copy in side.copies],
         )
         self.typical, self.dtype = typical_frames([one.shape[1] for one in self.training.frames]), dtype
         self.began: Mapping[str, Any] | None = None
@@ -371,11 +371,11 @@ class Trainer:
         self.strategy.state.load_weights(self.mesh.rank0_first(self._kept_weights, share=True))
         settings = self.config.train
         views = Views(settings.views, settings.warp, self.data.bands)
-        versions = self.data.take(self.fold.test).versions(settings.tta_copies)
+        answered = self.data.take(self.fold.test).answered(settings.tta_copies)
         try:
             parts = [
                 views.mean(lambda inputs: probabilities(self._predict, inputs, settings.batch), self.preprocessor(one))
-                for one in versions
+                for one in answered
             ]
         except _Asked:
             raise Stopped(f"the test of fold {self.fold.index}") from None

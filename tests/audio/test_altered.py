@@ -9,13 +9,13 @@ import pytest
 import soundfile
 from scipy.signal import welch
 
-from parallel_ser.audio.altered import CUT, AlterationSettings, AlteredExtractor, altered
+from parallel_ser.audio.altered import CUT, AlterationSettings, AlteredExtractor, Copy, altered
 from parallel_ser.audio.cache import FeatureCache
 from parallel_ser.audio.extract import Extractor, Features
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings
 from parallel_ser.config import load
 from parallel_ser.corpora.base import Utterance
-from parallel_ser.training.copies import of_files
+from parallel_ser.training.copies import with_all_copies
 from parallel_ser.training.data import of_features
 
 RATE = 16000
@@ -74,10 +74,14 @@ def test_a_copy_is_a_function_of_the_samples_and_its_number(tmp_path: Path) -> N
         soundfile.write(path, (sound() * 32767).astype(np.int16), RATE)
     inner = Extractor(AudioSettings(), FeatureSettings(streams=("logmel",)))
     settings = AlterationSettings(noise=20.0)
-    one, two = (AlteredExtractor(inner, settings, number) for number in (0, 1))
+    one, two = (AlteredExtractor(inner, settings, Copy(number)) for number in (0, 1))
     assert np.array_equal(one.file(first).frames, one.file(other).frames)
     assert not np.array_equal(one.file(first).frames[:, :50], two.file(first).frames[:, :50])
-    assert len({inner.key, one.key, two.key, AlteredExtractor(inner, AlterationSettings(), 0).key}) == 4
+    assert len({inner.key, one.key, two.key, AlteredExtractor(inner, AlterationSettings(), Copy(0)).key}) == 4
+    alike = AlteredExtractor(inner, settings, Copy(0, alike=True))
+    expected = altered(sound().astype(np.float32), RATE, np.random.default_rng([0]), settings)
+    np.testing.assert_allclose(next(alike.signals([sound().astype(np.float32)])).frames, inner(expected).frames)  # type: ignore[union-attr]
+    assert alike.key != one.key
 
 
 def test_training_gets_copies_and_a_silent_one_is_the_recording(
@@ -101,7 +105,7 @@ def test_training_gets_copies_and_a_silent_one_is_the_recording(
         )
 
     monkeypatch.setattr("parallel_ser.audio.altered.altered", copied)
-    made = of_files(data, config, 2)
+    made = with_all_copies(data, config)
     reverse = extractor(soundfile.read(paths[1], dtype="float32")[0][::-1].copy())
     assert isinstance(reverse, Features)
     for number in range(2):

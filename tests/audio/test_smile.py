@@ -14,6 +14,7 @@ import soundfile
 
 from parallel_ser.audio import smile as smiling
 from parallel_ser.audio import spread as spreading
+from parallel_ser.audio.altered import Copy
 from parallel_ser.audio.cache import FeatureCache
 from parallel_ser.audio.extract import Extractor, Features
 from parallel_ser.audio.settings import AudioSettings, FeatureSettings
@@ -80,7 +81,7 @@ def test_a_copys_values_are_those_of_the_altered_signal(tmp_path: Path, monkeypa
         return np.zeros_like(signal) if np.array_equal(signal, signals[0]) else signal[::-1].copy()
 
     monkeypatch.setattr("parallel_ser.audio.altered.altered", altered)
-    values, names = table(replace(data, copy=0), config, "egemaps")
+    values, names = table(replace(data, copy=Copy(0)), config, "egemaps")
     (backwards,) = SmileExtractor(config.audio, "egemaps").signals([signals[1][::-1].copy()])
     assert isinstance(backwards, Features)
     assert values.shape == (2, 88) == (2, len(names))

@@ -35,11 +35,13 @@ class Small:
         jobs: int = 1,
         labels: np.ndarray | None = None,
         copies: Sequence[Sample] = (),
+        tta_copies: Sequence[Sample] = (),
     ) -> list[Found]:
         inputs = {"functionals": [f"value{place}" for place in range(VALUES)]}
         own = {name: inputs[name] for name in settings.views if name in inputs and settings.system != "gmm"}
         given = self.labels if labels is None else labels
-        return searching.search(self.sample, given, CLASSES, self.problems, settings, own, folder, jobs, copies=copies)
+        more = {"copies": copies, "tta_copies": tta_copies}
+        return searching.search(self.sample, given, CLASSES, self.problems, settings, own, folder, jobs, **more)
 
     def changed(self, places: Sequence[int] = ()) -> Sample:
         """The sample with other vectors and frames at these places."""

@@ -175,6 +175,25 @@ def test_copies_of_training_recordings_alone_are_learned_from(
     assert not np.array_equal(after[others], before[others])  # they did learn from it
 
 
+@pytest.mark.parametrize("kind", [{"system": "elm", "views": ("functionals", "supervector")}, {"system": "gmm"}])
+@pytest.mark.parametrize("normalise", ["train", "speaker", "enrol"])
+def test_scores_are_the_mean_over_the_copies_that_answer(
+    kind: dict[str, Any], normalise: str, small: Small, tmp_path: Path
+) -> None:
+    settings, problem = one_candidate(**kind, normalise=normalise, enrol=3), small.problems[0]
+    plain = small.search(tmp_path / "plain", settings)[0]
+    alike = small.search(tmp_path / "alike", settings, tta_copies=[small.sample])[0]
+    np.testing.assert_allclose(alike.tested, plain.tested, atol=1e-12)
+    np.testing.assert_allclose(alike.held_out, plain.held_out, atol=1e-12)
+    _, out = problem.inner[0]
+    speaker = [problem.training[place] for place in out]
+    small.search(tmp_path / "held", settings, tta_copies=[small.changed(speaker[:1])])
+    small.search(tmp_path / "both", settings, tta_copies=[small.changed(speaker[:1]), small.sample])
+    before, one, two = (scores(tmp_path / name, 0)[list(out)] for name in ("plain", "held", "both"))
+    assert not np.allclose(one[0], before[0])
+    np.testing.assert_allclose(two - before, (one - before) * 2 / 3, atol=1e-9)
+
+
 def test_samples_come_back_from_their_files_memory_mapped(small: Small, tmp_path: Path) -> None:
     own = small.sample.take([7, 3, 50])
     write_sample(tmp_path, own)
