@@ -12,8 +12,11 @@ def notice(record: Mapping[str, Any]) -> str:
 
 
 def card(record: Mapping[str, Any]) -> str:
-    """The card of a record: ``name``, ``system``, ``version``, ``classes``, ``metrics`` as in ``metrics.json``,
-    ``corpora`` with ``name``, ``licence`` and ``citation``, ``limits``, and ``robustness`` or None."""
+    """The card of a record.
+
+    It has ``name``, ``system``, ``tta_copies``, ``version``, ``classes``, ``metrics`` as in ``metrics.json``,
+    ``corpora`` with ``name``, ``licence`` and ``citation``, ``limits``, and ``robustness`` or None.
+    """
     return _rendered("card", record)
 
 

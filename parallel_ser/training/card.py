@@ -39,6 +39,7 @@ def write(folder: Path, config: Config) -> None:
     record = {
         "name": folder.absolute().name,
         "system": _system(folder, config),
+        "tta_copies": 0 if run_folder.is_fusion(folder) else config.train.tta_copies,
         "version": version("parallel-ser"),
         "classes": metrics["classes"],
         "corpora": corpora,

@@ -84,6 +84,7 @@ def test_evaluating_and_predicting_say_what_training_said(kind: str, request: py
     again, before = json.loads(done("evaluate", run, "--json").stdout), run_folder.metrics_of(run)
     assert again["confusion"] == before["confusion"]
     assert again["mean_confidence"] == pytest.approx(before["mean_confidence"], abs=1e-6)
+    assert "An answer is the mean over a recording and 2 altered copies of it." in (run / "card.md").read_text()
     of = predicted(run)
     rows = [json.loads(line) for line in done("predict", run, *of.paths, "--json").stdout.splitlines()]
     found = np.array([[row["probabilities"][name] for name in of.classes] for row in rows])
