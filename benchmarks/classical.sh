@@ -2,7 +2,7 @@
 # The classical figures of docs/results.md: benchmarks/classical.sh ROOT OUT [MODE…], ROOT being RAVDESS's folder.
 # MODE is speaker, self (speaker with self-training), train or enrol (all four without one). Needs the package opensmile for
 # the rows that have its sets. What is there already is not run again. `copies` learns from copies as other
-# voices, with one width and one selection: its kernels have 25 times as many values.
+# voices, with one width and one selection: its kernels have 25 times as many values; `tta-…` answers over such copies too.
 set -euo pipefail
 root=$1 out=$2
 shift 2
@@ -17,18 +17,15 @@ run() { # NAME SYSTEM VIEWS [SETTING…], in $mode
     "corpus.root=$root" "classical.views=[$views]" "${settings[@]}" "$@" "run.folder=$out/$mode-$name" >"$out/$mode-$name.log"
 }
 copies=(train.copies=4 train.speed=0.15 classical.search.width=[2] classical.search.keep=[2000])
+machines=(elm=functionals supervector=supervector own=functionals,supervector all=functionals,supervector,compare
+  compare=compare correlations=functionals,supervector,correlations)
 
 for mode in "$@"; do
-  run elm elm functionals
-  run supervector elm supervector
-  run own elm functionals,supervector
-  run all elm functionals,supervector,compare
-  run compare elm compare
-  case $mode in self | train)
-    run correlations elm functionals,supervector,correlations
-    run copies elm functionals,supervector,correlations "${copies[@]}"
-    ;;
-  esac
+  for machine in "${machines[@]}"; do
+    run "${machine%%=*}" elm "${machine#*=}"
+    [ "$mode" != train ] || run "tta-${machine%%=*}" elm "${machine#*=}" "${copies[@]}" train.tta_copies=4
+  done
+  run copies elm functionals,supervector,correlations "${copies[@]}"
   [ "$mode" != self ] || continue
   run gmm gmm functionals
   run svm svm functionals

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import soundfile
 
 from parallel_ser.audio.load import resampled
 from parallel_ser.corpora.base import Utterance
@@ -48,26 +51,35 @@ class Recogniser:
 
     def __call__(self, signals: Sequence[np.ndarray], rate: int, speakers: Sequence[str]) -> list[Answer]:
         """Answers for signals (samples,) at ``rate`` Hz, each of one of the ``speakers``."""
-        names = [Path(str(place)) for place in range(len(signals))]
+        with tempfile.TemporaryDirectory(prefix="parallel-ser-") as scratch:
+            return self._answers(signals, rate, speakers, Path(scratch))
+
+    def _answers(
+        self, signals: Sequence[np.ndarray], rate: int, speakers: Sequence[str], scratch: Path
+    ) -> list[Answer]:
+        names = [scratch / f"{place}.wav" for place in range(len(signals))]
         told = [Utterance(name, "", who, "unknown", "") for name, who in zip(names, speakers, strict=True)]
-        found: dict[Path, np.ndarray] = {}
         problems: dict[Path, str] = {}
         distances: dict[Path, float] = {}
 
         def load(run: Run) -> tuple[Dataset, Places]:
             extractor = self._extractor(run)
+            caching.enter_context(run.caching_in(scratch / "cache"))
             there = [resampled(one, rate, run.config.audio.sample_rate) for one in signals]
             data, wrong = of_attempts(told, run.classes, extractor, extractor.signals(there))
             heard = [there[names.index(one.path)] for one in data.utterances]
             data = with_answered(data, run.config, lambda copy: altering(extractor, run.config, copy).signals(heard))
             problems.update({path: str(error) for path, error in wrong.items()})
+            if run.reads_files:
+                for one, signal in zip(data.utterances, heard, strict=True):
+                    soundfile.write(one.path, signal, run.config.audio.sample_rate, subtype="FLOAT")
             if self._novelty is not None and not distances and data.frames:
                 rows = novelty.describe(data.frames, data.rows)
                 distances.update(zip([one.path for one in data.utterances], self._novelty(rows).tolist(), strict=True))
             return data, dict.fromkeys(run.folds, range(len(data.utterances)))
 
-        if signals:
-            found = self.run.probabilities(load)
+        with ExitStack() as caching:
+            found = self.run.probabilities(load) if signals else {}
         return [Answer(found.get(name), distances.get(name), problems.get(name, "")) for name in names]
 
     def _extractor(self, run: Run) -> AnyFeatures:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cached_property, partial
 from itertools import chain
 from pathlib import Path
@@ -30,7 +31,7 @@ from parallel_ser.training.copies import with_answered, with_tta_copies
 from parallel_ser.training.data import Dataset, count_bands, of_attempts, prepare
 from parallel_ser.training.encoder_view import AnyFeatures, encoder_digest, extractor_of
 from parallel_ser.training.predictions import Predictions
-from parallel_ser.training.sample import altering, classical_notes, sample_of
+from parallel_ser.training.sample import altering, classical_notes, of_files, sample_of
 
 Places = Mapping[int, Sequence[int]]
 """Of each fold the places of the utterances that its model is asked about."""
@@ -52,6 +53,7 @@ class Run(ABC):
         notes: what must be said beside each figure of it.
         seen: of each fold what its model was trained and selected on, where its file says so.
         learned_all: whether a fold's model has learned from the selection side, too.
+        reads_files: whether it measures recordings' files, beside the features that it is given.
     """
 
     seen: Mapping[int, transfer.Sides] = {}
@@ -59,6 +61,7 @@ class Run(ABC):
     by_speaker: bool
     notes: tuple[str, ...]
     learned_all = False
+    reads_files = False
 
     def __init__(self, folder: Path, config: Config, folds: Sequence[int]):
         self.folder, self.config, self.folds = folder, config, tuple(folds)
@@ -99,6 +102,16 @@ class Run(ABC):
         run_folder.require_models(folder)
         classical = (run_folder.fold_folder(folder, folds[0]) / "model.skops").exists()
         return (ClassicalRun if classical else NeuralRun)(folder, config, folds)
+
+    @contextmanager
+    def caching_in(self, folder: Path) -> Iterator[None]:
+        """Features that the run makes meanwhile are kept there, not in its own cache."""
+        before = self.config
+        self.config = before.model_copy(update={"run": before.run.model_copy(update={"cache": folder})})
+        try:
+            yield
+        finally:
+            self.config = before
 
     @property
     def settings_file(self) -> Path:
@@ -292,6 +305,7 @@ class ClassicalRun(Run):
         self.models = {index: _recogniser(run_folder.fold_folder(folder, index)) for index in folds}
         self.classes = next(iter(self.models.values())).classes
         self.by_speaker = config.classical.normalise in ("speaker", "enrol")
+        self.reads_files = bool(of_files(config.classical))
         self.notes = classical_notes(config.classical)
 
     def raw_answers(self, load: Load) -> Answers:

@@ -143,9 +143,8 @@ def _answers(run: Run, data: Dataset, places: Places, alteration: Alteration) ->
         files = {place: _altered(run, data, place, alteration, folder) for own in places.values() for place in own}
 
         def load(one: Run) -> tuple[Dataset, Places]:
-            own = one.config.model_copy(update={"run": one.config.run.model_copy(update={"cache": folder / "cache"})})
-            before.callback(setattr, one, "config", one.config)
-            one.config, extractor = own, extractor_of(own.audio, own.features)  # views of files look there, too
+            before.enter_context(one.caching_in(folder / "cache"))  # views of files look there, too
+            own, extractor = one.config, extractor_of(one.config.audio, one.config.features)
             found = FeatureCache(folder / "cache", extractor).attempt(list(files.values()), own.run.jobs or -1)
             utterances = [replace(data.utterances[place], path=path) for place, path in files.items()]
             heard, _ = of_attempts(utterances, data.classes, extractor, found)

@@ -122,9 +122,17 @@ def require_views(config: Config) -> None:
     Raises:
         UserError: see ``extractor_of``.
     """
-    for view in config.classical.views if config.classical.system != "gmm" else ():
-        if view not in OF_FEATURES:
-            extractor_of(view, config)
+    for view in of_files(config.classical):
+        extractor_of(view, config)
+
+
+def of_files(settings: ClassicalSettings) -> list[str]:
+    """The views of a classical system that measure the files anew.
+
+    >>> of_files(ClassicalSettings(views=("functionals", "compare")))
+    ['compare']
+    """
+    return [view for view in settings.views if view not in OF_FEATURES and settings.system != "gmm"]
 
 
 def require_vectors(config: Config) -> None:
