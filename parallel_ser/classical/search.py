@@ -149,8 +149,9 @@ def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int
     training = front.fit(sample.take(problem.training))
     more = (front(one.take(problem.training), training=True) for one in copies)
     _write_versions(home, "training", (one.only(used) for one in chain([training], more)))
-    for name, places in (("held", problem.training), ("test", problem.test)):
-        _write_versions(home, name, (front(one.take(places)).only(used) for one in answered))
+    if settings.normalise == "enrol" or len(answered) > 1:  # else training recordings are the same on either side
+        _write_versions(home, "held", (front(one.take(problem.training)).only(used) for one in answered))
+    _write_versions(home, "test", (front(one.take(problem.test)).only(used) for one in answered))
     save(home / "front.skops", front)
     write_json(home / DONE, _prepared(home))
     return problem.index
@@ -169,7 +170,7 @@ def _try(folder: Path, problem: Problem, settings: ClassicalSettings, group: Seq
     if not group:
         return problem.index
     versions, labels = _read(folder, problem)
-    held = _versions(home, "held")
+    held = _versions(home, "held") or versions[:1]
     adapted = background(settings, home)
     classes = int(labels.max()) + 1
     scores = np.zeros((len(group), len(labels), classes))
