@@ -121,7 +121,7 @@ def _beside(config: Config) -> list[str]:
     """That there are copies."""
     learned, tested = config.train.copies, config.train.tta_copies
     lines = [f"Copies: {learned} of each recording, altered, are learned from beside it"] if learned else []
-    return lines + ([f"Answers: the mean of a recording's and of {tested} altered copies'"] if tested else [])
+    return lines + ([f"Answers: the mean over a recording and {tested} altered copies of it"] if tested else [])
 
 
 def _described(found: Found) -> str:
