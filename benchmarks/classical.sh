@@ -23,7 +23,7 @@ machines=(elm=functionals supervector=supervector own=functionals,supervector al
 for mode in "$@"; do
   for machine in "${machines[@]}"; do
     run "${machine%%=*}" elm "${machine#*=}"
-    [ "$mode" != train ] || run "tta-${machine%%=*}" elm "${machine#*=}" "${copies[@]}" train.tta_copies=4
+    [ "$mode" = self ] || run "tta-${machine%%=*}" elm "${machine#*=}" "${copies[@]}" train.tta_copies=4
   done
   run copies elm functionals,supervector,correlations "${copies[@]}"
   [ "$mode" != self ] || continue
