@@ -64,13 +64,14 @@ class Recogniser:
 
         def load(run: Run) -> tuple[Dataset, Places]:
             extractor = self._extractor(run)
-            caching.enter_context(run.caching_in(scratch / "cache"))
             there = [resampled(one, rate, run.config.audio.sample_rate) for one in signals]
             data, wrong = of_attempts(told, run.classes, extractor, extractor.signals(there))
-            heard = [there[names.index(one.path)] for one in data.utterances]
+            by_name = dict(zip(names, there, strict=True))
+            heard = [by_name[one.path] for one in data.utterances]
             data = with_answered(data, run.config, lambda copy: altering(extractor, run.config, copy).signals(heard))
             problems.update({path: str(error) for path, error in wrong.items()})
             if run.reads_files:
+                caching.enter_context(run.caching_in(scratch / "cache"))
                 for one, signal in zip(data.utterances, heard, strict=True):
                     soundfile.write(one.path, signal, run.config.audio.sample_rate, subtype="FLOAT")
             if self._novelty is not None and not distances and data.frames:

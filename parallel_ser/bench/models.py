@@ -229,11 +229,11 @@ def recognise(home: str) -> None:
     first = run.folds[0]
     (fold,) = (one for one in split if one.index == first)
     run.folds = (first,)
-    asked = with_answered_copies(run.config, data, {first: fold.test})
+    tested = with_answered_copies(run.config, data, {first: fold.test})
     took = []
     for _ in range(TIMED):
         began = time.perf_counter()
-        run.raw_answers(lambda _: asked)
+        run.raw_answers(lambda _: tested)
         took.append(time.perf_counter() - began)
     parameters = 0
     if isinstance(run, NeuralRun):

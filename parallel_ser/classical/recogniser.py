@@ -66,8 +66,7 @@ class Recogniser:
 
     def of_ready(self, *samples: Sample) -> np.ndarray:
         """The same of samples that have been through the front."""
-        scores = np.mean([self.system.scores(one) for one in samples], axis=0)
-        return calibration.from_state(self.calibration)(softmax(scores / self.spread))
+        return calibration.from_state(self.calibration)(softmax(self.system.scores(*samples) / self.spread))
 
     def save(self, path: Path) -> None:
         """Write it; see ``save``."""

@@ -108,7 +108,7 @@ def search(
     Raises:
         UserError: a worker was killed; what was finished stays in ``folder``.
     """
-    for name, versions in (("raw", (sample, *copies)), ("answered", (sample, *tta_copies))):
+    for name, versions in (("raw", (sample, *copies)), ("tta", tta_copies)):
         _write_versions(folder, name, (one.only(_needed(settings)) for one in versions))
     np.save(folder / "labels.npy", labels)
     kernels = groups(candidates(settings))
@@ -144,7 +144,8 @@ def _prepare(folder: Path, problem: Problem, settings: ClassicalSettings) -> int
         return problem.index
     for stale in home.glob("tried-*.scores"):  # of arrays that are not there any more
         stale.unlink()
-    (sample, *copies), answered = _versions(folder, "raw"), _versions(folder, "answered")
+    sample, *copies = _versions(folder, "raw")
+    answered = [sample, *_versions(folder, "tta")]
     front, used = front_of(settings), _used(settings)
     training = front.fit(sample.take(problem.training))
     more = (front(one.take(problem.training), training=True) for one in copies)

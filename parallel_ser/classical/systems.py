@@ -29,8 +29,11 @@ class System(ABC):
         """Learn from labels (utterances,) in 0 … classes - 1, each of which occurs."""
 
     @abstractmethod
-    def scores(self, sample: Sample) -> np.ndarray:
-        """How much speaks for each class, (utterances, classes); a softmax makes probabilities of it."""
+    def scores(self, *samples: Sample) -> np.ndarray:
+        """How much speaks for each class, (utterances, classes); a softmax makes probabilities of it.
+
+        Of several samples, the same utterances and altered copies of them, the mean.
+        """
 
 
 class KernelSystem(System):
@@ -76,13 +79,12 @@ class KernelSystem(System):
         """The mean of the scores of ``tested`` by machines of each cost, fitted to ``sample``; the kernels are made
         once."""
         training = self._kernel(sample, labels)
-        rows = [self._rows(one) for one in tested]
-        kernels = [self._between(one) for one in rows]
+        together = _apart(tested)
+        rows = self._rows(together)
+        kernel = self._between(rows)
         for cost in costs:
             machine = self._machine(cost).fit(training, labels, classes)
-            each = zip(rows, kernels, tested, strict=True)
-            scores = [self._scores(machine, own, kernel, training, one.speakers) for own, kernel, one in each]
-            yield np.mean(scores, axis=0)
+            yield _mean_of(self._scores(machine, rows, kernel, training, together.speakers), len(tested))
 
     def _machine(self, cost: float) -> Machine:
         """Of a cost that means what it means without copies: n rows alike at an nth of it are as one; logistic
@@ -102,12 +104,14 @@ class KernelSystem(System):
 
         return self._mean(parts())
 
-    def scores(self, sample: Sample) -> np.ndarray:
-        """See ``System``; with self-training a speaker's utterances are scored together."""
-        rows = self._rows(sample)
+    def scores(self, *samples: Sample) -> np.ndarray:
+        """See ``System``; with self-training a speaker's utterances of a sample are scored together."""
+        together = _apart(samples)
+        rows = self._rows(together)
         trained_on = {name: self.kernels_[name].rows_ for name in self.views}
         training = self._between(trained_on) if self.self_training else None
-        return self._scores(self.machine_, rows, self._between(rows), training, sample.speakers)
+        scores = self._scores(self.machine_, rows, self._between(rows), training, together.speakers)
+        return _mean_of(scores, len(samples))
 
     def _scores(
         self,
@@ -181,14 +185,29 @@ class MixtureSystem(System):
             setattr(adapted, name, getattr(self.background, name))
         return adapted
 
-    def scores(self, sample: Sample) -> np.ndarray:
+    def scores(self, *samples: Sample) -> np.ndarray:
         """See ``System``."""
+        return _mean_of(np.concatenate([self._scores(one) for one in samples]), len(samples))
+
+    def _scores(self, sample: Sample) -> np.ndarray:
         frames = _cepstra(sample)
         rows = np.concatenate(list(frames)).astype(np.float64)
         lengths = np.diff(frames.bounds, axis=1)[:, 0]
         starts = np.append(0, lengths.cumsum()[:-1])
         parts = [np.add.reduceat(mixture.score_samples(rows), starts) / lengths for mixture in self.mixtures_]
         return np.stack(parts, axis=1)
+
+
+def _apart(samples: Sequence[Sample]) -> Sample:
+    """The utterances of all samples as one, where a speaker of each sample is a speaker of its own."""
+    speakers = [np.array([f"{number} {speaker}" for speaker in one.speakers]) for number, one in enumerate(samples)]
+    return Sample.join([Sample(one.views, own) for one, own in zip(samples, speakers, strict=True)])
+
+
+def _mean_of(scores: np.ndarray, samples: int) -> np.ndarray:
+    """Scores (samples × utterances, classes) to their mean over the samples."""
+    mean: np.ndarray = scores.reshape(samples, -1, scores.shape[1]).mean(axis=0)
+    return mean
 
 
 def _vectors(sample: Sample, name: str) -> np.ndarray:
@@ -252,8 +271,7 @@ def scored(
         yield from system.at_costs([one["cost"] for one in group], sample, labels, classes, tested)
     else:
         assert len(group) == 1
-        fitted = system.fit(sample, labels, classes)
-        yield np.mean([fitted.scores(one) for one in tested], axis=0)
+        yield system.fit(sample, labels, classes).scores(*tested)
 
 
 def build(settings: ClassicalSettings, candidate: Candidate, versions: int = 1, background: Any = None) -> System:

@@ -6,7 +6,7 @@ run can stop and go on at any step, and every rank draws the same.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
@@ -185,12 +185,14 @@ class Views:
     warp: float
     bands: int | None
 
-    def mean(self, classify: Callable[[NetworkInputs], np.ndarray], inputs: NetworkInputs) -> np.ndarray:
-        """The mean over the views of ``classify``'s probabilities ``(utterances, classes)``."""
+    def mean(self, classify: Callable[[NetworkInputs], np.ndarray], versions: Iterable[NetworkInputs]) -> np.ndarray:
+        """The mean of ``classify``'s probabilities ``(utterances, classes)`` over the views of each version of the
+        utterances: the recordings, and perhaps altered copies of them."""
         rows = []
-        for number in range(self.count):
-            frames = [self._view(one, number) for one in inputs.frames]
-            rows.append(classify(NetworkInputs(frames, inputs.extras)))
+        for inputs in versions:
+            for number in range(self.count):
+                frames = [self._view(one, number) for one in inputs.frames]
+                rows.append(classify(NetworkInputs(frames, inputs.extras)))
         return np.mean(rows, axis=0)
 
     def _view(self, frames: np.ndarray, number: int) -> np.ndarray:

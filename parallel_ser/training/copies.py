@@ -10,21 +10,20 @@ from parallel_ser.audio.extract import Features
 from parallel_ser.config import Config
 from parallel_ser.corpora.audit import Audit
 from parallel_ser.corpora.protocols import Fold
+from parallel_ser.report.terminal import Advance
 from parallel_ser.training.data import Dataset, prepare
 from parallel_ser.training.encoder_view import extractor_of
 from parallel_ser.training.sample import copies_of, require_vectors
 
-Progress = Callable[[int, int], None] | None
 
-
-def prepare_training(config: Config, progress: Progress = None) -> tuple[Dataset, list[Fold], list[Audit]]:
+def prepare_training(config: Config, progress: Advance | None = None) -> tuple[Dataset, list[Fold], list[Audit]]:
     """``data.prepare`` and all copies, of a network."""
     require_vectors(config)
     data, folds, audits = prepare(config, progress)
     return with_all_copies(data, config, progress), folds, audits
 
 
-def with_all_copies(data: Dataset, config: Config, progress: Progress = None) -> Dataset:
+def with_all_copies(data: Dataset, config: Config, progress: Advance | None = None) -> Dataset:
     """The utterances with the copies that training draws from and those that an answer is the mean of.
 
     Args:
@@ -37,7 +36,7 @@ def with_all_copies(data: Dataset, config: Config, progress: Progress = None) ->
     return replace(with_tta_copies(data, config, progress), copies=tuple(drawn))
 
 
-def with_tta_copies(data: Dataset, config: Config, progress: Progress = None) -> Dataset:
+def with_tta_copies(data: Dataset, config: Config, progress: Advance | None = None) -> Dataset:
     """The utterances, which lie in files, with the copies that an answer is the mean of; see ``with_all_copies``."""
     return with_answered(data, config, lambda copy: _of_files(data, config, copy, progress))
 
@@ -63,6 +62,6 @@ def copied(data: Dataset, copy: Copy, made: Iterable[object]) -> Dataset:
     return replace(data, frames=frames, measures=measures, copy=copy, copies=(), tta_copies=())
 
 
-def _of_files(data: Dataset, config: Config, copy: Copy, progress: Progress) -> list[Features | None]:
+def _of_files(data: Dataset, config: Config, copy: Copy, progress: Advance | None) -> list[Features | None]:
     extractor = extractor_of(config.audio, config.features)
     return copies_of([one.path for one in data.utterances], extractor, config, copy, progress)

@@ -257,10 +257,10 @@ def with_answered_copies(config: Config, data: Dataset, places: Places) -> tuple
     """
     if not config.train.tta_copies:
         return data, places
-    kept = sorted({place for own in places.values() for place in own})
-    there = {place: number for number, place in enumerate(kept)}
+    chosen = sorted({place for own in places.values() for place in own})
+    there = {place: number for number, place in enumerate(chosen)}
     with progress("features of copies") as advance:
-        alone = with_tta_copies(data.take(kept), config, advance)
+        alone = with_tta_copies(data.take(chosen), config, advance)
     return alone, {fold: [there[place] for place in own] for fold, own in places.items()}
 
 

@@ -60,12 +60,8 @@ class Model:
         Raises:
             UserError: the network reads what an utterance does not have, such as words.
         """
-
-        def of(one: Dataset) -> np.ndarray:
-            return self.views.mean(lambda inputs: probabilities(self._logits, inputs, batch), self.preprocessor(one))
-
-        found: np.ndarray = np.mean([of(one) for one in data.answered(self.tta_copies)], axis=0)
-        return found
+        versions = map(self.preprocessor, data.answered(self.tta_copies))
+        return self.views.mean(lambda inputs: probabilities(self._logits, inputs, batch), versions)
 
     def _logits(self, inputs: Inputs) -> Tensor:
         with torch.inference_mode():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,7 +94,7 @@ def copies_of(
     extractor: SignalExtractor,
     config: Config,
     copy: Copy,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Advance | None = None,
 ) -> list[Features | None]:
     """What the extractor makes of a copy of each recording; nothing where it cannot be measured, for it is silent now,
     say: it is the recording itself then."""

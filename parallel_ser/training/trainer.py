@@ -371,15 +371,11 @@ class Trainer:
         self.strategy.state.load_weights(self.mesh.rank0_first(self._kept_weights, share=True))
         settings = self.config.train
         views = Views(settings.views, settings.warp, self.data.bands)
-        answered = self.data.take(self.fold.test).answered(settings.tta_copies)
+        versions = map(self.preprocessor, self.data.take(self.fold.test).answered(settings.tta_copies))
         try:
-            parts = [
-                views.mean(lambda inputs: probabilities(self._predict, inputs, settings.batch), self.preprocessor(one))
-                for one in answered
-            ]
+            rows = views.mean(lambda inputs: probabilities(self._predict, inputs, settings.batch), versions)
         except _Asked:
             raise Stopped(f"the test of fold {self.fold.index}") from None
-        rows = np.mean(parts, axis=0)
         return self.mesh.rank0_first(lambda: self.data.said(self.fold.test, self.fold.index, rows))
 
     def _kept_weights(self) -> dict[str, Tensor]:

@@ -131,6 +131,9 @@ def test_self_training_is_of_a_speaker_s_own_utterances(small: Small, tmp_path: 
     for speaker in np.unique(test.speakers):
         own = np.flatnonzero(test.speakers == speaker)
         np.testing.assert_allclose(model.system.scores(model.front(test.take(own))), every[own], atol=1e-12)
+    copies = model.front(small.changed(range(20)).take(small.problems[0].test))
+    together = model.system.scores(model.front(test), copies)  # whose utterances do not learn from each other
+    np.testing.assert_allclose(together, (every + model.system.scores(copies)) / 2, atol=1e-12)
     plain = small.search(tmp_path / "plain", one_candidate(system="elm", normalise="speaker"))[0].recogniser
     assert np.abs(plain.system.scores(plain.front(test)) - every).max() > 0.01
 
