@@ -42,6 +42,7 @@ SYSTEMS = (
             "features.hop=0.02",
         ),
     ),
+    System(name="MLP", run="train", settings=("model.name=mlp", "model.options={vectors: 500, keep: 500}")),
     System(name="MFCC-LSTM", run="train", settings=("model.name=mfcc_lstm", *_MFCC)),
     System(
         name="LSTM-Transformer",

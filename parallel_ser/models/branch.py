@@ -1,4 +1,4 @@
-"""A branch of the network that reads vectors of an utterance beside its frames, such as functionals."""
+"""Blocks that read vectors of an utterance, such as functionals, beside its frames or in their place."""
 
 from __future__ import annotations
 
@@ -14,6 +14,19 @@ LARGEST = 4.0
 """Deviations from the mean that a value counts for at the most."""
 
 
+class VectorLayer(Dense):
+    """A dense layer over ``vectors`` ``(batch, values)``, to ``(batch, width)``; of its input it reads nothing."""
+
+    def __init__(self, values: int, width: int, dropout: float, name: str) -> None:
+        super().__init__(values, width, dropout, name)
+        self.values = values
+
+    def forward(self, x: Tensor, valid: Tensor, seed: Tensor, vectors: Tensor | None = None) -> Tensor:
+        """See the class; without ``vectors``, in batches that are only measured or counted, they are zero."""
+        vectors = x.new_zeros(len(x), self.values) if vectors is None else vectors.to(x.dtype)
+        return super().forward(vectors.clamp(-LARGEST, LARGEST), valid, seed)
+
+
 class VectorBranch(Block):
     """Two dense layers over ``vectors`` ``(batch, values)``: ``(batch, inputs)`` to ``(batch, inputs + width)``.
 
@@ -24,13 +37,12 @@ class VectorBranch(Block):
 
     def __init__(self, values: int, width: int, dropout: float, name: str) -> None:
         super().__init__()
-        self.values, self.stream = values, zlib.crc32(name.encode())
-        self.first = Dense(values, width, dropout, f"{name}.first")
+        self.stream = zlib.crc32(name.encode())
+        self.first = VectorLayer(values, width, dropout, f"{name}.first")
         self.second = Dense(width, width, dropout, f"{name}.second")
 
     def forward(self, x: Tensor, valid: Tensor, seed: Tensor, vectors: Tensor | None = None) -> Tensor:
-        """See the class; without ``vectors``, in batches that are only measured or counted, they are zero."""
-        vectors = x.new_zeros(len(x), self.values) if vectors is None else vectors.to(x.dtype)
-        y = self.second(self.first(vectors.clamp(-LARGEST, LARGEST), valid, seed), valid, seed)
+        """See the class, and ``VectorLayer``."""
+        y = self.second(self.first(x, valid, seed, vectors), valid, seed)
         share = hashed_uniform(seed, self.stream, 1).lt(0.5).to(x.dtype) if self.training else 0.5
         return torch.cat([x * share, y * (1.0 - share)], 1)

@@ -26,6 +26,8 @@ class Beside:
         table: the parameter ``(vocabulary + 2, width)`` that has them.
         xvectors: a file with a speaker embedding of each recording; empty reads none.
         vectors: how many values of the views that ``classical.views`` names; 0 reads none.
+        keep: of each of those views, how many values stay; 0 keeps all.
+        frames: whether it reads the features of frames, too.
     """
 
     vocabulary: int = 0
@@ -33,6 +35,8 @@ class Beside:
     table: str = ""
     xvectors: str = ""
     vectors: int = 0
+    keep: int = 0
+    frames: bool = True
 
 
 @dataclass(frozen=True)

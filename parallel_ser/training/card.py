@@ -55,9 +55,8 @@ def _system(folder: Path, config: Config) -> str:
         return "A fusion of several systems"
     if any(folder.glob("fold-*/model.skops")):
         return f"The classical system {config.classical.system} on {', '.join(config.classical.views)}"
-    vectors = (
-        f", which reads {', '.join(config.classical.views)} beside the frames" if config.model.beside.vectors else ""
-    )
+    beside, views = config.model.beside, ", ".join(config.classical.views)
+    vectors = f", which reads {views}{' beside the frames' * beside.frames}" if beside.vectors else ""
     return f"The network {title(config.model)}{vectors}"
 
 

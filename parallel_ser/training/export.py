@@ -119,9 +119,8 @@ def _about_network(run: NeuralRun) -> dict[str, Any]:
     if beside.vocabulary or beside.xvectors:
         raise UserError(f"{name} reads words or embeddings beside the sound: not exported.")
     if beside.vectors:
-        raise UserError(
-            f"{name} reads vectors beside the frames and is not exported; trained with model.options.vectors=0 it is."
-        )
+        tail = " beside the frames and is not exported; trained with model.options.vectors=0 it is."
+        raise UserError(f"{name} reads vectors{tail if beside.frames else ': not exported.'}")
     inputs = {
         "features": "(batch, rows, frames) float32: the rows of features.streams in their order, zero behind an "
         f"utterance's last frame; frames a multiple of {FRAMES_STEP}",

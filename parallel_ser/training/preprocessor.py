@@ -12,6 +12,7 @@ import torch
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
+from parallel_ser.classical import kernel
 from parallel_ser.classical.front import Front, front_of
 from parallel_ser.classical.sample import Sample
 from parallel_ser.config import Config
@@ -32,12 +33,14 @@ class Vectors:
     Attributes:
         config: of the run, with the classical settings of ``_of_views``.
         front: makes the views ready, by ``train.normalise``.
-        scale: standardises what ``front`` gives, ``(values, 1)``.
+        chosen: places of each view's values that stay; a view that is not named keeps all.
+        scale: standardises those, ``(values, 1)``.
         names: of the functionals and correlations.
     """
 
     config: Config
     front: Front
+    chosen: dict[str, np.ndarray]
     scale: Normaliser
     names: tuple[str, ...]
 
@@ -48,8 +51,10 @@ class Vectors:
         config = _of_views(config)
         front = front_of(config.classical)
         sample, names = sample_of(data, config)
-        rows = _joined(front.fit(sample), config)
-        return Vectors(config, front, Normaliser.fit("train", list(rows[:, :, None]), _LEAST), _flat(names))
+        ready = front.fit(sample)
+        chosen = _chosen(ready, data, config) if config.model.beside.keep else {}
+        scale = Normaliser.fit("train", list(_joined(ready, config, chosen)[:, :, None]), _LEAST)
+        return Vectors(config, front, chosen, scale, _flat(names))
 
     @threadpool_limits.wrap(limits=1)
     def __call__(self, data: Dataset) -> Tensor:
@@ -61,7 +66,7 @@ class Vectors:
         sample, names = sample_of(data, self.config)
         if _flat(names) != self.names:
             raise UserError("the network was trained on other values than this version makes: train it again.")
-        rows = _joined(self.front(sample), self.config)
+        rows = _joined(self.front(sample), self.config, self.chosen)
         return torch.from_numpy(np.stack(self.scale(list(rows[:, :, None]), ()))[:, :, 0])
 
 
@@ -80,8 +85,21 @@ def _of_views(config: Config) -> Config:
     return config.model_copy(update={"classical": settings})
 
 
-def _joined(sample: Sample, config: Config) -> np.ndarray:
-    return np.concatenate([np.asarray(sample.views[name]) for name in config.classical.views], axis=1)
+def _chosen(ready: Sample, data: Dataset, config: Config) -> dict[str, np.ndarray]:
+    """Places of each view's values that tell the classes of a training side apart best."""
+    labels = np.array([data.label(place) for place in range(len(data.utterances))])
+    chosen: dict[str, np.ndarray] = {}
+    for view in config.classical.views:
+        selection = kernel.Vectors(config.model.beside.keep)
+        selection.fit(np.asarray(ready.views[view]), labels, ready.speakers)
+        chosen[view] = selection.chosen_
+    return chosen
+
+
+def _joined(sample: Sample, config: Config, chosen: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The views side by side, the values that stay, (utterances, values)."""
+    views = {name: np.asarray(sample.views[name]) for name in config.classical.views}
+    return np.concatenate([rows[:, chosen[name]] if name in chosen else rows for name, rows in views.items()], axis=1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +132,8 @@ class Preprocessor:
         extras = self.extras(data.utterances)
         if self.vectors:
             extras["vectors"] = self.vectors(data)
-        return NetworkInputs(self.normaliser(data.frames, [one.speaker for one in data.utterances]), extras)
+        frames = data.frames if self.extras.beside.frames else [one[:, :1] for one in data.frames]
+        return NetworkInputs(self.normaliser(frames, [one.speaker for one in data.utterances]), extras)
 
     @property
     def state(self) -> dict[str, Any]:
@@ -122,8 +141,9 @@ class Preprocessor:
         state = {"normaliser": self.normaliser.state(), **self.extras.state}
         if self.vectors:
             front = _mapped(torch.from_numpy, self.vectors.front.state())
+            chosen = _mapped(torch.from_numpy, self.vectors.chosen)
             scale, names = self.vectors.scale.state(), list(self.vectors.names)
-            state["vectors"] = {"front": front, "scale": scale, "names": names}
+            state["vectors"] = {"front": front, "chosen": chosen, "scale": scale, "names": names}
         return state
 
     @staticmethod
@@ -141,5 +161,7 @@ class Preprocessor:
         if stored:
             config = _of_views(config)
             front = front_of(config.classical).restore(_mapped(Tensor.numpy, stored["front"]))
-            vectors = Vectors(config, front, Normaliser.from_state(stored["scale"]), tuple(stored["names"]))
+            chosen = _mapped(Tensor.numpy, stored.get("chosen", {}))
+            scale, names = Normaliser.from_state(stored["scale"]), tuple(stored["names"])
+            vectors = Vectors(config, front, chosen, scale, names)
         return Preprocessor(Normaliser.from_state(state["normaliser"]), Extras.from_state(config.model, state), vectors)

@@ -141,7 +141,7 @@ def require_vectors(config: Config) -> None:
     Raises:
         UserError: so it is.
     """
-    expected, classical = config.model.beside.vectors, config.classical
+    expected, keep, classical = config.model.beside.vectors, config.model.beside.keep, config.classical
     if not expected:
         return
     views, mixture = classical.views, classical.mixture
@@ -160,11 +160,11 @@ def require_vectors(config: Config) -> None:
             "model.options.vectors are made by what each training side has, so those of another run mean something "
             "else: leave model.weights out, or the vectors."
         )
-    count = 0
+    counts = []
     if of_contours := [view for view in views if view in OF_CONTOURS]:
         _require_contours(config)
         rows = encoder_view.extractor_of(config.audio, config.features).names
-        count += sum(len(_of_contours(view, rows, config).names) for view in of_contours)
+        counts += [len(_of_contours(view, rows, config).names) for view in of_contours]
     if encoded := [view for view in views if view in ENCODED]:
         if len(mixture.sizes) > 1:
             raise UserError(
@@ -176,11 +176,13 @@ def require_vectors(config: Config) -> None:
                 "classical.views=fisher needs diagonal covariances: use classical.mixture.covariances=[diag]."
             )
         values = 3 * len(cepstral_rows(config))
-        count += sum(Encoder.count(view, mixture.sizes[0], values) for view in encoded)
+        counts += [Encoder.count(view, mixture.sizes[0], values) for view in encoded]
+    count = sum(min(keep or one, one) for one in counts)
     if count != expected:
+        kept = f", {keep} of each at the most" if keep else ""
         raise UserError(
             f"model.options.vectors={expected}, and the views [{', '.join(views)}] of classical.views have {count} "
-            f"values together: say model.options.vectors={count}."
+            f"values together{kept}: say model.options.vectors={count}."
         )
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from parallel_ser.models.branch import VectorBranch
+from parallel_ser.models.blocks import Dense
+from parallel_ser.models.branch import VectorBranch, VectorLayer
 from parallel_ser.models.chain import hashed_uniform
 
 SEEDS = torch.arange(400)
@@ -22,7 +23,7 @@ def test_in_training_an_utterance_keeps_one_half_and_in_evaluation_the_mean(
 ) -> None:
     x, vectors = both
     branch = VectorBranch(5, 8, 0.0, "branch")
-    read = branch.second(branch.first(vectors.clamp(-4.0, 4.0), x, SEEDS), x, SEEDS)
+    read = branch.second(branch.first(x, x, SEEDS, vectors), x, SEEDS)
     evaluated = branch.eval()(x, torch.ones(400), SEEDS, vectors)
     torch.testing.assert_close(evaluated, torch.cat([x, read], 1) / 2)
     trained = branch.train()(x, torch.ones(400), SEEDS, vectors)
@@ -41,6 +42,18 @@ def test_the_logits_are_the_mean_of_the_halves(both: tuple[torch.Tensor, torch.T
     inputs = x, torch.ones(400), SEEDS, vectors
     alone = [branch(*inputs) * 2 * mask for mask in (torch.arange(14) < 6, torch.arange(14) >= 6)]
     torch.testing.assert_close(head(branch(*inputs)), torch.stack([head(one) for one in alone]).mean(0))
+
+
+def test_a_layer_reads_the_vectors_as_a_dense_layer_does_and_nothing_else(
+    both: tuple[torch.Tensor, torch.Tensor],
+) -> None:
+    x, vectors = both
+    layer, dense = VectorLayer(5, 8, 0.5, "dense"), Dense(5, 8, 0.5, "dense")
+    dense.load_state_dict(layer.state_dict())
+    valid = torch.ones(400)
+    read = layer(x, valid, SEEDS, vectors)
+    torch.testing.assert_close(read, dense(vectors.clamp(-4.0, 4.0), valid, SEEDS))
+    assert torch.equal(read, layer(-x, valid / 2, SEEDS, vectors))
 
 
 def test_what_is_far_out_counts_for_four_deviations(both: tuple[torch.Tensor, torch.Tensor]) -> None:

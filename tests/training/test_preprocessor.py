@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from commanding import done, refused
+from sklearn.feature_selection import SelectKBest, f_classif
 from sklearn.mixture import GaussianMixture
 
 from parallel_ser.audio.functionals import MEASURES, Functionals
@@ -104,6 +106,28 @@ def test_a_preprocessor_is_kept_whole(data: Dataset, tmp_path: Path) -> None:
     assert torch.equal(some.extras["vectors"][1], one.extras["vectors"][1])
 
 
+def test_of_each_view_the_values_stay_that_tell_the_classes_apart(data: Dataset, tmp_path: Path) -> None:
+    labels = [0, 1, 0, 1, 1]
+    told = tuple(replace(one, emotion="ab"[label]) for one, label in zip(data.utterances, labels, strict=True))
+    data = replace(data, utterances=told, classes=("a", "b"))
+    views = [*BOTH, "model.name=mlp", "model.options.keep=5"]
+    config = config_of("train", 5 + 5, *views)
+    require_vectors(config)
+    first = Preprocessor.fit(config, data)
+    made = first(data)
+    whole = Preprocessor.fit(config_of("train", FUNCTIONALS + 2 * 3, *BOTH), data)(data).extras["vectors"].numpy()
+    parts = []
+    for view in (whole[:, :FUNCTIONALS], whole[:, FUNCTIONALS:]):
+        varies = view[:, np.ptp(view, axis=0) > 0].astype(np.float64)
+        parts.append(SelectKBest(f_classif, k=5).fit_transform(np.clip(varies, -4, 4), labels))
+    np.testing.assert_allclose(made.extras["vectors"].clamp(-4, 4).numpy(), np.concatenate(parts, axis=1), atol=1e-5)
+    assert {one.shape for one in made.frames} == {(3, 1)}  # of the frames nothing is read
+    path = tmp_path / "state.pt"
+    torch.save(first.state, path)
+    again = Preprocessor.from_state(config, torch.load(path, weights_only=True), path)
+    assert torch.equal(again(data).extras["vectors"], made.extras["vectors"])
+
+
 FISHER = "classical.views=[supervector, fisher]"
 
 
@@ -120,6 +144,11 @@ FISHER = "classical.views=[supervector, fisher]"
             r"needs diagonal covariances: use classical\.mixture\.covariances=\[diag\]",
         ),
         (7, ["classical.views=[compare]"], "=compare is not: use functionals, correlations, supervector or fisher"),
+        (
+            7,
+            ["model.name=mlp", "model.options.keep=3", FISHER, "classical.mixture.sizes=[1]"],
+            r"have 6 values together, 3 of each at the most: say model\.options\.vectors=6\.",
+        ),
         (7, ["train.normalise=utterance"], r"use train\.normalise=train or speaker, not utterance"),
         (7, ["model.weights=runs/one"], r"leave model\.weights out, or the vectors"),
         (7, ["features.streams=[encoder]", "features.hop=0.02"], "has no contours to describe"),
@@ -157,13 +186,17 @@ def test_the_number_is_that_of_the_values(data: Dataset) -> None:
     assert made.shape == (5, config.model.beside.vectors)
 
 
-@pytest.mark.parametrize("normalise", ["train", "speaker"])
-def test_a_run_says_what_it_said_in_training(tmp_path: Path, normalise: str) -> None:
+@pytest.mark.parametrize(("normalise", "name"), [("train", "resnet1d"), ("speaker", "resnet1d"), ("train", "mlp")])
+def test_a_run_says_what_it_said_in_training(tmp_path: Path, normalise: str, name: str) -> None:
     made = ["corpus.name=synthetic", "corpus.synthetic.speakers=4", "corpus.synthetic.sentences=2", "split.folds=2"]
     features = ["features.streams=[mfcc,pitch]", "features.n_mels=16", "features.n_mfcc=4", "features.hop=0.02"]
     views = [*BOTH, "classical.mixture.streams=[mfcc]", "functionals.statistics=[mean,std]", "functionals.dct=0"]
     count = 2 * 2 * 5 + len(MEASURES) + 2 * 3 * 4
-    model = ["model.name=resnet1d", f"model.options={{width: 16, layers: 1, hidden: 16, branch: 16, vectors: {count}}}"]
+    options = {
+        "resnet1d": f"{{width: 16, layers: 1, hidden: 16, branch: 16, vectors: {count}}}",
+        "mlp": "{width: 16, keep: 20, vectors: 40}",
+    }
+    model = [f"model.name={name}", f"model.options={options[name]}"]
     train = ["train.epochs=2", "train.batch=8", "train.copies=1", "train.speed=0.1", "train.threads=1", "run.jobs=1"]
     run = tmp_path / "run"
     more = [f"train.normalise={normalise}", f"run.folder={run}", f"run.cache={tmp_path}/cache"]
@@ -172,5 +205,6 @@ def test_a_run_says_what_it_said_in_training(tmp_path: Path, normalise: str) -> 
     repeated, written = concatenate(parts), Predictions.from_csv(run / "predictions.csv")
     assert repeated.paths == written.paths
     np.testing.assert_allclose(repeated.probabilities, written.probabilities, atol=2e-5)
-    assert "reads functionals, supervector beside the frames" in (run / "card.md").read_text()
-    assert "reads vectors beside the frames and is not exported" in refused("export", run, "--out", tmp_path / "onnx")
+    beside = " beside the frames" if name == "resnet1d" else ""
+    assert f"reads functionals, supervector{beside}, by" in (run / "card.md").read_text()
+    assert f"reads vectors{beside or ': not exported'}" in refused("export", run, "--out", tmp_path / "onnx")

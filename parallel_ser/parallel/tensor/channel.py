@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from parallel_ser.models.attention import Attention, SelfAttention
 from parallel_ser.models.blocks import AttentiveStatistics, Dense, Head, MaskedGroupNorm, Residual, Stem, normalise
-from parallel_ser.models.branch import VectorBranch
+from parallel_ser.models.branch import VectorBranch, VectorLayer
 from parallel_ser.models.conformer import ConformerLayer
 from parallel_ser.models.frames import EncoderLayer, FramePooling, Project
 from parallel_ser.parallel.comm.dims import Axis
@@ -145,6 +145,7 @@ RULES: dict[type[nn.Module], Rule] = {
     ),
     FramePooling: layers(),
     Dense: layers(linear=ScatteredRowParallelLinear),
+    VectorLayer: layers(linear=scattered),
     VectorBranch: layers(first__linear=scattered, second__linear=scattered),
     Head: layers(),
 }

@@ -27,7 +27,7 @@ from parallel_ser.models.blocks import (
     frames_of,
     normalise,
 )
-from parallel_ser.models.branch import VectorBranch
+from parallel_ser.models.branch import VectorBranch, VectorLayer
 from parallel_ser.models.chain import named
 from parallel_ser.models.cnn import TIME_STRIDE
 from parallel_ser.models.conformer import ConformerLayer
@@ -338,5 +338,6 @@ RULES: dict[type[nn.Module], Rule] = {
     ),
     Dense: layers(),
     VectorBranch: layers(),
+    VectorLayer: layers(),
     Head: layers(),
 }

@@ -54,8 +54,9 @@ OPTIONS = {
     "mscnn_spu_att": {"filters": 16, "hidden": 16, "vocabulary": 9, "word_width": 12},
     "conformer": {"width": 24, "layers": 2, "heads": 4, "kernel": 5, "channels": 16, "hidden": 16},
     "resnet1d": {"width": 24, "layers": 2, "groups": 4, "hidden": 16, "vectors": 13, "branch": 16},
+    "mlp": {"width": 24, "layers": 3, "vectors": 14},
 }
-WHOLLY_SPLIT = ("conformer", "resnet1d")  # each of its blocks has a rule along both axes
+WHOLLY_SPLIT = ("conformer", "resnet1d", "mlp")  # each of its blocks has a rule along both axes
 OTHERS = [
     {
         **case,
