@@ -136,7 +136,7 @@ def of_files(settings: ClassicalSettings) -> list[str]:
 
 
 def require_vectors(config: Config) -> None:
-    """Refuse vectors beside a network's frames that cannot be made, or are not as many values as it reads.
+    """Refuse vectors that cannot be made, or are not as many values as the network reads.
 
     Raises:
         UserError: so it is.
