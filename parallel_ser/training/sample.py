@@ -179,10 +179,10 @@ def require_vectors(config: Config) -> None:
         counts += [Encoder.count(view, mixture.sizes[0], values) for view in encoded]
     count = sum(min(keep or one, one) for one in counts)
     if count != expected:
-        kept = f", {keep} of each at the most" if keep else ""
+        at_most = f", {keep} of each at the most" if keep else ""
         raise UserError(
             f"model.options.vectors={expected}, and the views [{', '.join(views)}] of classical.views have {count} "
-            f"values together{kept}: say model.options.vectors={count}."
+            f"values together{at_most}: say model.options.vectors={count}."
         )
 
 
