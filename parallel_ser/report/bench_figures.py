@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from matplotlib.figure import Figure
+from matplotlib.text import Annotation
 from matplotlib.ticker import PercentFormatter
+from matplotlib.transforms import Bbox
 
 from parallel_ser.report.canvas import BLUE, GREY, ORANGE, SKY, new_figure, plain, save
 
@@ -160,10 +162,14 @@ def costs_picture(points: Sequence[Row], cost: str, axis: str, title: str, path:
     figure = new_figure(8.0, 5.0)
     axes = figure.subplots()
     axes.set_xscale("log")
+    labels = []
     for one in points:
         axes.vlines(one["cost"], one["low"], one["high"], color=SKY, linewidth=2.0)
         axes.plot(one["cost"], one["value"], "o", color=BLUE, markersize=6)
-        axes.annotate(one["name"], (one["cost"], one["value"]), (7, 0), textcoords="offset points", va="center")
+        beside = axes.annotate(
+            one["name"], (one["cost"], one["value"]), (7, 0), textcoords="offset points", va="center"
+        )
+        labels.append(beside)
     axes.margins(x=0.25, y=0.1)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -172,7 +178,20 @@ def costs_picture(points: Sequence[Row], cost: str, axis: str, title: str, path:
     axes.set_ylabel(axis)
     plain(axes)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, parse_math=False)
+    _apart(figure, labels)
     save(figure, path)
+
+
+def _apart(figure: Figure, labels: Sequence[Annotation]) -> None:
+    """Raise each label that would lie on one before it."""
+    figure.draw_without_rendering()
+    boxes: list[Bbox] = []
+    for label in labels:
+        height = 0.0
+        while any(label.get_window_extent().overlaps(box) for box in boxes):
+            height += 6.0
+            label.xyann = (7.0, height)
+        boxes.append(label.get_window_extent())
 
 
 def bars_picture(bars: Sequence[Row], axis: str, title: str, path: Path) -> None:
