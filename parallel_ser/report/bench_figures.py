@@ -166,10 +166,8 @@ def costs_picture(points: Sequence[Row], cost: str, axis: str, title: str, path:
     for one in points:
         axes.vlines(one["cost"], one["low"], one["high"], color=SKY, linewidth=2.0)
         axes.plot(one["cost"], one["value"], "o", color=BLUE, markersize=6)
-        beside = axes.annotate(
-            one["name"], (one["cost"], one["value"]), (7, 0), textcoords="offset points", va="center"
-        )
-        labels.append(beside)
+        point = (one["cost"], one["value"])
+        labels.append(axes.annotate(one["name"], point, (7, 0), textcoords="offset points", va="center"))
     axes.margins(x=0.25, y=0.1)
     axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter("{x:g}")
